@@ -1,0 +1,1 @@
+"""Hydra configuration of lightrnn_pl; one folder a config group, see README.md."""
