@@ -1,0 +1,23 @@
+"""Shape names that public signatures share (jaxtyping), and nothing else.
+
+Axis letters: B batch, T words in a window, S = k * T steps, V vocabulary, R rows, C columns, D embedding size,
+H hidden size, K sub-vectors, N any flat count.
+"""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Words = Int[Tensor, "B T"]
+"""Word ids: row b is one text stream, column t one position."""
+
+WordMask = Bool[Tensor, "B T"]
+"""True where a word counts."""
+
+WordScores = Float[Tensor, "B T"]
+"""One number a word, such as its natural-log probability."""
+
+StepVectors = Float[Tensor, "B S D"]
+"""Inputs of the recurrent core, k steps a word."""
+
+Hidden = Float[Tensor, "B S H"]
+"""Outputs of the recurrent core, k steps a word."""
