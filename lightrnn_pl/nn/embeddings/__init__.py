@@ -1,0 +1,7 @@
+"""Input layers: one file a strategy, all behind :class:`Embedding`."""
+
+from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.nn.embeddings.full import FullEmbedding
+from lightrnn_pl.nn.embeddings.multi_component import MultiComponentEmbedding
+
+__all__ = ["Embedding", "FullEmbedding", "MultiComponentEmbedding"]

@@ -1,0 +1,44 @@
+"""What every input layer promises: words in, the recurrent core's step vectors out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.types import StepVectors, Words
+
+
+class Embedding(nn.Module, ABC):
+    """Turns words into k step vectors each, where k is the number of codes that spell a word.
+
+    The step that predicts code d of the next word reads code d - 1 of that word, its true one (teacher forcing);
+    the first step of a word reads the word before.  So step d of position t may see ``words[t]`` and the first
+    d - 1 codes of ``targets[t]``, never more.
+
+    Args:
+        allocation: The word table, the same object as the output's.
+        embedding_dim: D, the size of a step vector.
+    """
+
+    def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
+        super().__init__()
+        if embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}")
+        self.allocation = allocation
+        self.embedding_dim = embedding_dim
+
+    @property
+    def steps_per_word(self) -> int:
+        """k."""
+        return self.allocation.num_components
+
+    @abstractmethod
+    def forward(self, words: Words, targets: Words) -> StepVectors:
+        """Step vectors, k for each position, the steps of one position side by side.
+
+        Args:
+            words: The words read, (B, T).
+            targets: The words to predict, (B, T); only their codes before the last are read.
+        """

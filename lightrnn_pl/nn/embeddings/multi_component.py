@@ -1,0 +1,32 @@
+"""LightRNN's shared input vectors: one a row, one a column (LightRNN, section 3.1, Figure 2), for any k."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.types import StepVectors, Words
+
+
+class MultiComponentEmbedding(Embedding):
+    """(R + C) x D parameters for k = 2: X^r and X^c of Equation 1, all axes in one lookup table.
+
+    For k = 2 the steps of position t read the column vector of ``words[t]``, then the row vector of ``targets[t]``.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
+        super().__init__(allocation, embedding_dim)
+        self.vectors = nn.Embedding(sum(allocation.sides), embedding_dim)
+        starts = torch.tensor((0, *allocation.sides[:-1])).cumsum(0)
+        self.register_buffer("offsets", starts, persistent=False)
+
+    def forward(self, words: Words, targets: Words) -> StepVectors:
+        """See :class:`Embedding`."""
+        read = self.allocation.encode(words)[..., -1:]
+        if self.steps_per_word > 1:
+            read = torch.cat([read, self.allocation.encode(targets)[..., :-1]], -1)
+        return self.vectors(read + self.offsets.roll(1)).flatten(1, 2)
