@@ -1,0 +1,107 @@
+"""From configuration to objects: the one place that calls Hydra's ``instantiate``.
+
+Hydra's ``_target_`` is the registry of strategies.  A configuration may come out of a checkpoint of unknown origin,
+so a target must be defined in a package on the list below, or in one that the user names in the environment
+variable LIGHTRNN_TRUSTED_PACKAGES (comma-separated).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.vocabulary import Vocabulary
+
+TRUSTED_PACKAGES = ("lightrnn_pl", "torch.optim", "torch.nn", "pytorch_lightning")
+
+
+def instantiate(config: Any, **arguments: Any) -> Any:
+    """``hydra.utils.instantiate`` for trusted targets only.
+
+    Raises:
+        ValueError: Naming the target and the remedy when it is defined outside the trusted packages.
+    """
+    for target in _targets(config):
+        _check_target(target)
+    return hydra.utils.instantiate(config, **arguments)
+
+
+def build_allocation(config: DictConfig, vocabulary: Vocabulary) -> WordAllocation:
+    """The first word table for ``config.model.components`` codes a word; with one code there is nothing to choose."""
+    components = config.model.components
+    num_words = len(vocabulary)
+    sides = tuple(config.model.sides) if config.model.get("sides") else balanced_sides(num_words, components)
+    if len(sides) != components:
+        raise ValueError(f"model.sides={list(sides)} gives {len(sides)} sides, but model.components={components}")
+    if components == 1:
+        return WordAllocation.in_order(num_words, sides)
+    first_table = instantiate(config.allocation)
+    return first_table(num_words, sides, vocabulary.words, vocabulary.counts)
+
+
+def build_model(config: DictConfig, allocation: WordAllocation) -> LanguageModel:
+    """The language model that ``config.model`` describes, its two outer layers closed over one word table."""
+    model = config.model
+    embedding = instantiate(model.embedding)(allocation=allocation)
+    core = instantiate(model.core)(input_dim=embedding.embedding_dim)
+    output = instantiate(model.output)(allocation=allocation, hidden_dim=core.hidden_dim)
+    return LanguageModel(
+        embedding,
+        core,
+        output,
+        input_dropout=model.input_dropout,
+        output_dropout=model.output_dropout,
+        init_scale=model.init_scale,
+    )
+
+
+def as_config(plain: Mapping[str, Any]) -> DictConfig:
+    """A configuration read back from plain dictionaries, as a bundle or a run folder keeps it."""
+    config = OmegaConf.create(dict(plain))
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def as_plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dictionaries, lists and scalars, fit for ``torch.save``."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _targets(config: Any) -> Iterator[str]:
+    if isinstance(config, DictConfig) or OmegaConf.is_list(config):
+        config = OmegaConf.to_container(config, resolve=False)
+    if isinstance(config, Mapping):
+        if isinstance(config.get("_target_"), str):
+            yield config["_target_"]
+        for value in config.values():
+            yield from _targets(value)
+    elif isinstance(config, Sequence) and not isinstance(config, str):
+        for value in config:
+            yield from _targets(value)
+
+
+def _check_target(target: str) -> None:
+    own = os.environ.get("LIGHTRNN_TRUSTED_PACKAGES", "")
+    trusted = (*TRUSTED_PACKAGES, *(name.strip() for name in own.split(",") if name.strip()))
+    if _is_inside(target, trusted):
+        found = hydra.utils.get_object(target)
+        # A trusted module may have imported something that is not: judge where the object was defined.
+        defined_in = getattr(found, "__module__", None) or getattr(type(found), "__module__", "")
+        if _is_inside(defined_in, trusted):
+            return
+    raise ValueError(
+        f"_target_: {target} is not defined in a trusted package ({', '.join(trusted)}); if you trust it, name its "
+        "package in the environment variable LIGHTRNN_TRUSTED_PACKAGES"
+    )
+
+
+def _is_inside(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)

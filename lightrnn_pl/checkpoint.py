@@ -1,0 +1,139 @@
+"""The bundle: one file that holds all a trained model needs, and that refuses what does not belong together.
+
+Weights, word table, vocabulary, configuration, reading protocol and their fingerprints, written atomically and read
+back with ``weights_only=True``.  It is what people keep; the file a run resumes from is Lightning's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.building import as_config, as_plain, build_model
+from lightrnn_pl.files import atomic_write
+from lightrnn_pl.inference.scoring import score_lines
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.vocabulary import Vocabulary
+
+FORMAT = "lightrnn_pl bundle"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with everything needed to use it.
+
+    Attributes:
+        model: In evaluation mode.
+        vocabulary: Words and their ids.
+        config: The resolved configuration of the run.
+        protocol: How the text was read: markers, unknown words, batching.
+        metrics: What was known of the model when it was saved.
+    """
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    config: DictConfig
+    protocol: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def score(self, lines: Sequence[str], batch_size: int = 32) -> list[list[float]]:
+        """Natural-log probability of each word of each line, the end marker last where the protocol has one.
+
+        Every line is read from a fresh state; words outside the vocabulary count as its unknown word.
+
+        Args:
+            lines: Tokenised text, words parted by white space.
+            batch_size: Lines scored at a time.
+        """
+        return score_lines(self.model, self.vocabulary, lines, batch_size)
+
+    def save(self, path: str | Path) -> None:
+        """Write the bundle to ``path``; a reader sees the old file or the new one, never a part."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "state": {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()},
+            "sides": list(self.model.allocation.sides),
+            "table": self.model.allocation.fingerprint(),
+            "vocabulary": self.vocabulary.state_dict(),
+            "words": self.vocabulary.fingerprint(),
+            "config": as_plain(self.config),
+            "protocol": self.protocol,
+            "metrics": self.metrics,
+        }
+        with atomic_write(path) as file:
+            torch.save(content, file)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
+    """Read a bundle, or the ``best.ckpt`` of a run folder, and check that its parts belong together.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, of another version, no bundle, or holds another word table or vocabulary
+            than the one its weights were trained with.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "best.ckpt"
+    content = _read(path)
+    vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
+    codes = content["state"]["embedding.allocation.codes"]
+    _check_parts(path, content, vocabulary, codes)
+    config = as_config(content["config"])
+    model = build_model(config, WordAllocation(codes, tuple(content["sides"])))
+    try:
+        model.load_state_dict(content["state"])
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {path} do not fit the model that its own configuration describes") from error
+    return Bundle(model.to(device).eval(), vocabulary, config, content["protocol"], content["metrics"])
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, to state beside a perplexity."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; give the best.ckpt of a run folder, or the folder")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is not a bundle of lightrnn_pl; give the best.ckpt of a run folder (last.ckpt is only what a run "
+            "resumes from)"
+        )
+    if content["version"] != VERSION:
+        raise ValueError(
+            f"{path} is a bundle of version {content['version']}, this is the code for version {VERSION}; "
+            "use the release of lightrnn_pl that wrote it"
+        )
+    return content
+
+
+def _check_parts(path: Path, content: Mapping[str, Any], vocabulary: Vocabulary, codes: torch.Tensor) -> None:
+    table = WordAllocation(codes, tuple(content["sides"])).fingerprint()
+    if table != content["table"]:
+        raise ValueError(
+            f"{path} holds the word table {table[:12]}, but its weights were trained with {content['table'][:12]}: "
+            "with another table they mean nothing; take the file as the run wrote it"
+        )
+    if vocabulary.fingerprint() != content["words"] or len(vocabulary) != len(codes):
+        raise ValueError(
+            f"{path} holds another vocabulary than the one its weights were trained with; "
+            "take the file as the run wrote it"
+        )

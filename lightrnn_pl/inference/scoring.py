@@ -1,0 +1,51 @@
+"""Exact log-probabilities of given text, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.vocabulary import Vocabulary
+
+
+@torch.no_grad()
+def score_lines(
+    model: LanguageModel, vocabulary: Vocabulary, lines: Sequence[str], batch_size: int = 32
+) -> list[list[float]]:
+    """Natural-log probability of each word of each line, in the order given.
+
+    A line is read from a zero state after the begin marker, or after an end marker where there is none; the end
+    marker is scored last where the vocabulary has one.  Lines of similar length share a batch.
+
+    Raises:
+        ValueError: If ``lines`` is one string, or a word is unknown and the vocabulary has no unknown word.
+    """
+    if isinstance(lines, str):
+        raise ValueError("score takes a list of lines, got one string; write score([line])")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    device = next(model.parameters()).device
+    first = vocabulary.begin_id if vocabulary.begin_id is not None else vocabulary.end_id
+    last = [] if vocabulary.end_id is None else [vocabulary.end_id]
+    # With no marker at all the first word has nothing before it; word 0 stands in.
+    texts = [[first or 0, *vocabulary.encode(line.split()).tolist(), *last] for line in lines]
+    scores: list[list[float]] = [[] for _ in texts]
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    training = model.training
+    model.eval()
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        width = max(len(texts[index]) for index in chosen)
+        if width == 1:
+            continue
+        padded = torch.zeros(len(chosen), width, dtype=torch.int64)
+        for place, index in enumerate(chosen):
+            padded[place, : len(texts[index])] = torch.tensor(texts[index])
+        padded = padded.to(device)
+        log_probabilities, _ = model.score(padded[:, :-1], padded[:, 1:])
+        for place, index in enumerate(chosen):
+            scores[index] = log_probabilities[place, : len(texts[index]) - 1].tolist()
+    model.train(training)
+    return scores
