@@ -1,0 +1,57 @@
+"""What every solver of the reallocation problem promises: an assignment, and how far it can be from the best one.
+
+Does not know where the costs come from nor what the words are.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
+
+GIB = 2**30
+
+
+class Solver(abc.ABC):
+    """Solves reallocation problems; a subclass finds codes and a bound, this class times and checks them."""
+
+    def solve(self, problem: ReallocationProblem) -> ReallocationResult:
+        """The assignment, its cost and the proof.
+
+        Raises:
+            ValueError: If no assignment avoids the forbidden codes, or if the solver cannot take the problem on,
+                with the solver that can.
+        """
+        start = time.perf_counter()
+        codes, lower_bound = self._assign(problem)
+        result = problem.result(codes, lower_bound, time.perf_counter() - start)
+        if np.isinf(result.cost):
+            raise ValueError(
+                f"{type(self).__name__} found no assignment that avoids every forbidden code (+inf); allow more "
+                "codes, or try solver=exact, which finds one where there is one"
+            )
+        return result
+
+    @abc.abstractmethod
+    def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
+        """Codes, one available cell a word, and a proven lower bound on the cost of any assignment."""
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take: the smaller of the machine's and its control group's."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        if "MemAvailable" in fields:
+            limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    group = Path("/sys/fs/cgroup")
+    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        limits.append(int(limit) - int((group / "memory.current").read_text()))
+    return max(0, min(limits))
