@@ -59,10 +59,12 @@ class Bundle:
 
     def save(self, path: str | Path) -> None:
         """Write the bundle to ``path``; a reader sees the old file or the new one, never a part."""
+        state = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         content = {
             "format": FORMAT,
             "version": VERSION,
-            "state": {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()},
+            "state": state,
+            "weights": _weights_fingerprint(state),
             "sides": list(self.model.allocation.sides),
             "table": self.model.allocation.fingerprint(),
             "vocabulary": self.vocabulary.state_dict(),
@@ -105,6 +107,15 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _weights_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        if not name.endswith("allocation.codes"):  # the table has a fingerprint of its own
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; give the best.ckpt of a run folder, or the folder")
@@ -126,6 +137,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _check_parts(path: Path, content: Mapping[str, Any], vocabulary: Vocabulary, codes: torch.Tensor) -> None:
+    if _weights_fingerprint(content["state"]) != content["weights"]:
+        raise ValueError(f"{path} is damaged: its weights are not the ones that were saved; take another copy of it")
     table = WordAllocation(codes, tuple(content["sides"])).fingerprint()
     if table != content["table"]:
         raise ValueError(

@@ -1,0 +1,1 @@
+"""Judging a trained model: perplexity with its protocol, and pictures."""

@@ -1,0 +1,1 @@
+"""Training: a thin LightningModule, its callbacks, and the experiment that runs them."""

@@ -1,0 +1,127 @@
+"""Perplexity as the papers define it, exp(NLL / T), with what T counts stated beside it.
+
+Only exact, normalised log-probabilities are used; a training loss is never reported as a perplexity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.vocabulary import Vocabulary
+
+BIN_EDGES = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+"""A word belongs to the last bin whose edge its count in the training text reaches."""
+
+
+@dataclass(frozen=True)
+class FrequencyBin:
+    """Words of similar frequency in the training text: counts from ``at_least`` to below the next bin's."""
+
+    at_least: int
+    tokens: int
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """What one pass over a text says of a model.
+
+    Attributes:
+        perplexity: Over all tokens, end markers included.
+        perplexity_without_end: End markers predicted but not counted.
+        nll: Mean negative log-likelihood of all tokens, in nats.
+        tokens: All that were predicted.
+        end_tokens: End markers among them.
+        unknown_tokens: Tokens that are, or were read as, the unknown word.
+        bins: Perplexity by frequency in the training text.
+    """
+
+    perplexity: float
+    perplexity_without_end: float
+    nll: float
+    tokens: int
+    end_tokens: int
+    unknown_tokens: int
+    bins: tuple[FrequencyBin, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+
+def measure_perplexity(
+    model: LanguageModel, batches: Iterable[Batch], vocabulary: Vocabulary, device: torch.device
+) -> Perplexity:
+    """One pass over ``batches`` with dropout off.
+
+    Raises:
+        ValueError: If there is nothing to predict.
+    """
+    num_words = len(vocabulary)
+    nll = torch.zeros(num_words, dtype=torch.float64)
+    tokens = torch.zeros(num_words, dtype=torch.float64)
+    for targets, scores in _scored(model, batches, device):
+        nll.index_add_(0, targets, -scores)
+        tokens.index_add_(0, targets, torch.ones_like(scores))
+    if not tokens.any():
+        raise ValueError("the text to evaluate has no tokens")
+    counts = torch.from_numpy(vocabulary.counts.copy())
+    bin_of = torch.bucketize(counts, torch.tensor(BIN_EDGES), right=True) - 1
+    bins = [
+        FrequencyBin(edge, int(tokens[bin_of == place].sum()), _perplexity(nll, tokens, bin_of == place))
+        for place, edge in enumerate(BIN_EDGES)
+        if tokens[bin_of == place].any()
+    ]
+    not_end = torch.ones(num_words, dtype=torch.bool)
+    if vocabulary.end_id is not None:
+        not_end[vocabulary.end_id] = False
+    unknown = 0 if vocabulary.unknown_id is None else int(tokens[vocabulary.unknown_id])
+    return Perplexity(
+        perplexity=_perplexity(nll, tokens, torch.ones_like(not_end)),
+        perplexity_without_end=_perplexity(nll, tokens, not_end),
+        nll=float(nll.sum() / tokens.sum()),
+        tokens=int(tokens.sum()),
+        end_tokens=int(tokens[~not_end].sum()),
+        unknown_tokens=unknown,
+        bins=tuple(bins),
+    )
+
+
+def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> float:
+    """Mean negative log-likelihood a word in nats, dropout off, over the batches of all ranks."""
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    for _, scores in _scored(model, batches, device):
+        sums += torch.tensor([-float(scores.sum()), len(scores)], dtype=torch.float64, device=device)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    total, words = sums.tolist()
+    return total / words if words else math.nan
+
+
+@torch.no_grad()
+def _scored(
+    model: LanguageModel, batches: Iterable[Batch], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each batch's counted targets and their log-probabilities (float64), flat and on the CPU."""
+    training = model.training
+    model.eval()
+    state = None
+    for batch in batches:
+        inputs, targets, mask, reset = (part.to(device) for part in batch)
+        scores, state = model.score(inputs, targets, state, reset)
+        yield targets[mask].cpu(), scores[mask].double().cpu()
+    model.train(training)
+
+
+def _perplexity(nll: Tensor, tokens: Tensor, words: Tensor) -> float:
+    counted = float(tokens[words].sum())
+    mean = float(nll[words].sum()) / counted if counted else math.nan
+    return math.exp(mean) if mean < 700 else math.inf

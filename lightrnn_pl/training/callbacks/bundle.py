@@ -1,0 +1,45 @@
+"""Keeping the best model so far as a bundle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightrnn_pl.checkpoint import Bundle
+from lightrnn_pl.nn.language_model import LanguageModel
+
+
+class BestBundle(pl.Callback):
+    """Writes ``best.ckpt`` whenever validation is the best of the whole run.
+
+    Args:
+        path: The file.
+        make_bundle: Makes the bundle from the model and the metrics to keep with it.
+    """
+
+    def __init__(self, path: str | Path, make_bundle: Callable[[LanguageModel, dict[str, Any]], Bundle]) -> None:
+        self.path = Path(path)
+        self.make_bundle = make_bundle
+        self._best = math.inf
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare, and write where better."""
+        nll = float(trainer.callback_metrics["valid/nll"])
+        if trainer.sanity_checking or not nll < self._best:
+            return
+        self._best = nll
+        if trainer.is_global_zero:
+            metrics = {"valid_nll": nll, "epoch": trainer.current_epoch, "step": trainer.global_step}
+            self.make_bundle(pl_module.model, metrics).save(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self._best = state_dict["best"]

@@ -1,0 +1,278 @@
+"""The bootstrap: train until validation converges, move the words, train on (LightRNN, section 3.2).
+
+One round is a stretch of training under one word table.  At its end the callback goes back to the round's best
+weights, gathers the loss statistics in one pass over the training text, hands them to a solver, and moves the words.
+A model without a table (k = 1) has a single round, and the callback is its early stopping.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+from lightrnn_pl.allocation.problem import ReallocationResult
+from lightrnn_pl.allocation.solvers import Solver
+from lightrnn_pl.allocation.statistics import LossStatistics
+from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.evaluation.perplexity import mean_nll
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.training.callbacks.schedule import RoundSchedule
+from lightrnn_pl.training.module import LanguageModelingModule, perplexity
+
+
+class Reallocation(pl.Callback):
+    """Fires at validation-convergence boundaries.
+
+    A round has converged after ``patience`` validations in a row without a gain of ``min_gain``, or when the learning
+    rate has fallen below ``min_learning_rate``, or after ``epochs_per_round`` where given.
+
+    Args:
+        solver: Finds the new table.
+        schedule: Starts over with each round.
+        max_rounds: Rounds in all; there is one reallocation less.
+        patience: See above.
+        min_gain: Nats a word by which validation must fall to count as a gain.
+        min_learning_rate: See above.
+        epochs_per_round: See above; null leaves it to the other two.
+        min_round_gain: Nats a word by which a round must better the best round before it, or it is the last.
+        max_hours: No new round is started after so many hours of training.
+        optimizer_state: ``keep`` or ``rebuild`` (momenta and the like start from nothing) at a reallocation.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        schedule: RoundSchedule,
+        max_rounds: int = 4,
+        patience: int = 2,
+        min_gain: float = 0.0,
+        min_learning_rate: float = 0.0,
+        epochs_per_round: int | None = None,
+        min_round_gain: float = 0.0,
+        max_hours: float | None = None,
+        optimizer_state: Literal["keep", "rebuild"] = "rebuild",
+    ) -> None:
+        for name, value in (("max_rounds", max_rounds), ("patience", patience)):
+            if value < 1:
+                raise ValueError(f"reallocation.{name} must be at least 1, got {value}")
+        if epochs_per_round is not None and epochs_per_round < 1:
+            raise ValueError(f"reallocation.epochs_per_round must be at least 1 or null, got {epochs_per_round}")
+        if optimizer_state not in ("keep", "rebuild"):
+            raise ValueError(f"reallocation.optimizer_state is keep or rebuild, got {optimizer_state!r}")
+        self.solver = solver
+        self.schedule = schedule
+        self.max_rounds = max_rounds
+        self.patience = patience
+        self.min_gain = min_gain
+        self.min_learning_rate = min_learning_rate
+        self.epochs_per_round = epochs_per_round
+        self.min_round_gain = min_round_gain
+        self.max_hours = max_hours
+        self.optimizer_state = optimizer_state
+        self.rounds: list[dict[str, Any]] = []
+        self._new_round()
+        self._earlier_seconds = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def round(self) -> int:
+        """The round under way, counted from 1."""
+        return len(self.rounds) + 1
+
+    @property
+    def seconds(self) -> float:
+        """Training time of all runs of this training."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; a model without a table has one round."""
+        self._started = time.monotonic()
+        if pl_module.model.allocation.num_components == 1 and self.max_rounds > 1:
+            rank_zero_info("This model has no word table (k = 1): training ends when validation first converges.")
+            self.max_rounds = 1
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Judge the round, and end it where it has converged."""
+        if trainer.sanity_checking:
+            return
+        assert isinstance(pl_module, LanguageModelingModule)
+        nll = float(trainer.callback_metrics["valid/nll"])
+        if not math.isfinite(nll):
+            raise FloatingPointError(
+                f"validation loss is {nll} in epoch {trainer.current_epoch}: training has diverged; lower optimizer.lr "
+                "or trainer.gradient_clip_val"
+            )
+        self._observe(nll, pl_module.model)
+        reason = self._convergence(trainer)
+        if reason is None:
+            return
+        if self.round >= self.max_rounds or self._is_spent():
+            trainer.should_stop = True
+            rank_zero_info(f"Round {self.round} ends ({reason}); training is done.")
+        else:
+            rank_zero_info(f"Round {self.round} ends ({reason}); reallocating.")
+            self._reallocate(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the round's epochs."""
+        self._epochs += 1
+
+    def finish(self) -> None:
+        """Close the last round; called once training is over."""
+        if math.isfinite(self._best):
+            self.rounds.append(self._round_summary())
+            self._new_round()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs, the round's best weights among it."""
+        return {
+            "rounds": self.rounds,
+            "best": self._best,
+            "weights": self._weights,
+            "stalls": self._stalls,
+            "epochs": self._epochs,
+            "validations": self._validations,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.rounds = state_dict["rounds"]
+        self._best = state_dict["best"]
+        self._weights = state_dict["weights"]
+        self._stalls = state_dict["stalls"]
+        self._epochs = state_dict["epochs"]
+        self._validations = state_dict["validations"]
+        self._earlier_seconds = state_dict["seconds"]
+
+    def _new_round(self) -> None:
+        self._best = math.inf
+        self._weights: dict[str, Tensor] | None = None
+        self._stalls = 0
+        self._epochs = 0
+        self._validations: list[float] = []
+
+    def _observe(self, nll: float, model: LanguageModel) -> None:
+        self._validations.append(nll)
+        self._stalls = 0 if nll < self._best - self.min_gain else self._stalls + 1
+        if nll < self._best:
+            self._best = nll
+            if self.round < self.max_rounds:  # the last round is never gone back to: its best is in the bundle
+                self._weights = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
+
+    def _convergence(self, trainer: pl.Trainer) -> str | None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        if self._stalls >= self.patience:
+            return f"no gain in {self._stalls} validations"
+        if rate < self.min_learning_rate:
+            return f"learning rate {rate:.3g} is below {self.min_learning_rate:.3g}"
+        # This validation belongs to an epoch that is counted only when it ends.
+        ends_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if self.epochs_per_round is not None and ends_epoch and self._epochs + 1 >= self.epochs_per_round:
+            return f"{self.epochs_per_round} epochs"
+        return None
+
+    def _is_spent(self) -> bool:
+        if self.max_hours is not None and self.seconds > 3600 * self.max_hours:
+            return True
+        best_before = min((done["valid_nll"] for done in self.rounds), default=math.inf)
+        return self._best > best_before - self.min_round_gain and bool(self.rounds) and self.min_round_gain > 0
+
+    def _round_summary(self) -> dict[str, Any]:
+        return {
+            "round": self.round,
+            "epochs": self._epochs,
+            "valid_nll": self._best,
+            "valid_perplexity": perplexity(self._best),
+            "validations": [perplexity(nll) for nll in self._validations],
+        }
+
+    def _reallocate(self, trainer: pl.Trainer, module: LanguageModelingModule) -> None:
+        model = module.model
+        assert self._weights is not None
+        model.load_state_dict(self._weights)
+        self._epochs += 1  # the epoch whose validation converged belongs to the round that ends
+
+        started = time.monotonic()
+        statistics = gather_statistics(model, trainer.datamodule.statistics_dataloader(), module.device)
+        statistics.all_reduce()
+        gathered = time.monotonic()
+        result = trainer.strategy.broadcast(self._solve(statistics) if trainer.is_global_zero else None)
+        codes = torch.as_tensor(result.codes)
+        nll_before = statistics.total_nll() / statistics.count
+        nll_predicted = statistics.predicted_nll(codes) / statistics.count
+        model.allocation.assign(codes.to(module.device))
+        moved = time.monotonic()
+        nll_measured = mean_nll(model, trainer.datamodule.statistics_dataloader(), module.device)
+
+        reallocation = {
+            "solver": type(self.solver).__name__,
+            "nll_before": nll_before,
+            "nll_predicted": nll_predicted,
+            "nll_measured": nll_measured,
+            "cost": result.cost,
+            "lower_bound": result.lower_bound,
+            "gap": result.gap,
+            "words_moved": result.moved,
+            "share_moved": result.moved / model.allocation.num_words,
+            "seconds_statistics": gathered - started,
+            "seconds_solver": result.seconds,
+            "seconds": moved - started,
+            "seconds_measuring": time.monotonic() - moved,
+            "share_of_training_time": (moved - started) / self.seconds,
+        }
+        summary = {**self._round_summary(), "reallocation": reallocation}
+        self._report(trainer, summary)
+        self.rounds.append(summary)
+
+        self.schedule.start_round(trainer)
+        if self.optimizer_state == "rebuild":
+            for optimizer in trainer.optimizers:
+                optimizer.state.clear()
+        module.reset_state()
+        self._new_round()
+        self._epochs = -1  # the end of the epoch under way is still to come, and belongs to no round
+
+    def _solve(self, statistics: LossStatistics) -> ReallocationResult:
+        return self.solver.solve(statistics.problem())
+
+    def _report(self, trainer: pl.Trainer, summary: dict[str, Any]) -> None:
+        facts = summary["reallocation"]
+        rank_zero_info(
+            f"Reallocation after round {summary['round']} (valid perplexity {summary['valid_perplexity']:.2f}): "
+            f"train NLL {facts['nll_before']:.4f} -> {facts['nll_predicted']:.4f} predicted, "
+            f"{facts['nll_measured']:.4f} measured with the new codes fed; {facts['words_moved']} words moved "
+            f"({facts['share_moved']:.1%}), gap {facts['gap']:.3%}, {facts['seconds']:.1f} s "
+            f"({facts['share_of_training_time']:.2%} of training time so far)"
+        )
+        numbers = {f"reallocation/{name}": value for name, value in facts.items() if not isinstance(value, str)}
+        for logger in trainer.loggers:
+            logger.log_metrics({**numbers, "round": summary["round"]}, step=trainer.global_step)
+
+
+@torch.no_grad()
+def gather_statistics(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> LossStatistics:
+    """The loss statistics of one pass over ``batches``, dropout off, the old codes fed; this rank's share only."""
+    output = model.output
+    if not isinstance(output, MultiComponentOutput):
+        raise ValueError(f"{type(output).__name__} has no row and column losses; use model/output=multi_component")
+    weights, biases = output.axis_parameters()
+    statistics = LossStatistics(model.allocation, weights, biases)
+    training = model.training
+    model.eval()
+    state = None
+    for batch in batches:
+        inputs, targets, mask, reset = (part.to(device) for part in batch)
+        hidden, state = model.hidden(inputs, targets, state, reset)
+        steps = hidden.unflatten(1, (targets.shape[1], -1))
+        statistics.update(targets[mask], steps[mask])
+    model.train(training)
+    return statistics

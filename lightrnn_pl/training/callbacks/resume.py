@@ -1,0 +1,79 @@
+"""Resuming after a kill at any moment, to the very bits of the run that was not killed.
+
+``last.ckpt`` is written in the middle of epochs only, never at a validation or a reallocation: what lies between two
+such files is deterministic, and a resumed run simply does it again.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lightrnn_pl.files import atomic_write
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there when it is whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """See Lightning's ``CheckpointIO``."""
+        with atomic_write(path) as file:
+            torch.save(checkpoint, file)
+
+
+class ResumePoint(pl.Callback):
+    """Writes ``last.ckpt`` and carries the random generators over.
+
+    Args:
+        path: The file.
+        every_minutes: Time between two writes, at the least.
+        every_steps: Write every so many training steps instead, where given.
+    """
+
+    def __init__(self, path: str | Path, every_minutes: float = 5.0, every_steps: int | None = None) -> None:
+        self.path = Path(path)
+        self.every_minutes = every_minutes
+        self.every_steps = every_steps
+        self._written = time.monotonic()
+        self._due = False
+        self._generators: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the generators as they were when the checkpoint was written."""
+        self._written = time.monotonic()
+        if self._generators is not None:
+            torch.set_rng_state(self._generators["cpu"])
+            if torch.cuda.is_available() and self._generators["cuda"]:
+                torch.cuda.set_rng_state_all(self._generators["cuda"])
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Write where one is due and no validation or end of epoch follows this batch."""
+        batch_idx = args[2]
+        if self.every_steps is not None:
+            self._due |= trainer.global_step % self.every_steps == 0
+        else:
+            late = time.monotonic() - self._written > 60 * self.every_minutes
+            self._due |= bool(trainer.strategy.broadcast(late))
+        if self._due and not _at_boundary(trainer, batch_idx):
+            trainer.save_checkpoint(self.path)
+            self._written, self._due = time.monotonic(), False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random generators now."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep them until training starts."""
+        self._generators = state_dict
+
+
+def _at_boundary(trainer: pl.Trainer, batch_idx: int) -> bool:
+    every = trainer.val_check_batch
+    validates = every not in (None, float("inf")) and (batch_idx + 1) % every == 0
+    return validates or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch

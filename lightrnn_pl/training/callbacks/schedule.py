@@ -1,0 +1,129 @@
+"""Learning-rate schedules that start over with each round of the bootstrap."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class RoundSchedule(pl.Callback, ABC):
+    """Multiplies every parameter group's first learning rate by ``factor``, set after each validation."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    @abstractmethod
+    def next_factor(self, validation_nll: float) -> float:
+        """The factor until the next validation, given the mean negative log-likelihood of the one just made."""
+
+    def start_round(self, trainer: pl.Trainer) -> None:
+        """Back to the first learning rate."""
+        self._apply(trainer, self.first_factor())
+
+    def first_factor(self) -> float:
+        """The factor before a round's first validation."""
+        return 1.0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the rate for what follows."""
+        if not trainer.sanity_checking:
+            self._apply(trainer, self.next_factor(float(trainer.callback_metrics["valid/nll"])))
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Show the rate in logs and progress bar."""
+        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+
+    def _apply(self, trainer: pl.Trainer, factor: float) -> None:
+        self.factor = factor
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+
+class PlateauSchedule(RoundSchedule):
+    """Decays the learning rate when validation stalls (LightRNN, section 4.1: halved).
+
+    Args:
+        decay: What the rate is multiplied by.
+        patience: Validations without a gain that are waited for before a decay.
+        min_gain: Nats a word by which validation must fall below its best of this round to count as a gain.
+    """
+
+    def __init__(self, decay: float = 0.5, patience: int = 0, min_gain: float = 0.0) -> None:
+        super().__init__()
+        if not 0 < decay < 1:
+            raise ValueError(f"schedule.decay must lie between 0 and 1, got {decay}")
+        self.decay = decay
+        self.patience = patience
+        self.min_gain = min_gain
+        self._best = math.inf
+        self._stalls = 0
+
+    def start_round(self, trainer: pl.Trainer) -> None:
+        """Back to the first learning rate, and to no best validation."""
+        self._best, self._stalls = math.inf, 0
+        super().start_round(trainer)
+
+    def next_factor(self, validation_nll: float) -> float:
+        """See :class:`RoundSchedule`."""
+        if validation_nll < self._best - self.min_gain:
+            self._best, self._stalls = validation_nll, 0
+            return self.factor
+        self._stalls += 1
+        if self._stalls <= self.patience:
+            return self.factor
+        self._stalls = 0
+        return self.factor * self.decay
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"factor": self.factor, "best": self._best, "stalls": self._stalls}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.factor, self._best, self._stalls = state_dict["factor"], state_dict["best"], state_dict["stalls"]
+
+
+class StepSchedule(RoundSchedule):
+    """A given factor for each stretch between validations of a round; the last one stays.
+
+    Args:
+        factors: For example [1, 1, 0.25, 0.0625]: four epochs a round, annealed.
+    """
+
+    def __init__(self, factors: Sequence[float]) -> None:
+        super().__init__()
+        if not factors or any(factor <= 0 for factor in factors):
+            raise ValueError(f"schedule.factors must be positive numbers, got {list(factors)}")
+        self.factors = [float(factor) for factor in factors]
+        self._position = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The first factor, unless a resumed run is further on."""
+        self._apply(trainer, self.factors[min(self._position, len(self.factors) - 1)])
+
+    def start_round(self, trainer: pl.Trainer) -> None:
+        """Back to the first factor."""
+        self._position = 0
+        super().start_round(trainer)
+
+    def first_factor(self) -> float:
+        """See :class:`RoundSchedule`."""
+        return self.factors[0]
+
+    def next_factor(self, validation_nll: float) -> float:
+        """See :class:`RoundSchedule`."""
+        self._position += 1
+        return self.factors[min(self._position, len(self.factors) - 1)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"position": self._position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self._position = state_dict["position"]

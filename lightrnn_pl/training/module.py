@@ -1,0 +1,105 @@
+"""The LightningModule: steps, logging, optimiser.  Receives objects, never the configuration.
+
+Truncated backpropagation through time: a batch is one window of every stream, and the hidden state waits on the
+module, detached, for the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.nn.cores import State, detach_state
+from lightrnn_pl.nn.language_model import LanguageModel
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class LanguageModelingModule(pl.LightningModule):
+    """Trains a :class:`LanguageModel` on windows of parallel text streams.
+
+    Args:
+        model: What is trained.
+        optimizer: Called with the parameters; a Hydra ``_partial_``.
+        loss_reduction: ``window`` minimises the loss summed over the words of a window and averaged over streams, the
+            convention under which the papers' learning rate of 1.0 and gradient norm of 5.0 are meant (Zaremba et al.
+            2014); ``word`` minimises the mean a word.
+    """
+
+    def __init__(
+        self, model: LanguageModel, optimizer: OptimizerFactory, loss_reduction: Literal["window", "word"] = "window"
+    ) -> None:
+        super().__init__()
+        if loss_reduction not in ("window", "word"):
+            raise ValueError(f"loss_reduction is window or word, got {loss_reduction!r}")
+        self.model = model
+        self.loss_reduction = loss_reduction
+        self._optimizer = optimizer
+        self._state: State | None = None
+        self._validation_state: State | None = None
+        self._validation_sums = torch.zeros(2, dtype=torch.float64)
+
+    def reset_state(self) -> None:
+        """Forget the text read so far, as after a change of the word table."""
+        self._state = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one window, in the reduction chosen; logs the mean negative log-likelihood a word."""
+        losses, state = self.model(batch.inputs, batch.targets, self._state, batch.reset)
+        self._state = detach_state(state)
+        total = losses[batch.mask].sum()
+        words = batch.mask.sum()
+        mean = total / words.clamp(min=1)
+        self.log("train/nll", mean.detach(), prog_bar=True)
+        return mean if self.loss_reduction == "word" else total / len(batch.inputs)
+
+    def on_validation_epoch_start(self) -> None:
+        """Validation reads its text from the start."""
+        self._validation_state = None
+        self._validation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add up exact log-probabilities; nothing is averaged before the end."""
+        scores, self._validation_state = self.model.score(
+            batch.inputs, batch.targets, self._validation_state, batch.reset
+        )
+        counted = scores[batch.mask].double()
+        self._validation_sums += torch.stack([-counted.sum(), batch.mask.sum().double()])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean negative log-likelihood a word over all ranks, and the perplexity."""
+        self._validation_state = None
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self._validation_sums)
+        total, words = self._validation_sums.tolist()
+        nll = total / words if words else math.nan
+        self.log("valid/nll", nll, rank_zero_only=True)
+        self.log("valid/perplexity", perplexity(nll), prog_bar=True, rank_zero_only=True)
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimiser over all parameters; each group remembers its first learning rate."""
+        optimizer = self._optimizer(self.model.parameters())
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the hidden state, so that a resumed run goes on in the middle of its text."""
+        checkpoint["hidden_state"] = None if self._state is None else [part.cpu() for part in self._state]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the hidden state back."""
+        parts = checkpoint["hidden_state"]
+        self._state = None if parts is None else tuple(part.to(self.device) for part in parts)
+
+
+def perplexity(nll: float) -> float:
+    """exp of a mean negative log-likelihood in nats; infinite rather than an overflow."""
+    return math.exp(nll) if nll < 700 else math.inf
