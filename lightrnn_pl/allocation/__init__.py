@@ -1,0 +1,1 @@
+"""Word tables: where the words sit, what each place would cost them, and who moves them."""

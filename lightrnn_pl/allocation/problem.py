@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,9 @@ class ReallocationProblem:
         available: The cells that may hold a word, bool of shape ``sides``; None means all.  More cells than words
             leave some empty, at no cost.
 
+    Attributes:
+        floor: Cost if every word had the cheapest code of each axis, whoever else has it; nothing is below it.
+
     Raises:
         ValueError: Naming the array, the value and the remedy, for costs that are NaN or of the wrong shape, for a
             word without any allowed code, for more words than cells, and for codes that are not one available cell
@@ -36,17 +39,18 @@ class ReallocationProblem:
     costs: Sequence[np.ndarray]
     codes: np.ndarray | None = None
     available: np.ndarray | None = None
+    floor: float = field(init=False)
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         set_field(self, "costs", _checked_costs(self.costs))
-        set_field(self, "_cheapest", _cheapest_by_axis(self.costs))
+        set_field(self, "floor", _checked_floor(self.costs))
         if self.available is not None:
             available = np.asarray(self.available)
             if available.shape != self.sides or available.dtype != np.bool_:
                 raise ValueError(
-                    f"available must be a bool array of shape {self.sides} like the costs' sides, got {available.dtype} "
-                    f"of shape {available.shape}"
+                    f"available must be a bool array of the table's sides {self.sides}, got {available.dtype} of "
+                    f"shape {available.shape}"
                 )
             set_field(self, "available", available)
         if self.num_cells < self.num_words:
@@ -83,11 +87,6 @@ class ReallocationProblem:
     def num_cells(self) -> int:
         """How many cells may hold a word, at least V."""
         return math.prod(self.sides) if self.available is None else int(np.count_nonzero(self.available))
-
-    @cached_property
-    def floor(self) -> float:
-        """Cost if every word had the cheapest code of each axis, whoever else has it: no assignment is below it."""
-        return float(sum(cheapest.sum(dtype=np.float64) for cheapest in self._cheapest))
 
     def cost(self, codes: Int[np.ndarray, "V k"]) -> float:
         """What ``codes`` cost in all, summed in float64."""
@@ -173,7 +172,7 @@ class ReallocationResult:
 def _checked_costs(costs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     if not len(costs):
         raise ValueError("costs is empty; give one array of shape (V, side) for each axis of the table")
-    checked = []
+    checked: list[np.ndarray] = []
     for axis, cost in enumerate(costs):
         cost = np.asarray(cost)
         if cost.ndim != 2 or 0 in cost.shape:
@@ -190,10 +189,10 @@ def _checked_costs(costs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     return tuple(checked)
 
 
-def _cheapest_by_axis(costs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Minimum over the codes by axis and word; it is NaN or infinite exactly where a word cannot be placed."""
-    minima = []
+def _checked_floor(costs: Sequence[np.ndarray]) -> float:
+    floor = 0.0
     for axis, cost in enumerate(costs):
+        # One pass without a temporary of the costs' size: a minimum is NaN or infinite where a word cannot be placed.
         cheapest = cost.min(axis=1)
         if not np.isfinite(cheapest).all():
             word = int((~np.isfinite(cheapest)).argmax())
@@ -205,5 +204,5 @@ def _cheapest_by_axis(costs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
             if cheapest[word] < 0:
                 raise ValueError(f"costs[{axis}][{word}] holds -inf; only +inf, a forbidden code, has a meaning")
             raise ValueError(f"costs[{axis}][{word}] forbids every code (+inf); leave the word at least one")
-        minima.append(cheapest)
-    return tuple(minima)
+        floor += float(cheapest.sum(dtype=np.float64))
+    return floor

@@ -81,7 +81,7 @@ def _reassign_blocks(
     fixed: tuple[int, ...],
 ) -> None:
     """Give the words that share the codes of the ``fixed`` axes the best of that block's cells, in place."""
-    free = [axis for axis in range(problem.num_components) if axis not in fixed]
+    free = np.array([axis for axis in range(problem.num_components) if axis not in fixed])
     cells = problem.spell(problem.cells)
     word_blocks = _groups(codes, problem.sides, fixed)
     cell_blocks = _groups(cells, problem.sides, fixed)
