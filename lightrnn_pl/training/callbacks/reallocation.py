@@ -78,6 +78,7 @@ class Reallocation(pl.Callback):
         self.max_hours = max_hours
         self.optimizer_state = optimizer_state
         self.rounds: list[dict[str, Any]] = []
+        self._epoch = 0  # epochs done at the last validation
         self._new_round()
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
@@ -110,6 +111,8 @@ class Reallocation(pl.Callback):
                 f"validation loss is {nll} in epoch {trainer.current_epoch}: training has diverged; lower optimizer.lr "
                 "or trainer.gradient_clip_val"
             )
+        # The epoch that a validation closes is counted before Lightning does.
+        self._epoch = trainer.current_epoch + int(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
         self._observe(nll, pl_module.model)
         reason = self._convergence(trainer)
         if reason is None:
@@ -120,10 +123,6 @@ class Reallocation(pl.Callback):
         else:
             rank_zero_info(f"Round {self.round} ends ({reason}); reallocating.")
             self._reallocate(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the round's epochs."""
-        self._epochs += 1
 
     def finish(self) -> None:
         """Close the last round; called once training is over."""
@@ -138,7 +137,8 @@ class Reallocation(pl.Callback):
             "best": self._best,
             "weights": self._weights,
             "stalls": self._stalls,
-            "epochs": self._epochs,
+            "epoch": self._epoch,
+            "first_epoch": self._first_epoch,
             "validations": self._validations,
             "seconds": self.seconds,
         }
@@ -149,7 +149,8 @@ class Reallocation(pl.Callback):
         self._best = state_dict["best"]
         self._weights = state_dict["weights"]
         self._stalls = state_dict["stalls"]
-        self._epochs = state_dict["epochs"]
+        self._epoch = state_dict["epoch"]
+        self._first_epoch = state_dict["first_epoch"]
         self._validations = state_dict["validations"]
         self._earlier_seconds = state_dict["seconds"]
 
@@ -157,7 +158,7 @@ class Reallocation(pl.Callback):
         self._best = math.inf
         self._weights: dict[str, Tensor] | None = None
         self._stalls = 0
-        self._epochs = 0
+        self._first_epoch = self._epoch
         self._validations: list[float] = []
 
     def _observe(self, nll: float, model: LanguageModel) -> None:
@@ -174,9 +175,7 @@ class Reallocation(pl.Callback):
             return f"no gain in {self._stalls} validations"
         if rate < self.min_learning_rate:
             return f"learning rate {rate:.3g} is below {self.min_learning_rate:.3g}"
-        # This validation belongs to an epoch that is counted only when it ends.
-        ends_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if self.epochs_per_round is not None and ends_epoch and self._epochs + 1 >= self.epochs_per_round:
+        if self.epochs_per_round is not None and self._epoch - self._first_epoch >= self.epochs_per_round:
             return f"{self.epochs_per_round} epochs"
         return None
 
@@ -189,7 +188,7 @@ class Reallocation(pl.Callback):
     def _round_summary(self) -> dict[str, Any]:
         return {
             "round": self.round,
-            "epochs": self._epochs,
+            "epochs": self._epoch - self._first_epoch,
             "valid_nll": self._best,
             "valid_perplexity": perplexity(self._best),
             "validations": [perplexity(nll) for nll in self._validations],
@@ -199,8 +198,6 @@ class Reallocation(pl.Callback):
         model = module.model
         assert self._weights is not None
         model.load_state_dict(self._weights)
-        self._epochs += 1  # the epoch whose validation converged belongs to the round that ends
-
         started = time.monotonic()
         statistics = gather_statistics(model, trainer.datamodule.statistics_dataloader(), module.device)
         statistics.all_reduce()
@@ -239,7 +236,6 @@ class Reallocation(pl.Callback):
                 optimizer.state.clear()
         module.reset_state()
         self._new_round()
-        self._epochs = -1  # the end of the epoch under way is still to come, and belongs to no round
 
     def _solve(self, statistics: LossStatistics) -> ReallocationResult:
         return self.solver.solve(statistics.problem())

@@ -1,0 +1,34 @@
+"""Errors that a user can mend are told in a line; only the others show where in the code they came from."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+EXPECTED = (ValueError, FileNotFoundError, FloatingPointError, OSError)
+
+
+def explained(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a command so that an expected error ends it with its message; HYDRA_FULL_ERROR=1 shows the traceback.
+
+    In a sweep the error goes on to Hydra, which reports it with the job it belongs to.
+    """
+
+    @functools.wraps(command)
+    def run(config: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        try:
+            return command(config)
+        except EXPECTED as error:
+            swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+            if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return run

@@ -1,0 +1,90 @@
+"""What ``lightrnn-evaluate`` does: a bundle, a text, and a perplexity nobody has to guess the meaning of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from lightrnn_pl.building import instantiate
+from lightrnn_pl.checkpoint import Bundle, file_hash, load
+from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
+from lightrnn_pl.files import write_json
+
+
+def evaluate(config: DictConfig) -> dict[str, Any]:
+    """Judge ``config.checkpoint`` on each of ``config.splits``, print the tables, and return what they say."""
+    path = Path(config.checkpoint)
+    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    bundle = load(path, device)
+    path = path / "best.ckpt" if path.is_dir() else path
+    source, splits = _source(config, bundle)
+    datamodule = instantiate(source, vocabulary=bundle.vocabulary)
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    results = {
+        split: measure_perplexity(bundle.model, datamodule.evaluation_dataloader(split), bundle.vocabulary, device)
+        for split in splits
+    }
+    report = {
+        "checkpoint": str(path),
+        "sha256": file_hash(path),
+        "table": bundle.model.allocation.fingerprint(),
+        "parameters": bundle.model.num_parameters,
+        "bytes": bundle.model.num_bytes,
+        "protocol": datamodule.protocol(),
+        "splits": {split: result.as_dict() for split, result in results.items()},
+    }
+    _print(report, results)
+    if config.json:
+        write_json(config.json, report)
+    return report
+
+
+def _source(config: DictConfig, bundle: Bundle) -> tuple[dict[str, Any], list[str]]:
+    """The data configuration to read from, and the splits of it to judge."""
+    common = {} if config.eval_batch_size is None else {"eval_batch_size": config.eval_batch_size}
+    if config.text is not None:
+        files = {"_target_": "lightrnn_pl.data.datamodule.CorpusDataModule.from_text"}
+        return {**files, "train": None, "valid": None, "test": str(config.text), "cache": False, **common}, ["test"]
+    chosen = bundle.config.data if config.get("data") is None else config.data
+    unknown = set(config.splits) - {"train", "valid", "test"}
+    if unknown or not config.splits:
+        raise ValueError(f"splits={list(config.splits)} must name some of train, valid, test")
+    splits = [split for split in config.splits if split == "train" or chosen.get(split, "") is not None]
+    if not splits:
+        raise ValueError(f"the corpus has none of the splits {list(config.splits)}; give data.valid, data.test or text")
+    return {**chosen, **common}, splits
+
+
+def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
+    console = Console()
+    table = Table(title="perplexity", title_justify="left")
+    columns = ("split", "perplexity", "without end markers", "nats a word", "tokens", "end markers", "unknown")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, result in results.items():
+        counts = (f"{count:,}" for count in (result.tokens, result.end_tokens, result.unknown_tokens))
+        table.add_row(
+            split, f"{result.perplexity:.2f}", f"{result.perplexity_without_end:.2f}", f"{result.nll:.4f}", *counts
+        )
+    console.print(table)
+    bins = Table(title="by the word's count in the training text", title_justify="left")
+    for column in ("split", "count from", "tokens", "perplexity"):
+        bins.add_column(column, justify="left" if column == "split" else "right")
+    for split, result in results.items():
+        for line in result.bins:
+            bins.add_row(split, f"{line.at_least:,}", f"{line.tokens:,}", f"{line.perplexity:,.1f}")
+    console.print(bins)
+    facts = Table(title="protocol", title_justify="left", show_header=False)
+    for key, value in report["protocol"].items():
+        facts.add_row(key.replace("_", " "), str(value))
+    facts.add_row("parameters", f"{report['parameters']:,}")
+    facts.add_row("word table", report["table"][:16])
+    facts.add_row("checkpoint", report["checkpoint"])
+    facts.add_row("sha256", report["sha256"])
+    console.print(facts)

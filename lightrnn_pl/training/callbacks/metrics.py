@@ -1,0 +1,118 @@
+"""``metrics.json``: what a run has reached, written after every validation and at its end, whatever the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.files import write_json
+from lightrnn_pl.training.callbacks.reallocation import Reallocation
+
+
+class RunMetrics(pl.Callback):
+    """Measures speed, keeps the history of validations, and writes all that is known to a file.
+
+    Args:
+        path: The JSON file.
+        facts: What does not change: parameters, bytes, corpus, protocol, seed.
+        reallocation: Whose rounds are reported.
+    """
+
+    def __init__(self, path: str | Path, facts: dict[str, Any], reallocation: Reallocation) -> None:
+        self.path = Path(path)
+        self.facts = facts
+        self.reallocation = reallocation
+        self.history: list[dict[str, Any]] = []
+        self._words = 0
+        self._seconds = 0.0
+        self._mark = time.perf_counter()
+        self._since = (0, 0.0)
+
+    @property
+    def words_per_second(self) -> float:
+        """Training speed over the whole run: words trained on, by all ranks, a second of training steps."""
+        return self._words / self._seconds if self._seconds else 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of the steps."""
+        self._mark = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Add the time since the last step, loading included."""
+        batch: Batch = args[1]
+        self._words += int(batch.mask.sum()) * trainer.world_size
+        now = time.perf_counter()
+        self._seconds += now - self._mark
+        self._mark = now
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add a line of history; write the file."""
+        if trainer.sanity_checking:
+            return
+        words, seconds = self._since
+        self._since = (self._words, self._seconds)
+        elapsed = self._seconds - seconds
+        known = trainer.callback_metrics
+        self.history.append(
+            {
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                # The callback that moves words runs after this one, so the round is the one validated.
+                "round": self.reallocation.round,
+                "valid_perplexity": float(known["valid/perplexity"]),
+                "train_nll": float(known["train/nll"]) if "train/nll" in known else None,
+                "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "words_per_second": (self._words - words) / elapsed if elapsed else None,
+                "seconds": self.reallocation.seconds,
+            }
+        )
+        for logger in trainer.loggers:
+            logger.log_metrics({"words_per_second": self.words_per_second}, step=trainer.global_step)
+        if trainer.is_global_zero:
+            self.write("running")
+        self._mark = time.perf_counter()
+
+    def write(self, status: str, **more: Any) -> dict[str, Any]:
+        """Write the file, and return what was written.
+
+        Args:
+            status: ``running``, ``completed``, ``interrupted`` or ``failed``.
+            more: Added at the top level.
+        """
+        content = {
+            "status": status,
+            **self.facts,
+            "words_per_second": self.words_per_second,
+            "seconds": self.reallocation.seconds,
+            "rounds": self.reallocation.rounds,
+            "history": self.history,
+            **more,
+        }
+        write_json(self.path, without_infinities(content))
+        return content
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"history": self.history, "words": self._words, "seconds": self._seconds, "since": list(self._since)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.history = state_dict["history"]
+        self._words, self._seconds = state_dict["words"], state_dict["seconds"]
+        self._since = (state_dict["since"][0], state_dict["since"][1])
+
+
+def without_infinities(content: Any) -> Any:
+    """The same content with None for numbers that JSON does not have."""
+    if isinstance(content, dict):
+        return {key: without_infinities(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_infinities(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
