@@ -1,0 +1,39 @@
+"""What tests share: tiny models, tiny text, and the real corpora where they are at hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real corpora beside the checkout; a test that needs it is skipped where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the corpora in ../shared/data, which are not part of the project")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory) -> dict[str, Path]:
+    """Three files of made-up sentences with structure to learn: each word is often followed by the same one."""
+    folder = tmp_path_factory.mktemp("text")
+    generator = np.random.default_rng(0)
+    words = [f"w{number:02d}" for number in range(47)]
+    files = {}
+    for split, lines in (("train", 400), ("valid", 60), ("test", 60)):
+        text = []
+        for _ in range(lines):
+            sentence = [int(generator.zipf(1.5)) % len(words)]
+            for _ in range(generator.integers(2, 9)):
+                follows = (3 * sentence[-1] + 1) % len(words)
+                sentence.append(follows if generator.random() < 0.7 else int(generator.zipf(1.5)) % len(words))
+            text.append(" ".join(words[word] for word in sentence))
+        files[split] = folder / f"{split}.txt"
+        files[split].write_text("\n".join(text) + "\n", encoding="utf-8")
+    return files
