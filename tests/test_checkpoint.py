@@ -1,0 +1,146 @@
+"""The bundle: everything comes back, nothing that does not belong together is accepted."""
+
+import math
+
+import pytest
+import torch
+
+import lightrnn_pl
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.building import as_config, build_model
+from lightrnn_pl.checkpoint import Bundle, load
+from lightrnn_pl.vocabulary import VocabularyRules
+
+CONFIG = {
+    "model": {
+        "embedding": {
+            "_target_": "lightrnn_pl.nn.embeddings.MultiComponentEmbedding",
+            "_partial_": True,
+            "embedding_dim": 6,
+        },
+        "core": {"_target_": "lightrnn_pl.nn.cores.LSTMCore", "_partial_": True, "hidden_dim": 6},
+        "output": {"_target_": "lightrnn_pl.nn.outputs.MultiComponentOutput", "_partial_": True},
+        "input_dropout": 0.5,
+        "output_dropout": 0.5,
+        "init_scale": 0.5,
+    }
+}
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    torch.manual_seed(0)
+    vocabulary = VocabularyRules().build({"the": 50, "cat": 7, "sat": 6, "on": 5, "mat": 4, "<eos>": 9})
+    config = as_config(CONFIG)
+    model = build_model(config, WordAllocation.random(len(vocabulary), (3, 3), seed=1)).eval()
+    return Bundle(model, vocabulary, config, {"end": "<eos>"}, {"valid_nll": 1.5})
+
+
+def changed(path, **parts):
+    content = torch.load(path, weights_only=True)
+    content.update(parts)
+    torch.save(content, path)
+
+
+def test_everything_comes_back(bundle, tmp_path):
+    bundle.save(tmp_path / "best.ckpt")
+    again = lightrnn_pl.load(tmp_path)
+    assert again.vocabulary.words == bundle.vocabulary.words
+    assert again.config == bundle.config
+    assert again.protocol == bundle.protocol and again.metrics == bundle.metrics
+    assert again.model.embedding.allocation is again.model.output.allocation
+    assert not again.model.training
+    assert again.score(["the cat sat"]) == bundle.score(["the cat sat"])
+
+
+def test_scores_line_by_line_in_order_with_the_end_marker_last(bundle):
+    lines = ["the cat sat on the mat", "", "the", "a dog sat"]
+    scores = bundle.score(lines, batch_size=2)
+    assert [len(line) for line in scores] == [7, 1, 2, 4]
+    for line, expected in zip(lines, scores, strict=True):
+        assert bundle.score([line])[0] == pytest.approx(expected, abs=1e-5)
+    # An unknown word is scored as the unknown word.
+    assert bundle.score(["a dog sat"])[0] == pytest.approx(bundle.score(["<unk> <unk> sat"])[0], abs=1e-6)
+
+
+def test_scores_are_those_of_the_chain_rule(bundle):
+    """exp of the summed scores of all two-word lines, ended or going on, sums to one."""
+    words = [word for word in bundle.vocabulary.words if word != "<eos>"]
+    first = [bundle.score([word])[0][0] for word in words] + [bundle.score([""])[0][0]]
+    assert sum(math.exp(score) for score in first) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_string_is_no_list_of_lines(bundle):
+    with pytest.raises(ValueError, match="got one string"):
+        bundle.score("the cat")
+
+
+def test_refuses_another_table(bundle, tmp_path):
+    path = tmp_path / "best.ckpt"
+    bundle.save(path)
+    state = torch.load(path, weights_only=True)["state"]
+    other = WordAllocation.random(len(bundle.vocabulary), (3, 3), seed=2).codes
+    state["embedding.allocation.codes"] = state["output.allocation.codes"] = other
+    changed(path, state=state)
+    with pytest.raises(ValueError, match="holds the word table .* but its weights were trained with"):
+        load(path)
+
+
+def test_refuses_another_vocabulary(bundle, tmp_path):
+    path = tmp_path / "best.ckpt"
+    bundle.save(path)
+    other = VocabularyRules().build({"dogs": 50, "cat": 7, "sat": 6, "on": 5, "mat": 4, "<eos>": 9})
+    changed(path, vocabulary=other.state_dict())
+    with pytest.raises(ValueError, match="holds another vocabulary"):
+        load(path)
+
+
+def test_refuses_other_versions_other_files_and_none(bundle, tmp_path):
+    path = tmp_path / "best.ckpt"
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load(path)
+    bundle.save(path)
+    changed(path, version=99)
+    with pytest.raises(ValueError, match="version 99, this is the code for version 1"):
+        load(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(ValueError, match="is not a bundle of lightrnn_pl"):
+        load(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
+def test_refuses_a_damaged_file(bundle, tmp_path, damage):
+    path = tmp_path / "best.ckpt"
+    bundle.save(path)
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        weights = bundle.model.embedding.vectors.weight.detach().numpy().tobytes()
+        content[content.find(weights[:16])] ^= 0x10
+    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}.get(damage, content))
+    with pytest.raises(ValueError, match=r"damaged"):
+        load(path)
+
+
+def test_refuses_targets_that_are_not_trusted(bundle, tmp_path):
+    path = tmp_path / "best.ckpt"
+    bundle.save(path)
+    config = torch.load(path, weights_only=True)["config"]
+    config["model"]["core"]["_target_"] = "os.system"
+    changed(path, config=config)
+    with pytest.raises(ValueError, match="os.system is not defined in a trusted package"):
+        load(path)
+
+
+def test_a_failed_save_keeps_the_old_file(bundle, tmp_path, monkeypatch):
+    path = tmp_path / "best.ckpt"
+    bundle.save(path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match=r"no space left while writing .*best.ckpt"):
+        bundle.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
