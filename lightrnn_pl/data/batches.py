@@ -57,7 +57,7 @@ class Loader(ABC):
     def set_epoch(self, epoch: int) -> None:
         """Begin ``epoch`` with the next batch; the place that was loaded is kept if it is in this epoch."""
         if epoch != self._epoch:
-            self._epoch, self._resume = epoch, 0
+            self._epoch, self._position, self._resume = epoch, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch, the number of its batches that were handed out, and of how many."""

@@ -1,0 +1,260 @@
+"""The token cache: a corpus turned into ids once, and mapped into memory from then on.
+
+A cache is a folder named by a key of the corpus, the vocabulary rules and the version of this module::
+
+    vocabulary          the words and counts of train
+    train.bin ...       the ids of a split, int32, markers included
+    train.lines ...     how many of them each line has, int32
+    meta.json           sizes, written last
+
+It is made in a folder beside it, under a lock, and renamed when complete: a killed run leaves no cache that looks
+like one, and of two runs at a time the second waits for the first.  The text of train is read once: words get
+provisional ids in the order they come, which are replaced when all counts are known.  Memory holds the distinct words
+and one block of lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from filelock import FileLock
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from lightrnn_pl.data.corpus import SPLITS, Corpus
+from lightrnn_pl.files import explain_full_disk, write_json
+from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
+
+_VERSION = 1  # of the format and of the way that text becomes words
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """A corpus as ids.
+
+    Attributes:
+        folder: Where it lies.
+        vocabulary: The words that the ids stand for.
+        num_tokens: Targets by split: words and end markers, without begin markers.
+    """
+
+    folder: Path
+    vocabulary: Vocabulary
+    num_tokens: dict[str, int]
+
+    def tokens(self, split: str) -> NDArray[np.int32]:
+        """The ids of a split, begin and end markers included, shape (N,); a memory map."""
+        return np.memmap(self.folder / f"{split}.bin", dtype=np.int32, mode="r")
+
+    def lengths(self, split: str) -> NDArray[np.int32]:
+        """How many ids each line has, shape (lines,); a memory map."""
+        return np.memmap(self.folder / f"{split}.lines", dtype=np.int32, mode="r")
+
+
+def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, name: str = "corpus") -> TokenCache:
+    """The cache of ``corpus`` under ``rules``, made now if there is none.
+
+    Raises:
+        FileNotFoundError: If files of the corpus do not exist.
+        ValueError: If the text cannot be read, is empty, or has words that the rules leave no id.
+        OSError: If the disk is full, with the path and the remedy.
+    """
+    corpus.check()
+    splits = [split for split in SPLITS if corpus.has(split)]
+    key = json.dumps([_VERSION, rules.fingerprint(), [[split, corpus.fingerprint(split)] for split in splits]])
+    title = re.sub(r"[^\w.-]+", "-", name)
+    folder = Path(cache_dir) / f"{title}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    if (cache := _open(folder, splits)) is not None:
+        return cache
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if (cache := _open(folder, splits)) is not None:
+                return cache
+            partial = folder.with_name(f".{folder.name}.part")
+            for remains in (partial, folder):  # of a run that was killed, or of somebody who deleted half of it
+                shutil.rmtree(remains, ignore_errors=True)
+            try:
+                partial.mkdir()
+                _build(partial, corpus, rules, splits)
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise explain_full_disk(error, folder) from error
+    cache = _open(folder, splits)
+    assert cache is not None, f"the cache just written to {folder} is not valid"
+    return cache
+
+
+def _open(folder: Path, splits: list[str]) -> TokenCache | None:
+    """The cache in ``folder`` if it is there and whole."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if any((folder / name).stat().st_size != size for name, size in meta["sizes"].items()):
+            return None
+        return TokenCache(folder, Vocabulary.load(folder / "vocabulary"), meta["num_tokens"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _build(folder: Path, corpus: Corpus, rules: VocabularyRules, splits: list[str]) -> None:
+    counter = WordCounter(rules)
+    num_tokens = {"train": _write(folder, corpus, "train", counter)}
+    vocabulary = rules.build(counter.counts())
+    ids = counter.final_ids(vocabulary)
+    with (folder / "train.bin").open("r+b") as file:
+        while chunk := file.read(_CHUNK):
+            file.seek(-len(chunk), 1)
+            file.write(ids[np.frombuffer(chunk, dtype=np.int32)].data)
+    encoder = WordEncoder(vocabulary)
+    for split in splits:
+        if split != "train":
+            num_tokens[split] = _write(folder, corpus, split, encoder)
+    vocabulary.save(folder / "vocabulary")
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    write_json(folder / "meta.json", {"version": _VERSION, "num_tokens": num_tokens, "sizes": sizes})
+
+
+def _write(folder: Path, corpus: Corpus, split: str, encoder: LineEncoder) -> int:
+    """Write the ids of a split and the lengths of its lines; the number of targets."""
+    num_tokens = 0
+    with (folder / f"{split}.bin").open("wb") as ids_file, (folder / f"{split}.lines").open("wb") as lengths_file:
+        for ids, lengths in encoded_blocks(corpus, split, encoder):
+            ids_file.write(ids.data)
+            lengths_file.write(lengths.data)
+            num_tokens += encoder.num_targets(ids)
+    return num_tokens
+
+
+def encoded_blocks(
+    corpus: Corpus, split: str, encoder: LineEncoder, progress: bool = True
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Blocks of lines as ids with markers, shape (N,), and how many of them each line has, shape (lines,).
+
+    Raises:
+        ValueError: If the split holds no words, or a word has no id; naming the split.
+    """
+    num_words = 0
+    with _progress(corpus.num_bytes(split), f"reading {split}", disable=not progress) as advance:
+        for block in corpus.blocks(split):
+            words = block.flatten()
+            num_words += len(words)
+            try:
+                yield encoder.encode(words, pc.list_value_length(block).to_numpy(zero_copy_only=False))
+            except ValueError as error:
+                raise ValueError(f"data.{split}: {error}") from error
+            advance(words.nbytes - 3 * len(words), num_words)  # Arrow's 4 bytes a word for the offset; 1 for the space
+    if num_words == 0:
+        raise ValueError(f"data.{split} holds no words; give a text with some")
+
+
+class LineEncoder(ABC):
+    """Words of lines to ids with markers around every line."""
+
+    begin_id: int | None
+    end_id: int | None
+
+    @abstractmethod
+    def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
+        """An id for each word."""
+
+    def encode(self, words: pa.StringArray, lengths: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Ids of ``words`` with markers, and the lengths of the lines with them."""
+        before, after = int(self.begin_id is not None), int(self.end_id is not None)
+        line = np.repeat(np.arange(len(lengths)), lengths)
+        marked = (lengths + (before + after)).astype(np.int32)
+        ids = np.empty(marked.sum(dtype=np.int64), dtype=np.int32)
+        ids[np.arange(len(line)) + line * (before + after) + before] = self._ids(words)
+        ends = np.cumsum(marked, dtype=np.int64)
+        if self.begin_id is not None:
+            ids[ends - marked] = self.begin_id
+        if self.end_id is not None:
+            ids[ends - 1] = self.end_id
+        return ids, marked
+
+    def num_targets(self, ids: NDArray[np.int32]) -> int:
+        """How many of ``ids`` a model has to predict: all but the begin markers."""
+        return len(ids) if self.begin_id is None else int((ids != self.begin_id).sum())
+
+
+class WordCounter(LineEncoder):
+    """Gives words provisional ids in the order they come, and counts them."""
+
+    def __init__(self, rules: VocabularyRules) -> None:
+        self._known = {marker: place for place, marker in enumerate(rules.markers)}
+        self._counts = np.zeros(1 << 16, dtype=np.int64)
+        self.begin_id = None if rules.begin is None else self._known[rules.begin]
+        self.end_id = None if rules.end is None else self._known[rules.end]
+
+    def encode(self, words: pa.StringArray, lengths: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """As the base class; counts every id."""
+        for marker in (self.begin_id, self.end_id):
+            if marker is not None:
+                self._counts[marker] += len(lengths)
+        return super().encode(words, lengths)
+
+    def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
+        encoded = words.dictionary_encode()
+        known = self._known
+        places = np.array(
+            [known.setdefault(word, len(known)) for word in encoded.dictionary.to_pylist()], dtype=np.int32
+        )
+        if len(known) > len(self._counts):
+            self._counts = np.pad(self._counts, (0, len(known)))
+        indices = encoded.indices.to_numpy()
+        self._counts[places] += np.bincount(indices, minlength=len(places))
+        return places[indices]
+
+    def counts(self) -> dict[str, int]:
+        """How often each word and marker occurred."""
+        return {word: n for word, n in zip(self._known, self._counts.tolist(), strict=False) if n}
+
+    def final_ids(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
+        """The id in ``vocabulary`` of each provisional id."""
+        return vocabulary.encode(self._known)
+
+
+class WordEncoder(LineEncoder):
+    """Gives words their ids in a vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._words = pa.array(vocabulary.words, pa.string())
+        self._unknown_id = vocabulary.unknown_id
+        self.begin_id, self.end_id = vocabulary.begin_id, vocabulary.end_id
+
+    def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
+        ids = pc.index_in(words, value_set=self._words)
+        if ids.null_count:
+            if self._unknown_id is None:
+                word = words[pc.index(ids.is_null(), True).as_py()]
+                raise ValueError(
+                    f"the word {word.as_py()!r} is not in the vocabulary, and it has no marker for unknown words; "
+                    "set data.vocabulary.unknown, for example to '<unk>'"
+                )
+            ids = ids.fill_null(self._unknown_id)
+        return ids.to_numpy(zero_copy_only=False)
+
+
+@contextlib.contextmanager
+def _progress(num_bytes: int | None, what: str, disable: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr; yields what moves it on by a number of bytes and shows a number of words."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]:,} words")
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=disable) as bar:
+        task = bar.add_task(what, total=num_bytes, words=0)
+        yield lambda advance, words: bar.update(task, advance=advance, words=words)
+        bar.update(task, total=1, completed=1)
