@@ -8,6 +8,8 @@ dual at its prices, hence valid however far the auction came.  Knows one axis at
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numba
 import numpy as np
 from jaxtyping import Float
@@ -61,6 +63,7 @@ def transport_prices(problem: ReallocationProblem, axis: int, tolerance: float =
 
 
 @numba.njit(cache=True)
+@no_type_check
 def mean_excess(cost):
     """Mean over the words of the mean finite cost above the cheapest, shape (V, side) -> one number."""
     total = 0.0
@@ -79,6 +82,7 @@ def mean_excess(cost):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _auction_codes(cost, capacity, prices, epsilon, max_bids):
     """One phase: all words bid until each has a place, or ``max_bids`` are through; changes ``prices`` in place.
 
@@ -128,6 +132,7 @@ def _auction_codes(cost, capacity, prices, epsilon, max_bids):
 
 
 @numba.njit(cache=True, inline="always")
+@no_type_check
 def _replace_top(bids, holders, begin, end, bid, holder):
     """Put a new entry in place of the smallest of the heap ``bids[begin:end]``."""
     size = end - begin

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+import torch
+
+from lightrnn_pl.allocation.first import FrequencyTable, RandomTable, TableFromFile
+from lightrnn_pl.allocation.formats import write_table
+from lightrnn_pl.allocation.table import WordAllocation
+
+WORDS = [f"word{number}" for number in range(11)]
+COUNTS = np.arange(11, 0, -1)
+
+
+def test_random_depends_on_its_seed_alone():
+    first = RandomTable(seed=3)(11, (3, 4), WORDS, COUNTS)
+    torch.rand(5)
+    assert torch.equal(first.codes, RandomTable(seed=3)(11, (3, 4), WORDS, COUNTS).codes)
+    assert not torch.equal(first.codes, RandomTable(seed=4)(11, (3, 4), WORDS, COUNTS).codes)
+
+
+def test_frequency_fills_row_by_row():
+    assert FrequencyTable()(11, (3, 4), WORDS, COUNTS).words()[0].tolist() == [0, 1, 2, 3]
+
+
+def test_from_file(tmp_path):
+    kept = WordAllocation.random(11, (3, 4), seed=0)
+    write_table(tmp_path / "kept.tsv", kept, WORDS)
+    assert torch.equal(TableFromFile(tmp_path / "kept.tsv")(11, (3, 4), WORDS, COUNTS).codes, kept.codes)
+    wider = TableFromFile(tmp_path / "kept.tsv")(11, (4, 5), WORDS, COUNTS)
+    assert wider.sides == (4, 5)
+    with pytest.raises(ValueError, match=r"model\.sides=\[3, 4\]"):
+        TableFromFile(tmp_path / "kept.tsv")(11, (4, 3), WORDS, COUNTS)
+    with pytest.raises(ValueError, match=r"model\.sides"):
+        TableFromFile(tmp_path / "kept.tsv")(11, (11,), WORDS, COUNTS)
