@@ -49,6 +49,9 @@ class Loader(ABC):
         self._position = 0
         self._resume = 0
 
+    batch_sampler = None
+    """Looked for by Lightning wherever there is a ``sampler``."""
+
     @property
     def sampler(self) -> Loader:
         """Where Lightning looks for ``set_epoch``."""

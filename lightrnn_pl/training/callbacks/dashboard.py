@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -43,9 +45,11 @@ def finish(loggers: Sequence[Logger], metrics: dict[str, Any], pictures: Sequenc
 
 
 def _has_key() -> bool:
+    # Asking wandb itself would fix its settings before the mode is set.
     if os.environ.get("WANDB_API_KEY"):
         return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        return bool(wandb.Api().api_key)
-    except Exception:  # whatever keeps W&B from finding a key, a run must not stop for it
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
         return False
