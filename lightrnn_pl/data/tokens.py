@@ -72,13 +72,13 @@ def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, na
         ValueError: If the text cannot be read, is empty, or has words that the rules leave no id.
         OSError: If the disk is full, with the path and the remedy.
     """
-    corpus.check()
     splits = [split for split in SPLITS if corpus.has(split)]
     key = json.dumps([_VERSION, rules.fingerprint(), [[split, corpus.fingerprint(split)] for split in splits]])
     title = re.sub(r"[^\w.-]+", "-", name)
     folder = Path(cache_dir) / f"{title}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if (cache := _open(folder, splits)) is not None:
         return cache
+    corpus.check()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
