@@ -73,10 +73,11 @@ def print_reallocations(name: str, rounds: Sequence[Mapping[str, Any]]) -> None:
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Finished runs side by side: parameters, perplexity by round, speed."""
     table = Table(title="result", title_justify="left")
-    for column in ("run", "parameters", "valid perplexity by round", "test perplexity", "words/s", "seconds"):
-        table.add_column(column, justify="left" if column == "run" else "right")
+    table.add_column("run", overflow="fold")
+    for column in ("parameters", "valid perplexity\nby round", "test\nperplexity", "words/s", "seconds"):
+        table.add_column(column, justify="right")
     for name, metrics in runs.items():
-        rounds = "  ".join(f"{done['valid_perplexity']:.1f}" for done in metrics.get("rounds", []))
+        rounds = " ".join(f"{done['valid_perplexity']:.1f}" for done in metrics.get("rounds", []))
         test = metrics.get("test")
         table.add_row(
             name,

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,17 @@ from lightrnn_pl.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
-DEFINES_A_RUN = ("data", "model", "allocation", "reallocation", "solver", "schedule", "optimizer", "loss_reduction", "seed")
+DEFINES_A_RUN = (
+    "data",
+    "model",
+    "allocation",
+    "reallocation",
+    "solver",
+    "schedule",
+    "optimizer",
+    "loss_reduction",
+    "seed",
+)
 """Parts of the configuration that may not change when a run is resumed; the others may."""
 
 
@@ -103,6 +114,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         print_results({folder.path.name: finished})
         return finished
 
+    _hush_lightning()
     dashboard.offline_unless_logged_in()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     show = rank_zero_only.rank == 0
@@ -215,6 +227,14 @@ def _told_how_it_ended(metrics: RunMetrics, loggers: list[Any], folder: RunFolde
             if interrupted and folder.last.is_file():
                 print(f"interrupted; the same command with hydra.run.dir={folder.path} goes on", file=sys.stderr)
         raise
+
+
+def _hush_lightning() -> None:
+    """Lightning's notes on hardware and its tips say nothing about the run; its warnings stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*treespec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 
 
 def _device() -> torch.device:

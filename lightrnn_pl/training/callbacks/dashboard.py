@@ -14,9 +14,14 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 
 def offline_unless_logged_in() -> None:
-    """Set WANDB_MODE=offline where there is neither a mode nor a key, so that no job waits for an answer."""
+    """Set WANDB_MODE=offline where there is neither a mode nor a key, so that no job waits for an answer.
+
+    An offline run has no page to point to, so W&B then keeps silent; the run folder has the files.
+    """
     if "WANDB_MODE" not in os.environ and not _has_key():
         os.environ["WANDB_MODE"] = "offline"
+    if os.environ.get("WANDB_MODE") == "offline":
+        os.environ.setdefault("WANDB_SILENT", "true")
 
 
 def finish(loggers: Sequence[Logger], metrics: dict[str, Any], pictures: Sequence[Path] = ()) -> None:
@@ -33,7 +38,9 @@ def finish(loggers: Sequence[Logger], metrics: dict[str, Any], pictures: Sequenc
         rounds = metrics.get("rounds") or []
         if rounds:
             moves = [done.get("reallocation") or {} for done in rounds]
-            table = wandb.Table(columns=["round", "epochs", "valid_perplexity", "predicted_nll", "measured_nll", "moved"])
+            table = wandb.Table(
+                columns=["round", "epochs", "valid_perplexity", "predicted_nll", "measured_nll", "moved"]
+            )
             for done, move in zip(rounds, moves, strict=True):
                 told = (move.get("nll_predicted"), move.get("nll_measured"), move.get("words_moved"))
                 table.add_data(done["round"], done["epochs"], done["valid_perplexity"], *told)

@@ -84,16 +84,18 @@ class RunMetrics(pl.Callback):
             status: ``running``, ``completed``, ``interrupted`` or ``failed``.
             more: Added at the top level.
         """
-        content = {
-            "status": status,
-            **self.facts,
-            "words_per_second": self.words_per_second,
-            "seconds": self.reallocation.seconds,
-            "rounds": self.reallocation.rounds,
-            "history": self.history,
-            **more,
-        }
-        write_json(self.path, without_infinities(content))
+        content = without_infinities(
+            {
+                "status": status,
+                **self.facts,
+                "words_per_second": self.words_per_second,
+                "seconds": self.reallocation.seconds,
+                "rounds": self.reallocation.rounds,
+                "history": self.history,
+                **more,
+            }
+        )
+        write_json(self.path, content)
         return content
 
     def state_dict(self) -> dict[str, Any]:

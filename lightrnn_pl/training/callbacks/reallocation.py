@@ -7,6 +7,7 @@ A model without a table (k = 1) has a single round, and the callback is its earl
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lightrnn_pl.allocation.problem import ReallocationResult
@@ -26,6 +27,8 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
 from lightrnn_pl.training.module import LanguageModelingModule, perplexity
+
+log = logging.getLogger(__name__)
 
 
 class Reallocation(pl.Callback):
@@ -97,7 +100,7 @@ class Reallocation(pl.Callback):
         """Start the clock; a model without a table has one round."""
         self._started = time.monotonic()
         if pl_module.model.allocation.num_components == 1 and self.max_rounds > 1:
-            rank_zero_info("This model has no word table (k = 1): training ends when validation first converges.")
+            _tell("This model has no word table (k = 1): training ends when validation first converges.")
             self.max_rounds = 1
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -119,9 +122,9 @@ class Reallocation(pl.Callback):
             return
         if self.round >= self.max_rounds or self._is_spent():
             trainer.should_stop = True
-            rank_zero_info(f"Round {self.round} ends ({reason}); training is done.")
+            _tell(f"Round {self.round} ends ({reason}); training is done.")
         else:
-            rank_zero_info(f"Round {self.round} ends ({reason}); reallocating.")
+            _tell(f"Round {self.round} ends ({reason}); reallocating.")
             self._reallocate(trainer, pl_module)
 
     def finish(self) -> None:
@@ -242,7 +245,7 @@ class Reallocation(pl.Callback):
 
     def _report(self, trainer: pl.Trainer, summary: dict[str, Any]) -> None:
         facts = summary["reallocation"]
-        rank_zero_info(
+        _tell(
             f"Reallocation after round {summary['round']} (valid perplexity {summary['valid_perplexity']:.2f}): "
             f"train NLL {facts['nll_before']:.4f} -> {facts['nll_predicted']:.4f} predicted, "
             f"{facts['nll_measured']:.4f} measured with the new codes fed; {facts['words_moved']} words moved "
@@ -252,6 +255,11 @@ class Reallocation(pl.Callback):
         numbers = {f"reallocation/{name}": value for name, value in facts.items() if not isinstance(value, str)}
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "round": summary["round"]}, step=trainer.global_step)
+
+
+@rank_zero_only
+def _tell(message: str) -> None:
+    log.info(message)
 
 
 @torch.no_grad()

@@ -34,8 +34,8 @@ class RoundSchedule(pl.Callback, ABC):
             self._apply(trainer, self.next_factor(float(trainer.callback_metrics["valid/nll"])))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Show the rate in logs and progress bar."""
-        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+        """Log the rate."""
+        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
 
     def _apply(self, trainer: pl.Trainer, factor: float) -> None:
         self.factor = factor

@@ -1,0 +1,78 @@
+"""Running real experiments in tests: composed by Hydra, trained on tiny text; also killed with SIGKILL on purpose.
+
+As a script: ``python runs.py MOMENT OVERRIDE...`` trains until the moment and kills itself there.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+
+def compose_run(run_dir: Path, files: dict[str, Path], *overrides: str) -> DictConfig:
+    """The configuration of a small run on ``files``."""
+    corpus = [f"data.{split}={path}" for split, path in files.items()]
+    return compose_overrides(
+        f"paths.run_dir={run_dir}",
+        f"paths.cache_dir={run_dir.parent / 'cache'}",
+        "data=text",
+        *corpus,
+        *overrides,
+    )
+
+
+def compose_overrides(*overrides: str) -> DictConfig:
+    """The configuration of ``lightrnn-train`` with ``overrides``, as small as models get unless they say otherwise."""
+    small = [
+        *("name=test", "callbacks=quiet", "logger=none", "trainer=cpu", "seed=0"),
+        *("model.hidden_dim=8", "model.num_layers=2", "model.dropout=0.3"),
+        *("data.batch_size=4", "data.sequence_length=7", "data.eval_batch_size=3"),
+    ]
+    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
+        return compose("train", [*small, *overrides])
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _train_until(moment: str, overrides: list[str]) -> None:
+    from lightrnn_pl import files
+    from lightrnn_pl.allocation.solvers import AlternatingSolver
+    from lightrnn_pl.training import experiment
+    from lightrnn_pl.training.callbacks.resume import ResumePoint
+
+    if moment.startswith("step="):
+        original = ResumePoint.on_train_batch_end
+
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            original(self, trainer, pl_module, *args)
+            if trainer.global_step == int(moment.removeprefix("step=")):
+                _kill()
+
+        ResumePoint.on_train_batch_end = on_train_batch_end
+    elif moment == "reallocation":
+        AlternatingSolver.solve = lambda self, problem: _kill()
+    elif moment.startswith("write="):
+        # Between the last byte of the n-th last.ckpt and its move to its place.
+        remaining = [int(moment.removeprefix("write="))]
+        replace = files.Path.replace
+
+        def replace_or_die(self, target):
+            if Path(target).name == "last.ckpt":
+                remaining[0] -= 1
+                if not remaining[0]:
+                    _kill()
+            return replace(self, target)
+
+        files.Path.replace = replace_or_die
+    else:
+        raise SystemExit(f"unknown moment {moment}")
+    experiment.train(compose_overrides(*overrides))
+
+
+if __name__ == "__main__":
+    _train_until(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,85 @@
+"""A run killed with SIGKILL at the worst moments ends in the same bits as one that was not."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightrnn_pl.training.experiment import train
+from tests.training import runs
+
+OVERRIDES = [
+    *("resume_point.every_steps=10", "schedule.decay=0.5", "optimizer.lr=0.5"),
+    *("reallocation.max_rounds=3", "reallocation.epochs_per_round=2", "reallocation.patience=9"),
+]
+
+
+def last_state(run_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run_dir / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def best_state(run_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run_dir / "best.ckpt", weights_only=True)["state"]
+
+
+def assert_same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.fixture(scope="module", params=["sgd", "adam"])
+def optimizer(request) -> list[str]:
+    return {"sgd": [], "adam": ["optimizer=adam", "reallocation.optimizer_state=keep"]}[request.param]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, tiny_text, optimizer):
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    return run_dir, train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["step=35", "step=111", "reallocation", "write=3"])
+def test_a_killed_run_ends_in_the_same_bits(moment, uninterrupted, optimizer, tiny_text, tmp_path):
+    whole_dir, whole = uninterrupted
+    assert len(whole["rounds"]) == 3 and whole["rounds"][0]["reallocation"]["words_moved"] > 0
+    run_dir = tmp_path / "run"
+    config = runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer)
+    overrides = [f"paths.run_dir={run_dir}", f"paths.cache_dir={tmp_path / 'cache'}", "data=text"]
+    overrides += [f"data.{split}={path}" for split, path in tiny_text.items()]
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.training.runs", moment, *overrides, *OVERRIDES, *optimizer],
+        cwd=Path(__file__).parents[2],
+        env={**__import__("os").environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    assert (run_dir / "last.ckpt").is_file()
+
+    resumed = train(config)
+    assert_same_bits(last_state(run_dir), last_state(whole_dir))
+    assert_same_bits(best_state(run_dir), best_state(whole_dir))
+    for key in ("test", "validation", "table"):
+        assert resumed[key] == whole[key]
+    for done, expected in zip(resumed["rounds"], whole["rounds"], strict=True):
+        assert done["validations"] == expected["validations"] and done["epochs"] == expected["epochs"]
+    assert [line["step"] for line in resumed["history"]] == [line["step"] for line in whole["history"]]
+
+
+def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, monkeypatch):
+    run_dir, whole = uninterrupted
+    written = (run_dir / "best.ckpt").stat().st_mtime_ns
+    again = train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
+    assert again["test"] == whole["test"]
+    assert (run_dir / "best.ckpt").stat().st_mtime_ns == written
+
+
+def test_another_configuration_in_the_same_folder_is_refused(uninterrupted, optimizer, tiny_text):
+    run_dir, _ = uninterrupted
+    with pytest.raises(ValueError, match=r"another configuration \(model.hidden_dim\); give another hydra.run.dir"):
+        train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer, "model.hidden_dim=9"))
