@@ -136,13 +136,7 @@ class StreamBatches(Loader):
         self.context, self.ignored = context, ignored
         num_streams = batch_size * world_size
         if drop_remainder:
-            length = len(tokens) // num_streams
-            if length < sequence_length:
-                raise ValueError(
-                    f"{len(tokens)} tokens in {num_streams} streams make {length} a stream, fewer than one window of "
-                    f"data.sequence_length={sequence_length}; choose a smaller data.sequence_length or "
-                    "data.batch_size, or give more text"
-                )
+            length = check_streams(len(tokens), num_streams, sequence_length)
             bounds = np.arange(num_streams + 1) * length
         else:
             bounds = np.arange(num_streams + 1) * len(tokens) // num_streams
@@ -269,3 +263,19 @@ def check_sizes(batch_size: int, sequence_length: int) -> None:
         raise ValueError(f"data.batch_size (or data.eval_batch_size) must be at least 1, got {batch_size}")
     if sequence_length < 1:
         raise ValueError(f"data.sequence_length must be at least 1, got {sequence_length}")
+
+
+def check_streams(num_tokens: int, num_streams: int, sequence_length: int) -> int:
+    """The length of each stream that ``num_tokens`` are cut into.
+
+    Raises:
+        ValueError: If it is shorter than one window.
+    """
+    length = num_tokens // num_streams
+    if length < sequence_length:
+        raise ValueError(
+            f"{num_tokens} tokens in {num_streams} streams make {length} a stream, fewer than one window of "
+            f"data.sequence_length={sequence_length}; choose a smaller data.sequence_length or data.batch_size, or "
+            "give more text"
+        )
+    return length

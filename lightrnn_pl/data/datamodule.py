@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 
-from lightrnn_pl.data.batches import Loader, SentenceBatches, StreamBatches, check_sizes
+from lightrnn_pl.data.batches import Loader, SentenceBatches, StreamBatches, check_sizes, check_streams
 from lightrnn_pl.data.corpus import SPLITS, Corpus, DiskCorpus, HubCorpus, TextCorpus
 from lightrnn_pl.data.pydoc import PydocCorpus
 from lightrnn_pl.data.streaming import StreamedBatches, pieces
@@ -154,8 +154,10 @@ class CorpusDataModule(pl.LightningDataModule):
                 self._opened = open_cache(self.corpus, self.rules, self.cache_dir, self.title)
             else:
                 self._opened = _count(self.corpus, self.rules, self.splits, progress=self._rank == 0)
-            self.check_expected()
-        self.train_dataloader()
+            if self._rank == 0:
+                self.check_expected()
+        if stage in (None, "fit") and self.batching == "stream":
+            check_streams(self._opened.num_ids("train"), self.batch_size * self._world_size, self.sequence_length)
 
     def train_dataloader(self) -> Loader:
         """One epoch of train."""
@@ -272,6 +274,10 @@ class _Counted:
     vocabulary: Vocabulary
     num_tokens: dict[str, int]
     piece_lengths: dict[str, NDArray[np.int32]]
+
+    def num_ids(self, split: str) -> int:
+        """Words and markers of a split."""
+        return int(self.piece_lengths[split].sum(dtype=np.int64))
 
 
 def _count(corpus: Corpus, rules: VocabularyRules, splits: list[str], progress: bool) -> _Counted:

@@ -59,6 +59,10 @@ class TokenCache:
         """The ids of a split, begin and end markers included, shape (N,); a memory map."""
         return np.memmap(self.folder / f"{split}.bin", dtype=np.int32, mode="r")
 
+    def num_ids(self, split: str) -> int:
+        """Words and markers of a split."""
+        return len(self.tokens(split))
+
     def lengths(self, split: str) -> NDArray[np.int32]:
         """How many ids each line has, shape (lines,); a memory map."""
         return np.memmap(self.folder / f"{split}.lines", dtype=np.int32, mode="r")

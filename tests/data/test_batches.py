@@ -76,7 +76,7 @@ def test_training_streams_are_contiguous_and_equal(length, batch_size, window, w
         assert batches[0].inputs.dtype == batches[0].targets.dtype == torch.int64
         streams += [[target for _, target in stream] for stream in streams_of(loader)]
     used = length // num_streams * num_streams
-    assert sum(streams, []) == tokens[:used].tolist()
+    assert [target for stream in streams for target in stream] == tokens[:used].tolist()
     assert len({len(stream) for stream in streams}) == 1
     assert length - used < num_streams
 
@@ -176,9 +176,7 @@ def streamed(tokens, lengths, batch_size, window, world_size=1, rank=0, block=50
 )
 def test_streaming_reads_every_token_once(lengths, batch_size, window, world_size, block):
     tokens, lengths = text_of(lengths, False)
-    loaders = [
-        streamed(tokens, lengths, batch_size, window, world_size, rank, block) for rank in range(world_size)
-    ]
+    loaders = [streamed(tokens, lengths, batch_size, window, world_size, rank, block) for rank in range(world_size)]
     assert targets_of(loaders) == tokens.tolist()
     assert len({len(loader) for loader in loaders}) == 1
     starts = {1000, *(1000 + np.cumsum(lengths)[LINES_PER_PIECE - 1 :: LINES_PER_PIECE]).tolist()}

@@ -23,9 +23,7 @@ def compose_data(tmp_path: Path, entry: str, *overrides: str):
     if entry.startswith("aclw_"):
         overrides = ("data.root=folder", *overrides)
     with initialize_config_dir(str(CONF.parent), version_base="1.3"):
-        return compose(
-            overrides=[f"+data={entry}", f"+paths.cache_dir={tmp_path}", *NEEDED.get(entry, []), *overrides]
-        )
+        return compose(overrides=[f"+data={entry}", f"+paths.cache_dir={tmp_path}", *NEEDED.get(entry, []), *overrides])
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

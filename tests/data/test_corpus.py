@@ -1,0 +1,193 @@
+"""Sources of text: what they read, and what they say when they cannot."""
+
+import bz2
+import gzip
+import lzma
+
+import datasets
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightrnn_pl.data.corpus import DiskCorpus, HubCorpus, TextCorpus, split_words
+from lightrnn_pl.data.pydoc import PydocCorpus, sentences, split_of
+
+TEXT = "the cat sat\n\n on\tthe \u00a0mat  \nlast line without an end"
+LINES = [["the", "cat", "sat"], [], ["on", "the", "mat"], ["last", "line", "without", "an", "end"]]
+
+
+@pytest.fixture(autouse=True)
+def _working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=8))
+def test_splits_as_python_does(texts):
+    assert split_words(pa.array(texts, pa.string())).to_pylist() == [text.split() for text in texts]
+
+
+def test_missing_strings_have_no_words():
+    assert split_words(pa.array([None, "a"], pa.string())).to_pylist() == [[], ["a"]]
+
+
+def test_reads_text(tmp_path):
+    (tmp_path / "train.txt").write_text(TEXT)
+    corpus = TextCorpus("train.txt")
+    corpus.check()
+    assert list(corpus.lines("train")) == LINES
+    assert corpus.has("train") and not corpus.has("valid")
+    with pytest.raises(ValueError, match=r"no valid text; set data\.valid"):
+        list(corpus.lines("valid"))
+
+
+def test_ignores_byte_order_mark_and_windows_line_ends(tmp_path):
+    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfone two\r\nthree\r\n")
+    assert list(TextCorpus("train.txt").lines("train")) == [["one", "two"], ["three"]]
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open)])
+def test_unpacks(tmp_path, suffix, opener):
+    with opener(tmp_path / f"train.txt{suffix}", "wt") as file:
+        file.write(TEXT)
+    corpus = TextCorpus(f"train.txt{suffix}")
+    assert list(corpus.lines("train")) == LINES
+    assert corpus.num_bytes("train") is None
+
+
+def test_patterns_lists_and_root(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b", "a", "c"):
+        (tmp_path / "sub" / f"part-{name}.txt").write_text(f"{name}\n")
+    (tmp_path / "odd[1].txt").write_text("odd\n")
+    assert list(TextCorpus("sub/part-*.txt").lines("train")) == [["a"], ["b"], ["c"]]
+    assert list(TextCorpus(["sub/part-c.txt", "sub/part-[ab].txt"]).lines("train")) == [["c"], ["a"], ["b"]]
+    assert list(TextCorpus("odd[1].txt").lines("train")) == [["odd"]]
+    assert list(TextCorpus("part-a.txt", root="sub").lines("train")) == [["a"]]
+    assert list(TextCorpus(str(tmp_path / "odd[1].txt"), root="sub").lines("train")) == [["odd"]]
+
+
+def test_fingerprint_follows_the_files(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("one\n")
+    before = TextCorpus("train.txt").fingerprint("train")
+    assert TextCorpus(str(path)).fingerprint("train") == before
+    path.write_text("another\n")
+    assert TextCorpus("train.txt").fingerprint("train") != before
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"data\.train=nowhere\.txt does not exist \(working folder: /"):
+        TextCorpus("nowhere.txt").check()
+    with pytest.raises(FileNotFoundError, match=r"no file matches data\.train=nothing-\*"):
+        TextCorpus("nothing-*").check()
+    with pytest.raises(FileNotFoundError, match="is a folder"):
+        TextCorpus(str(tmp_path)).check()
+    with pytest.raises(ValueError, match=r"data\.train is an empty list"):
+        TextCorpus([]).check()
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "train.txt").touch()
+    with pytest.raises(ValueError, match=r"data\.train: the file train\.txt is empty"):
+        TextCorpus("train.txt").check()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_bytes_that_are_not_utf8(tmp_path, packed):
+    name = "bad.txt.gz" if packed else "bad.txt"
+    with (gzip.open if packed else open)(tmp_path / name, "wb") as file:
+        file.write("gut so, größer\n".encode() * 70000 + "größer\n".encode("latin-1") + b"fine\n")
+    (tmp_path / "good.txt").write_text("good\n")
+    with pytest.raises(ValueError, match=rf"data\.train: {name}, line 70001: byte 3 of the line is not UTF-8 \(0xf6"):
+        list(TextCorpus(["good.txt", name]).lines("train"))
+
+
+def test_cut_off_archive(tmp_path):
+    packed = gzip.compress(b"some words in a line\n" * 5000)
+    (tmp_path / "cut.gz").write_bytes(packed[:-20])
+    with pytest.raises(ValueError, match=r"cut\.gz is damaged or cut off"):
+        list(TextCorpus("cut.gz").lines("train"))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    rows = datasets.Dataset.from_dict({"sentence": ["a b", "", "c"], "number": [1, 2, 3]})
+    datasets.DatasetDict({"train": rows, "validation": rows.select([0])}).save_to_disk(tmp_path / "both")
+    rows.save_to_disk(tmp_path / "one")
+
+
+@pytest.mark.usefixtures("saved")
+def test_reads_datasets_from_disk():
+    corpus = DiskCorpus("both", "sentence", {"train": "train", "valid": "validation", "test": None})
+    corpus.check()
+    assert list(corpus.lines("train")) == [["a", "b"], [], ["c"]]
+    assert list(corpus.lines("valid")) == [["a", "b"]]
+    assert not corpus.has("test")
+    assert corpus.fingerprint("train") != corpus.fingerprint("valid")
+    alone = DiskCorpus("one", "sentence", {"train": "train", "valid": None, "test": None})
+    assert list(alone.lines("train")) == [["a", "b"], [], ["c"]]
+
+
+@pytest.mark.usefixtures("saved")
+def test_what_disk_lacks(tmp_path):
+    with pytest.raises(ValueError, match=r"no column data\.column=text; it has sentence, number"):
+        DiskCorpus("both").check()
+    with pytest.raises(ValueError, match=r"no split data\.test=test; it has train, validation"):
+        DiskCorpus("both", "sentence").check()
+    with pytest.raises(ValueError, match=r"has no splits.*data\.valid=null"):
+        DiskCorpus("one", "sentence").check()
+    with pytest.raises(FileNotFoundError, match=r"data\.path=nowhere does not exist"):
+        DiskCorpus("nowhere").check()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="no folder that save_to_disk wrote"):
+        DiskCorpus("folder").check()
+
+
+def test_reads_data_files(tmp_path):
+    rows = datasets.Dataset.from_dict({"sentence": ["a b", "c"]})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    files = {"train": str(tmp_path / "rows.parquet")}
+    splits = {"train": "train", "valid": None, "test": None}
+    for streaming in (True, False):
+        corpus = HubCorpus("parquet", None, None, files, "sentence", splits, streaming)
+        corpus.check()
+        assert list(corpus.lines("train")) == [["a", "b"], ["c"]]
+    with pytest.raises(ValueError, match=r"no column data\.column=words; it has sentence"):
+        HubCorpus("parquet", None, None, files, "words", splits).check()
+    with pytest.raises(ValueError, match=r"data\.train=elsewhere cannot be read"):
+        HubCorpus("parquet", None, None, files, "sentence", {"train": "elsewhere"}).check()
+
+
+def test_hub_out_of_reach(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"data\.id=some/thing.*cannot be reached.*HF_HUB_OFFLINE=1.*data=text"):
+        HubCorpus("some/thing").check()
+
+
+def test_sentences_of_documentation():
+    text = "Return x[0], or don't!  See `foo_bar`.\nUse 3.11 or 2\n\n=====\n>>> f(**k)"
+    assert list(sentences(text)) == [
+        "return x [ N ] , or don't !",
+        "see ` foo_bar ` .",
+        "use N or N",
+        ">>> f ( ** k )",
+    ]
+
+
+def test_documents_keep_their_split():
+    assert [split_of(f"module.f{i}") for i in range(200)].count("train") > 150
+    assert {split_of(f"module.f{i}") for i in range(200)} == {"train", "valid", "test"}
+
+
+def test_python_documents_itself():
+    corpus = PydocCorpus()
+    corpus.check()
+    sizes = {split: sum(map(len, corpus.lines(split))) for split in ("train", "valid", "test")}
+    assert 250_000 < sum(sizes.values()) < 1_000_000
+    assert sizes["train"] > 0.8 * sum(sizes.values())
+    assert min(sizes.values()) > 5_000
+    assert corpus.fingerprint("train") == PydocCorpus().fingerprint("train") != corpus.fingerprint("test")
