@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
@@ -29,7 +30,13 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     """
     for target in _targets(config):
         _check_target(target)
-    return hydra.utils.instantiate(config, **arguments)
+    try:
+        return hydra.utils.instantiate(config, **arguments)
+    except InstantiationException as error:
+        # What a constructor refused was meant for the user; where Hydra stood is not.
+        if isinstance(error.__cause__, ValueError | OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def build_allocation(config: DictConfig, vocabulary: Vocabulary) -> WordAllocation:

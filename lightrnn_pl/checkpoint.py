@@ -7,6 +7,7 @@ back with ``weights_only=True``.  It is what people keep; the file a run resumes
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +118,8 @@ def _weights_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; give the best.ckpt of a run folder, or the folder")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is damaged or no checkpoint; give the best.ckpt of a run folder")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint make the reader fail in any way at all

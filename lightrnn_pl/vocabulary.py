@@ -103,6 +103,14 @@ class Vocabulary:
         """The id of the end marker."""
         return None if self.end is None else self._ids[self.end]
 
+    @property
+    def context_id(self) -> int:
+        """What is read before the very first word: the begin marker, else the end marker, else the unknown one."""
+        for marker in (self.begin_id, self.end_id, self.unknown_id):
+            if marker is not None:
+                return marker
+        return 0
+
     def encode(self, words: Iterable[str]) -> NDArray[np.int32]:
         """The ids of ``words``, shape (N,).
 

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-EXPECTED = (ValueError, FileNotFoundError, FloatingPointError, OSError)
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 
 
 def explained(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +30,9 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
             if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            missing = isinstance(error, MissingMandatoryValue)
+            told = f"{error.full_key} is missing; give {error.full_key}=..." if missing else error
+            print(f"error: {told}", file=sys.stderr)
             sys.exit(2)
 
     return run

@@ -179,6 +179,21 @@ class CorpusDataModule(pl.LightningDataModule):
         """
         return self._loader(split, self.eval_batch_size)
 
+    def loader_for(self, vocabulary: Vocabulary, split: str) -> Loader:
+        """Every token of a split once, read with the vocabulary of a trained model; needs neither setup nor train.
+
+        The ids of the split are held in memory, 4 bytes a token.
+
+        Raises:
+            ValueError: If the corpus has no such split, or it has words that the vocabulary leaves no id.
+        """
+        if not self.corpus.has(split):
+            raise ValueError(f"the corpus {self.title} has no {split} text; set data.{split}")
+        self.corpus.check()
+        blocks = list(encoded_blocks(self.corpus, split, WordEncoder(vocabulary)))
+        tokens, lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return self._batches(tokens, lengths, vocabulary, self.eval_batch_size, self.sequence_length)
+
     def statistics_dataloader(self, window: int | None = None) -> Loader:
         """Every token of train once in the batches of training, as a pass of its own that no other is disturbed by.
 
@@ -247,24 +262,34 @@ class CorpusDataModule(pl.LightningDataModule):
         if not self.corpus.has(split):
             raise ValueError(f"the corpus {self.title} has no {split} text; set data.{split}")
         opened, words = self._open(), self.vocabulary
-        begins_or_ends = words.end_id if words.begin_id is None else words.begin_id
-        if begins_or_ends is None:
-            begins_or_ends = words.unknown_id or 0
         length = self.sequence_length if window is None else window
-        places: dict[str, Any] = {
-            "context": begins_or_ends,
-            "ignored": words.begin_id,
+        if isinstance(opened, _Counted):
+            read = partial(encoded_blocks, self.corpus, split, WordEncoder(words), progress=False)
+            return StreamedBatches(read, opened.piece_lengths[split], batch_size, length, **self._places(words))
+        return self._batches(opened.tokens(split), opened.lengths(split), words, batch_size, length, training)
+
+    def _batches(
+        self,
+        tokens: NDArray[np.int32],
+        lengths: NDArray[np.int32],
+        vocabulary: Vocabulary,
+        batch_size: int,
+        window: int,
+        training: bool = False,
+    ) -> Loader:
+        places = self._places(vocabulary)
+        if self.batching == "stream":
+            return StreamBatches(tokens, batch_size, window, drop_remainder=training, **places)
+        seed = self.seed if training else None
+        return SentenceBatches(tokens, lengths, batch_size, window, seed=seed, **places)
+
+    def _places(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        return {
+            "context": vocabulary.context_id,
+            "ignored": vocabulary.begin_id,
             "rank": self._rank,
             "world_size": self._world_size,
         }
-        if isinstance(opened, _Counted):
-            read = partial(encoded_blocks, self.corpus, split, WordEncoder(words), progress=False)
-            return StreamedBatches(read, opened.piece_lengths[split], batch_size, length, **places)
-        tokens = opened.tokens(split)
-        if self.batching == "stream":
-            return StreamBatches(tokens, batch_size, length, drop_remainder=training, **places)
-        seed = self.seed if training else None
-        return SentenceBatches(tokens, opened.lengths(split), batch_size, length, seed=seed, **places)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from lightrnn_pl.building import instantiate
+from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, file_hash, load
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.files import write_json
@@ -23,20 +23,21 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     bundle = load(path, device)
     path = path / "best.ckpt" if path.is_dir() else path
     source, splits = _source(config, bundle)
-    datamodule = instantiate(source, vocabulary=bundle.vocabulary)
-    datamodule.prepare_data()
-    datamodule.setup("test")
+    datamodule = instantiate(source)
     results = {
-        split: measure_perplexity(bundle.model, datamodule.evaluation_dataloader(split), bundle.vocabulary, device)
+        split: measure_perplexity(
+            bundle.model, datamodule.loader_for(bundle.vocabulary, split), bundle.vocabulary, device
+        )
         for split in splits
     }
+    read_now = {"corpus": datamodule.title, "eval_batch_size": datamodule.eval_batch_size}
     report = {
         "checkpoint": str(path),
         "sha256": file_hash(path),
         "table": bundle.model.allocation.fingerprint(),
         "parameters": bundle.model.num_parameters,
         "bytes": bundle.model.num_bytes,
-        "protocol": datamodule.protocol(),
+        "protocol": {**bundle.protocol, **read_now},
         "splits": {split: result.as_dict() for split, result in results.items()},
     }
     _print(report, results)
@@ -50,8 +51,8 @@ def _source(config: DictConfig, bundle: Bundle) -> tuple[dict[str, Any], list[st
     common = {} if config.eval_batch_size is None else {"eval_batch_size": config.eval_batch_size}
     if config.text is not None:
         files = {"_target_": "lightrnn_pl.data.datamodule.CorpusDataModule.from_text"}
-        return {**files, "train": None, "valid": None, "test": str(config.text), "cache": False, **common}, ["test"]
-    chosen = bundle.config.data if config.get("data") is None else config.data
+        return {**files, "train": None, "test": str(config.text), "name": Path(config.text).name, **common}, ["test"]
+    chosen = as_plain(bundle.config.data if config.get("data") is None else config.data)
     unknown = set(config.splits) - {"train", "valid", "test"}
     if unknown or not config.splits:
         raise ValueError(f"splits={list(config.splits)} must name some of train, valid, test")
@@ -81,6 +82,8 @@ def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
             bins.add_row(split, f"{line.at_least:,}", f"{line.tokens:,}", f"{line.perplexity:,.1f}")
     console.print(bins)
     facts = Table(title="protocol", title_justify="left", show_header=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
     for key, value in report["protocol"].items():
         facts.add_row(key.replace("_", " "), str(value))
     facts.add_row("parameters", f"{report['parameters']:,}")

@@ -107,9 +107,7 @@ def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.devic
 
 
 @torch.no_grad()
-def _scored(
-    model: LanguageModel, batches: Iterable[Batch], device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _scored(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Each batch's counted targets and their log-probabilities (float64), flat and on the CPU."""
     training = model.training
     model.eval()

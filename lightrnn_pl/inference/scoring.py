@@ -27,10 +27,8 @@ def score_lines(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     device = next(model.parameters()).device
-    first = vocabulary.begin_id if vocabulary.begin_id is not None else vocabulary.end_id
     last = [] if vocabulary.end_id is None else [vocabulary.end_id]
-    # With no marker at all the first word has nothing before it; word 0 stands in.
-    texts = [[first or 0, *vocabulary.encode(line.split()).tolist(), *last] for line in lines]
+    texts = [[vocabulary.context_id, *vocabulary.encode(line.split()).tolist(), *last] for line in lines]
     scores: list[list[float]] = [[] for _ in texts]
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     training = model.training

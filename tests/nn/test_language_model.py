@@ -195,7 +195,7 @@ def test_counts_parameters_as_the_paper_does():
     [
         (lambda table: FullEmbedding(table, 4), "model.components=1"),
         (lambda table: FullOutput(table, 4), "model.components=1"),
-        (lambda table: MultiComponentEmbedding(table, 0), "embedding_dim must be at least 1, got 0"),
+        (lambda table: MultiComponentEmbedding(table, 0), "model.embedding_dim must be at least 1, got 0"),
         (lambda table: MultiComponentOutput(table, 0), "hidden_dim must be at least 1, got 0"),
         (lambda table: LSTMCore(4, 0), "model.hidden_dim must be at least 1, got 0"),
         (lambda table: LSTMCore(4, 4, 0), "model.num_layers must be at least 1, got 0"),

@@ -25,7 +25,7 @@ class Embedding(nn.Module, ABC):
     def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
         super().__init__()
         if embedding_dim < 1:
-            raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}")
+            raise ValueError(f"model.embedding_dim must be at least 1, got {embedding_dim}")
         self.allocation = allocation
         self.embedding_dim = embedding_dim
 

@@ -22,6 +22,7 @@ def offline_unless_logged_in() -> None:
         os.environ["WANDB_MODE"] = "offline"
     if os.environ.get("WANDB_MODE") == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")
+    wandb.setup()  # reads the two before Lightning's logger makes it print anything
 
 
 def finish(loggers: Sequence[Logger], metrics: dict[str, Any], pictures: Sequence[Path] = ()) -> None:

@@ -60,7 +60,7 @@ class ResumePoint(pl.Callback):
             late = time.monotonic() - self._written > 60 * self.every_minutes
             self._due |= bool(trainer.strategy.broadcast(late))
         if self._due and not _at_boundary(trainer, batch_idx):
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._written, self._due = time.monotonic(), False
 
     def state_dict(self) -> dict[str, Any]:
