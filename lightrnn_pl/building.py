@@ -39,8 +39,14 @@ def instantiate(config: Any, **arguments: Any) -> Any:
         raise
 
 
-def build_allocation(config: DictConfig, vocabulary: Vocabulary) -> WordAllocation:
-    """The first word table for ``config.model.components`` codes a word; with one code there is nothing to choose."""
+def build_allocation(config: DictConfig, vocabulary: Vocabulary, tokens: Any = None) -> WordAllocation:
+    """The first word table for ``config.model.components`` codes a word; with one code there is nothing to choose.
+
+    Args:
+        config: The whole configuration.
+        vocabulary: Whose words are to be placed.
+        tokens: Word ids of the training text, for tables that are made from it.
+    """
     components = config.model.components
     num_words = len(vocabulary)
     sides = tuple(config.model.sides) if config.model.get("sides") else balanced_sides(num_words, components)
@@ -49,7 +55,7 @@ def build_allocation(config: DictConfig, vocabulary: Vocabulary) -> WordAllocati
     if components == 1:
         return WordAllocation.in_order(num_words, sides)
     first_table = instantiate(config.allocation)
-    return first_table(num_words, sides, vocabulary.words, vocabulary.counts)
+    return first_table(num_words, sides, vocabulary.words, vocabulary.counts, tokens)
 
 
 def build_model(config: DictConfig, allocation: WordAllocation) -> LanguageModel:

@@ -194,6 +194,11 @@ class CorpusDataModule(pl.LightningDataModule):
         tokens, lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return self._batches(tokens, lengths, vocabulary, self.eval_batch_size, self.sequence_length)
 
+    def training_tokens(self) -> NDArray[np.int32] | None:
+        """The ids of train as one memory map, shape (N,); None without a cache."""
+        opened = self._open()
+        return None if isinstance(opened, _Counted) else opened.tokens("train")
+
     def statistics_dataloader(self, window: int | None = None) -> Loader:
         """Every token of train once in the batches of training, as a pass of its own that no other is disturbed by.
 

@@ -123,7 +123,8 @@ def train(config: DictConfig) -> dict[str, Any]:
     datamodule: CorpusDataModule = instantiate(config.data)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    model = build_model(config, build_allocation(config, datamodule.vocabulary))
+    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
+    model = build_model(config, allocation)
     if show:
         print_model(model)
         with atomic_write(folder.config, "w") as file:

@@ -12,7 +12,7 @@ from typing import no_type_check
 
 import numba
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from lightrnn_pl.allocation.problem import ReallocationProblem
 
@@ -62,6 +62,34 @@ def transport_prices(problem: ReallocationProblem, axis: int, tolerance: float =
         epsilon = max(epsilon / _SCALING, tolerance * scale)
 
 
+def assign_codes(
+    cost: Float[np.ndarray, "V side"], capacities: Int[np.ndarray, " side"], tolerance: float = 1e-3
+) -> Int[np.ndarray, " V"]:
+    """A cheap code for each word, each code given to as many words as it has cells at most.
+
+    The mean cost is within ``tolerance`` mean excesses of the cheapest possible.
+
+    Args:
+        cost: What each word pays for each code; finite.
+        capacities: Cells of each code, at least V in all.
+        tolerance: See above.
+    """
+    prices = np.zeros(len(capacities))
+    holders = np.zeros(0, dtype=np.int64)
+    last = max(tolerance * mean_excess(cost), 1e-12)
+    epsilon = max(mean_excess(cost) / 4, last)
+    while True:
+        holders = _auction_codes(cost, capacities, prices, epsilon, np.iinfo(np.int64).max)
+        if epsilon <= last:
+            break
+        epsilon = max(epsilon / _SCALING, last)
+    codes = np.empty(len(cost), dtype=np.int64)
+    places = np.repeat(np.arange(len(capacities)), capacities)
+    is_word = (holders >= 0) & (holders < len(cost))
+    codes[holders[is_word]] = places[is_word]
+    return codes
+
+
 @numba.njit(cache=True)
 @no_type_check
 def mean_excess(cost):
@@ -85,6 +113,8 @@ def mean_excess(cost):
 @no_type_check
 def _auction_codes(cost, capacity, prices, epsilon, max_bids):
     """One phase: all words bid until each has a place, or ``max_bids`` are through; changes ``prices`` in place.
+
+    Returns who holds each place, the places of a code side by side; -1 where the bids ran out.
 
     A code's price is that of its cheapest place, the top of a heap of (bid, word).  Words at and beyond V are the
     cells left empty, which cost nothing anywhere.
@@ -129,6 +159,7 @@ def _auction_codes(cost, capacity, prices, epsilon, max_bids):
         if evicted >= 0:
             waiting[num_waiting] = evicted
             num_waiting += 1
+    return holders
 
 
 @numba.njit(cache=True, inline="always")

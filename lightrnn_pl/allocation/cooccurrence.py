@@ -1,0 +1,124 @@
+"""A first table made from the corpus: rows are balanced clusters of words that occur in the same places.
+
+A LightRNN with k = 2 is a class-based language model whose classes are the rows, so rows should be classes from the
+start.  Words become vectors by their neighbours (positive pointwise mutual information with the words left, left but
+one and right; Bullinaria and Levy 2007), shortened by a truncated randomised SVD (Halko et al. 2011), and are grouped
+by k-means in which every cluster holds exactly as many words as its row has cells.  Knows ids, not words.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from lightrnn_pl.allocation.solvers.transport import assign_codes
+
+log = logging.getLogger(__name__)
+
+_NEIGHBOURS = ((1, 1.0), (2, 0.5), (-1, 0.7))
+"""Offset of a neighbour (positive: before the word) and the weight of what it tells."""
+
+_CHUNK = 1 << 21
+
+
+def cooccurrence_vectors(
+    tokens: NDArray[np.integer[Any]], num_words: int, dimension: int, num_contexts: int, seed: int
+) -> Float[np.ndarray, "V dimension"]:
+    """A unit vector for each word, zero for words that occur beside none of the contexts.
+
+    Args:
+        tokens: Word ids of the training text, shape (N,), by descending frequency; may be a memory map.
+        num_words: V.
+        dimension: Of the vectors.
+        num_contexts: Only the neighbours that are among so many most frequent words are looked at.
+        seed: Of the randomised SVD.
+    """
+    num_contexts = min(num_contexts, num_words)
+    parts = [
+        weight * _positive_information(_count_neighbours(tokens, offset, num_words, num_contexts))
+        for offset, weight in _NEIGHBOURS
+    ]
+    matrix = sparse.hstack(parts).tocsr().astype(np.float32)
+    dimension = min(dimension, *matrix.shape)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", message="Sparse")  # torch's notes that the format is young
+        torch.manual_seed(seed)
+        tensor = torch.sparse_csr_tensor(
+            *(torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices)),
+            torch.from_numpy(matrix.data),
+            size=matrix.shape,
+        )
+        left, scale, _ = torch.svd_lowrank(tensor, q=min(dimension + 16, *matrix.shape), niter=4)
+    vectors = (left * scale.sqrt())[:, :dimension].numpy()
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def balanced_clusters(
+    vectors: Float[np.ndarray, "V dimension"],
+    counts: Int[np.ndarray, " V"],
+    capacities: Int[np.ndarray, " clusters"],
+    iterations: int,
+    seed: int,
+) -> Int[np.ndarray, " V"]:
+    """The cluster of each word, each cluster as large as it may be at most; spherical k-means with capacities.
+
+    A word weighs the square root of its count: frequent words decide what a cluster is about, rare ones still matter.
+
+    Raises:
+        ValueError: If the capacities hold fewer words than there are.
+    """
+    if capacities.sum() < len(vectors):
+        raise ValueError(f"{len(vectors)} words do not fit into clusters of {capacities.sum()} places in all")
+    generator = np.random.default_rng(seed)
+    weights = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
+    weights /= weights.mean()
+    num_clusters = len(capacities)
+    # Frequent words are different from each other, and where most of the text is.
+    frequent = generator.permutation(min(len(vectors), 20 * num_clusters))[:num_clusters]
+    centers = vectors[np.resize(frequent, num_clusters)]
+    clusters = np.zeros(len(vectors), dtype=np.int64)
+    for iteration in range(iterations):
+        started = time.monotonic()
+        distances = (1 - vectors @ centers.T) * weights[:, None]
+        clusters = assign_codes(distances, capacities)
+        sums = np.zeros_like(centers)
+        np.add.at(sums, clusters, vectors * weights[:, None])
+        centers = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+        mean = distances[np.arange(len(vectors)), clusters].mean()
+        log.debug("clustering %d: mean distance %.4f, %.1f s", iteration, mean, time.monotonic() - started)
+    return clusters
+
+
+def _count_neighbours(
+    tokens: NDArray[np.integer[Any]], offset: int, num_words: int, num_contexts: int
+) -> sparse.csr_matrix:
+    counts = sparse.csr_matrix((num_words, num_contexts), dtype=np.float32)
+    before, after = max(offset, 0), max(-offset, 0)
+    for start in range(before, len(tokens) - after, _CHUNK):
+        stop = min(start + _CHUNK, len(tokens) - after)
+        words, contexts = tokens[start:stop], tokens[start - offset : stop - offset]
+        looked_at = contexts < num_contexts
+        ones = np.ones(int(looked_at.sum()), dtype=np.float32)
+        shape = (num_words, num_contexts)
+        counts = counts + sparse.coo_matrix((ones, (words[looked_at], contexts[looked_at])), shape=shape).tocsr()
+    return counts
+
+
+def _positive_information(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Positive pointwise mutual information, contexts smoothed by the power 0.75 (Levy et al. 2015)."""
+    total = counts.sum()
+    of_word = np.asarray(counts.sum(1)).ravel()
+    of_context = np.asarray(counts.sum(0)).ravel() ** 0.75
+    of_context *= total / of_context.sum()
+    entries = counts.tocoo()
+    information = np.log(entries.data * total / (of_word[entries.row] * of_context[entries.col]))
+    kept = information > 0
+    return sparse.csr_matrix((information[kept], (entries.row[kept], entries.col[kept])), shape=counts.shape)
