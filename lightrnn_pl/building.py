@@ -107,7 +107,7 @@ def _check_target(target: str) -> None:
     if _is_inside(target, trusted):
         found = hydra.utils.get_object(target)
         # A trusted module may have imported something that is not: judge where the object was defined.
-        defined_in = getattr(found, "__module__", None) or getattr(type(found), "__module__", "")
+        defined_in = str(getattr(found, "__module__", None) or type(found).__module__)
         if _is_inside(defined_in, trusted):
             return
     raise ValueError(

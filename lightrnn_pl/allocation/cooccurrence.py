@@ -52,7 +52,8 @@ def cooccurrence_vectors(
         warnings.filterwarnings("ignore", message="Sparse")  # torch's notes that the format is young
         torch.manual_seed(seed)
         tensor = torch.sparse_csr_tensor(
-            *(torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices)),
+            torch.from_numpy(matrix.indptr.astype(np.int64)),
+            torch.from_numpy(matrix.indices.astype(np.int64)),
             torch.from_numpy(matrix.data),
             size=matrix.shape,
         )

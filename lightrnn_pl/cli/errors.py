@@ -30,8 +30,9 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
             if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            missing = isinstance(error, MissingMandatoryValue)
-            told = f"{error.full_key} is missing; give {error.full_key}=..." if missing else error
+            told = str(error)
+            if isinstance(error, MissingMandatoryValue):
+                told = f"{error.full_key} is missing; give {error.full_key}=..."
             print(f"error: {told}", file=sys.stderr)
             sys.exit(2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def plot_perplexity(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str |
         values = [line["valid_perplexity"] for line in history]
         (curve,) = axes.plot(epochs, values, marker="o", markersize=4, label=name, color=f"C{color}")
         shown += [value for value in values if value]
-        for before, after in zip(history, history[1:], strict=False):
+        for before, after in itertools.pairwise(history):
             if before["round"] != after["round"]:
                 axes.axvline(before["epoch"] + 1, color=curve.get_color(), linestyle=":", linewidth=1)
                 axes.annotate(

@@ -17,7 +17,7 @@ from lightrnn_pl.nn.language_model import LanguageModel
 def print_config(config: DictConfig) -> None:
     """The resolved configuration as a tree, a branch a group."""
     tree = Tree("configuration", guide_style="dim")
-    for key in config:
+    for key in map(str, config):
         value = config.get(key)
         if OmegaConf.is_config(value):
             branch = tree.add(f"[bold]{key}")

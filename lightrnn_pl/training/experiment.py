@@ -31,7 +31,7 @@ from lightrnn_pl.training.callbacks import dashboard
 from lightrnn_pl.training.callbacks.bundle import BestBundle
 from lightrnn_pl.training.callbacks.metrics import RunMetrics
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
-from lightrnn_pl.training.callbacks.resume import AtomicCheckpointIO, ResumePoint
+from lightrnn_pl.training.callbacks.resume import AtomicCheckpointIO
 from lightrnn_pl.training.console import print_config, print_model, print_results
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.vocabulary import Vocabulary
@@ -105,27 +105,30 @@ def train(config: DictConfig) -> dict[str, Any]:
         ValueError, FileNotFoundError: For bad input, before training starts.
     """
     folder = RunFolder(config.paths.run_dir)
-    if rank_zero_only.rank == 0 and not config.resume:
+    first_rank = getattr(rank_zero_only, "rank", 0) == 0
+    if config.resume:
+        folder.check_same_run(config)
+        finished = folder.finished()
+        if finished is not None:
+            if first_rank:
+                log.info("this run is already complete; resume=false would start it over")
+                print_results({folder.path.name: finished})
+            return finished
+    elif first_rank:
         folder.clear()
-    folder.check_same_run(config)
-    finished = folder.finished()
-    if finished is not None:
-        log.info("this run is already complete; resume=false would start it over")
-        print_results({folder.path.name: finished})
-        return finished
 
     _hush_lightning()
-    dashboard.offline_unless_logged_in()
+    if first_rank:
+        dashboard.offline_unless_logged_in()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    show = rank_zero_only.rank == 0
-    if show:
+    if first_rank:
         print_config(config)
     datamodule: CorpusDataModule = instantiate(config.data)
     datamodule.prepare_data()
     datamodule.setup("fit")
     allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
     model = build_model(config, allocation)
-    if show:
+    if first_rank:
         print_model(model)
         with atomic_write(folder.config, "w") as file:
             file.write(OmegaConf.to_yaml(config, resolve=True))
@@ -149,15 +152,16 @@ def train(config: DictConfig) -> dict[str, Any]:
     module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
 
     with _told_how_it_ended(metrics, loggers, folder):
-        resumed = folder.last if folder.last.is_file() else None
-        if resumed is not None:
+        resumed = folder.last if config.resume and folder.last.is_file() else None
+        if resumed is not None and first_rank:
             log.info("resuming from %s", resumed)
         trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         reallocation.finish()
     if not trainer.is_global_zero:
         return {}
+    datamodule.trainer = None  # from here on this process reads all of the text, whatever the others do
     with _told_how_it_ended(metrics, loggers, folder):
-        return _conclude(config, datamodule, folder, metrics, loggers)
+        return _conclude(config, datamodule, folder, metrics, loggers, trainer.strategy.root_device)
 
 
 class _Bundler:
@@ -187,19 +191,24 @@ def _facts(config: DictConfig, datamodule: CorpusDataModule, model: LanguageMode
 
 
 def _conclude(
-    config: DictConfig, datamodule: CorpusDataModule, folder: RunFolder, metrics: RunMetrics, loggers: list[Any]
+    config: DictConfig,
+    datamodule: CorpusDataModule,
+    folder: RunFolder,
+    metrics: RunMetrics,
+    loggers: list[Any],
+    device: torch.device,
 ) -> dict[str, Any]:
     """The best model's perplexities, the picture, the last word of ``metrics.json``."""
     if not folder.best.is_file():
         raise ValueError("no validation was made, so there is no best model; raise trainer.max_epochs or max_steps")
-    bundle = load(folder.best, device=_device())
+    bundle = load(folder.best, device=device)
     results: dict[str, Any] = {}
     for key, split in (("validation", "valid"), ("test", "test")):
         if split == "test" and datamodule.num_tokens.get("test") is None:
             results[key] = None
             continue
         batches = datamodule.evaluation_dataloader(split)
-        results[key] = measure_perplexity(bundle.model, batches, bundle.vocabulary, _device()).as_dict()
+        results[key] = measure_perplexity(bundle.model, batches, bundle.vocabulary, device).as_dict()
     pictures = [plot_perplexity({config.name: metrics.history}, folder.picture)] if metrics.history else []
     written = metrics.write(
         "completed",
@@ -222,7 +231,7 @@ def _told_how_it_ended(metrics: RunMetrics, loggers: list[Any], folder: RunFolde
         # Lightning turns Ctrl-C into SystemExit.
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         status = "interrupted" if interrupted else "failed"
-        if rank_zero_only.rank == 0:
+        if getattr(rank_zero_only, "rank", 0) == 0:
             written = metrics.write(status, error=None if interrupted else f"{type(error).__name__}: {error}")
             dashboard.finish(loggers, written)
             if interrupted and folder.last.is_file():
@@ -236,10 +245,6 @@ def _hush_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*treespec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _differences(prefix: str, one: Any, other: Any) -> list[str]:

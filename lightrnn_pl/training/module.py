@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.cores import State, detach_state
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -45,10 +47,27 @@ class LanguageModelingModule(pl.LightningModule):
         self._state: State | None = None
         self._validation_state: State | None = None
         self._validation_sums = torch.zeros(2, dtype=torch.float64)
+        # Every rank makes the same word table; its int16 codes are nothing that gloo or NCCL could broadcast.
+        self._ddp_params_and_buffers_to_ignore = [
+            f"{name}.{buffer}"
+            for name, part in self.named_modules(remove_duplicate=False)
+            if isinstance(part, WordAllocation)
+            for buffer in part._buffers
+        ]
 
     def reset_state(self) -> None:
         """Forget the text read so far, as after a change of the word table."""
         self._state = None
+
+    def on_fit_start(self) -> None:
+        """Dropout of its own on every rank: all were seeded alike to start from the same weights."""
+        if self.global_rank > 0:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def on_train_start(self) -> None:
+        """Bring a hidden state that was read from a checkpoint to the device."""
+        if self._state is not None:
+            self._state = tuple(part.to(self.device) for part in self._state)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one window, in the reduction chosen; logs the mean negative log-likelihood a word."""
@@ -91,13 +110,15 @@ class LanguageModelingModule(pl.LightningModule):
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the hidden state, so that a resumed run goes on in the middle of its text."""
-        checkpoint["hidden_state"] = None if self._state is None else [part.cpu() for part in self._state]
+        """Keep every rank's hidden state, so that a resumed run goes on in the middle of its text."""
+        checkpoint["hidden_state"] = from_all_ranks(
+            None if self._state is None else [part.cpu() for part in self._state]
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the hidden state back."""
-        parts = checkpoint["hidden_state"]
-        self._state = None if parts is None else tuple(part.to(self.device) for part in parts)
+        parts = for_this_rank(checkpoint["hidden_state"])
+        self._state = None if parts is None else tuple(parts)
 
 
 def perplexity(nll: float) -> float:

@@ -18,9 +18,11 @@ def multi_component(num_words: int, sides: tuple[int, ...], core=LSTMCore, layer
     torch.manual_seed(seed)
     allocation = WordAllocation.random(num_words, sides, seed=seed)
     embedding = MultiComponentEmbedding(allocation, 6)
-    return LanguageModel(
-        embedding, core(6, 5, layers), MultiComponentOutput(allocation, 5), init_scale=0.8
-    ).double().eval()
+    return (
+        LanguageModel(embedding, core(6, 5, layers), MultiComponentOutput(allocation, 5), init_scale=0.8)
+        .double()
+        .eval()
+    )
 
 
 def full(num_words: int, seed: int = 0):

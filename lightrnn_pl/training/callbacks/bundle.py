@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.training.module import LanguageModelingModule
 
 
 class BestBundle(pl.Callback):
@@ -33,6 +34,7 @@ class BestBundle(pl.Callback):
             return
         self._best = nll
         if trainer.is_global_zero:
+            assert isinstance(pl_module, LanguageModelingModule)
             metrics = {"valid_nll": nll, "epoch": trainer.current_epoch, "step": trainer.global_step}
             self.make_bundle(pl_module.model, metrics).save(self.path)
 

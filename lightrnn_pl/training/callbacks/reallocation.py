@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -29,6 +30,17 @@ from lightrnn_pl.training.callbacks.schedule import RoundSchedule
 from lightrnn_pl.training.module import LanguageModelingModule, perplexity
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Round:
+    """What is known of the round under way."""
+
+    first_epoch: int = 0
+    best: float = math.inf
+    weights: dict[str, Tensor] | None = None
+    stalls: int = 0
+    validations: list[float] = field(default_factory=list)
 
 
 class Reallocation(pl.Callback):
@@ -81,8 +93,8 @@ class Reallocation(pl.Callback):
         self.max_hours = max_hours
         self.optimizer_state = optimizer_state
         self.rounds: list[dict[str, Any]] = []
+        self._now = _Round()
         self._epoch = 0  # epochs done at the last validation
-        self._new_round()
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
 
@@ -99,6 +111,7 @@ class Reallocation(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; a model without a table has one round."""
         self._started = time.monotonic()
+        assert isinstance(pl_module, LanguageModelingModule)
         if pl_module.model.allocation.num_components == 1 and self.max_rounds > 1:
             _tell("This model has no word table (k = 1): training ends when validation first converges.")
             self.max_rounds = 1
@@ -120,7 +133,8 @@ class Reallocation(pl.Callback):
         reason = self._convergence(trainer)
         if reason is None:
             return
-        if self.round >= self.max_rounds or self._is_spent():
+        # The clocks of ranks differ, and all must do the same.
+        if self.round >= self.max_rounds or trainer.strategy.broadcast(self._is_spent()):
             trainer.should_stop = True
             _tell(f"Round {self.round} ends ({reason}); training is done.")
         else:
@@ -129,56 +143,37 @@ class Reallocation(pl.Callback):
 
     def finish(self) -> None:
         """Close the last round; called once training is over."""
-        if math.isfinite(self._best):
+        if self._now.validations:
             self.rounds.append(self._round_summary())
-            self._new_round()
+            self._now = _Round(self._epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs, the round's best weights among it."""
-        return {
-            "rounds": self.rounds,
-            "best": self._best,
-            "weights": self._weights,
-            "stalls": self._stalls,
-            "epoch": self._epoch,
-            "first_epoch": self._first_epoch,
-            "validations": self._validations,
-            "seconds": self.seconds,
-        }
+        return {"rounds": self.rounds, "now": vars(self._now), "epoch": self._epoch, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""
         self.rounds = state_dict["rounds"]
-        self._best = state_dict["best"]
-        self._weights = state_dict["weights"]
-        self._stalls = state_dict["stalls"]
+        self._now = _Round(**state_dict["now"])
         self._epoch = state_dict["epoch"]
-        self._first_epoch = state_dict["first_epoch"]
-        self._validations = state_dict["validations"]
         self._earlier_seconds = state_dict["seconds"]
 
-    def _new_round(self) -> None:
-        self._best = math.inf
-        self._weights: dict[str, Tensor] | None = None
-        self._stalls = 0
-        self._first_epoch = self._epoch
-        self._validations: list[float] = []
-
     def _observe(self, nll: float, model: LanguageModel) -> None:
-        self._validations.append(nll)
-        self._stalls = 0 if nll < self._best - self.min_gain else self._stalls + 1
-        if nll < self._best:
-            self._best = nll
+        now = self._now
+        now.validations.append(nll)
+        now.stalls = 0 if nll < now.best - self.min_gain else now.stalls + 1
+        if nll < now.best:
+            now.best = nll
             if self.round < self.max_rounds:  # the last round is never gone back to: its best is in the bundle
-                self._weights = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
+                now.weights = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
 
     def _convergence(self, trainer: pl.Trainer) -> str | None:
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        if self._stalls >= self.patience:
-            return f"no gain in {self._stalls} validations"
+        if self._now.stalls >= self.patience:
+            return f"no gain in {self._now.stalls} validations"
         if rate < self.min_learning_rate:
             return f"learning rate {rate:.3g} is below {self.min_learning_rate:.3g}"
-        if self.epochs_per_round is not None and self._epoch - self._first_epoch >= self.epochs_per_round:
+        if self.epochs_per_round is not None and self._epoch - self._now.first_epoch >= self.epochs_per_round:
             return f"{self.epochs_per_round} epochs"
         return None
 
@@ -186,32 +181,33 @@ class Reallocation(pl.Callback):
         if self.max_hours is not None and self.seconds > 3600 * self.max_hours:
             return True
         best_before = min((done["valid_nll"] for done in self.rounds), default=math.inf)
-        return self._best > best_before - self.min_round_gain and bool(self.rounds) and self.min_round_gain > 0
+        return self._now.best > best_before - self.min_round_gain and bool(self.rounds) and self.min_round_gain > 0
 
     def _round_summary(self) -> dict[str, Any]:
         return {
             "round": self.round,
-            "epochs": self._epoch - self._first_epoch,
-            "valid_nll": self._best,
-            "valid_perplexity": perplexity(self._best),
-            "validations": [perplexity(nll) for nll in self._validations],
+            "epochs": self._epoch - self._now.first_epoch,
+            "valid_nll": self._now.best,
+            "valid_perplexity": perplexity(self._now.best),
+            "validations": [perplexity(nll) for nll in self._now.validations],
         }
 
     def _reallocate(self, trainer: pl.Trainer, module: LanguageModelingModule) -> None:
-        model = module.model
-        assert self._weights is not None
-        model.load_state_dict(self._weights)
+        model, datamodule = module.model, trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer.fit
+        assert self._now.weights is not None
+        model.load_state_dict(self._now.weights)
         started = time.monotonic()
-        statistics = gather_statistics(model, trainer.datamodule.statistics_dataloader(), module.device)
+        statistics = gather_statistics(model, datamodule.statistics_dataloader(), module.device)
         statistics.all_reduce()
         gathered = time.monotonic()
-        result = trainer.strategy.broadcast(self._solve(statistics) if trainer.is_global_zero else None)
+        solution = self.solver.solve(statistics.problem()) if trainer.is_global_zero else None
+        result: ReallocationResult = trainer.strategy.broadcast(solution)  # type: ignore[assignment]
         codes = torch.as_tensor(result.codes)
         nll_before = statistics.total_nll() / statistics.count
         nll_predicted = statistics.predicted_nll(codes) / statistics.count
         model.allocation.assign(codes.to(module.device))
         moved = time.monotonic()
-        nll_measured = mean_nll(model, trainer.datamodule.statistics_dataloader(), module.device)
+        nll_measured = mean_nll(model, datamodule.statistics_dataloader(), module.device)
 
         reallocation = {
             "solver": type(self.solver).__name__,
@@ -238,10 +234,7 @@ class Reallocation(pl.Callback):
             for optimizer in trainer.optimizers:
                 optimizer.state.clear()
         module.reset_state()
-        self._new_round()
-
-    def _solve(self, statistics: LossStatistics) -> ReallocationResult:
-        return self.solver.solve(statistics.problem())
+        self._now = _Round(self._epoch)
 
     def _report(self, trainer: pl.Trainer, summary: dict[str, Any]) -> None:
         facts = summary["reallocation"]

@@ -15,6 +15,9 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightrnn_pl.files import atomic_write
+from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
+
+_STEPS_BETWEEN_QUESTIONS = 16
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -48,8 +51,8 @@ class ResumePoint(pl.Callback):
         self._written = time.monotonic()
         if self._generators is not None:
             torch.set_rng_state(self._generators["cpu"])
-            if torch.cuda.is_available() and self._generators["cuda"]:
-                torch.cuda.set_rng_state_all(self._generators["cuda"])
+            if torch.cuda.is_available() and self._generators["cuda"] is not None:
+                torch.cuda.set_rng_state(self._generators["cuda"])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Write where one is due and no validation or end of epoch follows this batch."""
@@ -57,20 +60,25 @@ class ResumePoint(pl.Callback):
         if self.every_steps is not None:
             self._due |= trainer.global_step % self.every_steps == 0
         else:
-            late = time.monotonic() - self._written > 60 * self.every_minutes
-            self._due |= bool(trainer.strategy.broadcast(late))
+            self._due |= self._is_late(trainer)
         if self._due and not _at_boundary(trainer, batch_idx):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._written, self._due = time.monotonic(), False
 
     def state_dict(self) -> dict[str, Any]:
-        """The random generators now."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+        """The random generators of every rank now."""
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        return {"ranks": from_all_ranks({"cpu": torch.get_rng_state(), "cuda": cuda})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep them until training starts."""
-        self._generators = state_dict
+        self._generators = for_this_rank(state_dict["ranks"])
+
+    def _is_late(self, trainer: pl.Trainer) -> bool:
+        # All ranks write together, by the clock of the first; asking it is a message, so not at every step.
+        if trainer.world_size > 1 and trainer.global_step % _STEPS_BETWEEN_QUESTIONS:
+            return False
+        return bool(trainer.strategy.broadcast(time.monotonic() - self._written > 60 * self.every_minutes))
 
 
 def _at_boundary(trainer: pl.Trainer, batch_idx: int) -> bool:
