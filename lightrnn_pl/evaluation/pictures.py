@@ -20,21 +20,22 @@ def plot_perplexity(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str |
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     shown = []
     for color, (name, history) in enumerate(runs.items()):
-        epochs = [line["epoch"] + 1 for line in history]
+        epochs = [line["epoch"] for line in history]
         values = [line["valid_perplexity"] for line in history]
         (curve,) = axes.plot(epochs, values, marker="o", markersize=4, label=name, color=f"C{color}")
         shown += [value for value in values if value]
         for before, after in itertools.pairwise(history):
             if before["round"] != after["round"]:
-                axes.axvline(before["epoch"] + 1, color=curve.get_color(), linestyle=":", linewidth=1)
+                axes.axvline(before["epoch"], color=curve.get_color(), linestyle=":", linewidth=1)
                 axes.annotate(
                     f"move {before['round']}",
-                    (before["epoch"] + 1, 1.0),
+                    (before["epoch"], 1.0),
                     xycoords=("data", "axes fraction"),
                     xytext=(3, -10),
                     textcoords="offset points",
@@ -43,8 +44,9 @@ def plot_perplexity(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str |
                 )
     if shown:
         # The first epochs of a run are far above the rest and would flatten it.
-        axes.set_ylim(0.9 * min(shown), min(max(shown), 4 * min(shown)))
-    axes.set_xlabel("epoch")
+        axes.set_ylim(0.9 * min(shown), min(1.05 * max(shown), 4 * min(shown)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epochs")
     axes.set_ylabel("validation perplexity")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -60,7 +60,7 @@ class RunMetrics(pl.Callback):
         known = trainer.callback_metrics
         self.history.append(
             {
-                "epoch": trainer.current_epoch,
+                "epoch": _epochs_done(trainer),
                 "step": trainer.global_step,
                 # The callback that moves words runs after this one, so the round is the one validated.
                 "round": self.reallocation.round,
@@ -107,6 +107,13 @@ class RunMetrics(pl.Callback):
         self.history = state_dict["history"]
         self._words, self._seconds = state_dict["words"], state_dict["seconds"]
         self._since = (state_dict["since"][0], state_dict["since"][1])
+
+
+def _epochs_done(trainer: pl.Trainer) -> float:
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    if progress.is_last_batch:
+        return trainer.current_epoch + 1.0
+    return trainer.current_epoch + progress.current.ready / trainer.num_training_batches
 
 
 def without_infinities(content: Any) -> Any:
