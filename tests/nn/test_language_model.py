@@ -78,6 +78,26 @@ def test_equals_plain_loops(core, num_words, sides):
     assert scores[0].tolist() == pytest.approx(loop_scores(model, text), abs=1e-10)
 
 
+@pytest.mark.parametrize("components", [1, 2, 3])
+def test_equals_plain_loops_on_real_text_after_training_and_a_move(components):
+    from pydoc_data.topics import topics
+
+    text = topics["assert"].split()[:150]
+    words = sorted(set(text))
+    ids = torch.tensor([[words.index(word) for word in text]])
+    model = multi_component(len(words), balanced_sides(len(words), components)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for moved in (False, True):
+        for _ in range(10):
+            optimizer.zero_grad()
+            model(ids[:, :-1], ids[:, 1:])[0].mean().backward()
+            optimizer.step()
+        scores, _ = model.score(ids[:, :-1], ids[:, 1:])
+        assert scores[0].tolist() == pytest.approx(loop_scores(model, ids[0].tolist()), abs=1e-10)
+        if not moved:
+            scatter_words(model.allocation, seed=1)
+
+
 def loop_scores(model: LanguageModel, text: list[int]) -> list[float]:
     """Log-probabilities of text[1:], one step and one code at a time, masks from the list of words."""
     allocation = model.allocation
