@@ -55,7 +55,7 @@ class LossStatistics:
         self,
         allocation: WordAllocation,
         weights: Sequence[Float[Tensor, "_ H"]],
-        biases: Sequence[Float[Tensor, "_"]],
+        biases: Sequence[Float[Tensor, " _"]],
         storage: Literal["auto", "hidden", "scores"] = "auto",
     ) -> None:
         self.sides = allocation.sides

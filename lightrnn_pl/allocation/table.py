@@ -69,7 +69,7 @@ class WordAllocation(nn.Module):
 
     codes: Tensor
 
-    def __init__(self, codes: Int[Tensor, "V k"], sides: tuple[int, ...]) -> None:
+    def __init__(self, codes: Int[Tensor, "*sides"], sides: tuple[int, ...]) -> None:
         super().__init__()
         self.sides = tuple(int(side) for side in sides)
         validate_sides(len(codes), self.sides)
@@ -115,7 +115,7 @@ class WordAllocation(nn.Module):
         """Cell number of each word, rows first."""
         return _ravel(self.codes.long(), self.sides)
 
-    def words(self) -> Int[Tensor, "..."]:
+    def words(self) -> Int[Tensor, "*sides"]:
         """The table read the other way: the word in each cell, shape ``sides``; -1 where a cell is empty."""
         table = torch.full((math.prod(self.sides),), -1, dtype=torch.int64, device=self.codes.device)
         table[self.cells()] = torch.arange(self.num_words, device=self.codes.device)
@@ -133,7 +133,7 @@ class WordAllocation(nn.Module):
         """The row of ``allowed(axis)`` that belongs to each word spelled ``codes``."""
         return _ravel(codes[..., :axis], self.sides[:axis])
 
-    def assign(self, codes: Int[Tensor, "V k"]) -> None:
+    def assign(self, codes: Int[Tensor, "*sides"]) -> None:
         """Move every word to its new cell, in place, so that all who share this table see it.
 
         Raises:

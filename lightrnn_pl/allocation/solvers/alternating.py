@@ -14,7 +14,7 @@ from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
 
 from lightrnn_pl.allocation.problem import ReallocationProblem
-from lightrnn_pl.allocation.solvers.base import Solver
+from lightrnn_pl.allocation.solvers.base import Solver, finite_costs
 from lightrnn_pl.allocation.solvers.transport import separable_bound
 
 _MAX_BLOCK = 1024
@@ -47,7 +47,7 @@ def improve(
     problem: ReallocationProblem, codes: Int[np.ndarray, "V k"], max_sweeps: int, tolerance: float
 ) -> Int[np.ndarray, "V k"]:
     """Sweep over the axes from ``codes`` until a sweep gains less than ``tolerance`` of the excess; never worse."""
-    costs = _without_infinities(problem)
+    costs = finite_costs(problem)
     words = np.arange(problem.num_words)
     codes = codes.copy()
 
@@ -107,16 +107,3 @@ def _groups(
     order = np.argsort(keys, kind="stable")
     found, starts = np.unique(keys[order], return_index=True)
     return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
-
-
-def _without_infinities(problem: ReallocationProblem) -> tuple[np.ndarray, ...]:
-    """The costs with a finite price on what is forbidden, higher than all else together: so a start that breaks
-    a ban can be led out of it."""
-    if not any(np.isposinf(cost.max()) for cost in problem.costs):
-        return tuple(problem.costs)
-    finite = [np.where(np.isfinite(cost), cost, cost.min(axis=1, keepdims=True)) for cost in problem.costs]
-    ranges = sum((cost.max(axis=1) - cost.min(axis=1)).sum(dtype=np.float64) for cost in finite)
-    return tuple(
-        np.where(np.isfinite(cost), cost, clipped.max() + ranges + 1).astype(np.float64)
-        for cost, clipped in zip(problem.costs, finite, strict=True)
-    )

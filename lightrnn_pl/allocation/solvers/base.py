@@ -43,6 +43,24 @@ class Solver(abc.ABC):
         """Codes, one available cell a word, and a proven lower bound on the cost of any assignment."""
 
 
+def finite_costs(problem: ReallocationProblem) -> tuple[np.ndarray, ...]:
+    """The costs with a finite price on what is forbidden, higher than all else together.
+
+    So a solver can be led out of an assignment that breaks a ban, and finds out at the end that there is no other.
+    Codes without an available cell stay as they are; without bans these are the problem's own arrays.
+    """
+    used = [problem.capacities(axis) > 0 for axis in range(problem.num_components)]
+    costs = zip(problem.costs, used, strict=True)
+    if not any(np.isposinf(cost.max(axis=0)[codes]).any() for cost, codes in costs):
+        return tuple(problem.costs)
+    allowed = [np.where(np.isfinite(cost), cost, cost.min(axis=1, keepdims=True)) for cost in problem.costs]
+    ranges = sum(float((cost.max(axis=1) - cost.min(axis=1)).sum(dtype=np.float64)) for cost in allowed)
+    return tuple(
+        np.where(np.isfinite(cost), cost.astype(np.float64), other.max() + ranges + 1)
+        for cost, other in zip(problem.costs, allowed, strict=True)
+    )
+
+
 def free_memory() -> int:
     """Bytes that this process can still take: the smaller of the machine's and its control group's."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]

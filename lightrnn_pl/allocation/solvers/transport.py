@@ -111,6 +111,19 @@ def mean_excess(cost):
 
 @numba.njit(cache=True)
 @no_type_check
+def largest_magnitude(cost):
+    """Largest absolute value among the finite costs, shape (V, side) -> one number."""
+    largest = 0.0
+    for word in range(cost.shape[0]):
+        for code in range(cost.shape[1]):
+            value = abs(cost[word, code])
+            if value < np.inf and value > largest:
+                largest = value
+    return largest
+
+
+@numba.njit(cache=True)
+@no_type_check
 def _auction_codes(cost, capacity, prices, epsilon, max_bids):
     """One phase: all words bid until each has a place, or ``max_bids`` are through; changes ``prices`` in place.
 

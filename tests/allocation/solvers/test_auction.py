@@ -1,0 +1,137 @@
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.solvers import AuctionSolver, ExactSolver
+from lightrnn_pl.allocation.solvers import auction as auction_module
+from tests.contracts.solver import (
+    ForbiddenCodesContract,
+    SolverContract,
+    optimum,
+    problems,
+    quick,
+    random_problem,
+)
+
+
+class TestAuctionSolver(SolverContract, ForbiddenCodesContract):
+    num_components = (1, 2, 3)
+
+    def make_solver(self):
+        return AuctionSolver()
+
+    @given(st.data())
+    @quick
+    def test_is_within_its_gap(self, data):
+        problem = data.draw(problems(data.draw(st.sampled_from((1, 2, 3)))))
+        gap = data.draw(st.sampled_from((1e-1, 1e-3, 1e-6)))
+        result = AuctionSolver(gap).solve(problem)
+        best, slack = self.check(problem, result)
+        assert result.gap <= gap + slack / max(slack, result.cost - problem.floor)
+        assert result.cost - best <= gap * (result.cost - problem.floor) + slack
+
+
+@pytest.mark.parametrize("num_words", [400, 343])
+def test_a_larger_problem_is_solved_to_the_gap(num_words):
+    problem = random_problem(0, num_words, (20, 20))
+    result = AuctionSolver(gap=1e-4).solve(problem)
+    exact = ExactSolver().solve(problem)
+    assert result.gap <= 1e-4
+    assert result.lower_bound <= exact.cost <= result.cost
+    assert result.cost - exact.cost <= 1e-4 * (result.cost - problem.floor)
+
+
+def test_gap_zero_ends_at_the_optimum():
+    problem = random_problem(0, 60, (8, 8))
+    assert AuctionSolver(gap=0.0).solve(problem).cost == pytest.approx(optimum(problem), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        np.zeros((400, 20)),
+        np.tile(np.arange(20.0), (400, 1)),
+        np.arange(400.0)[:, None] * np.arange(20.0),
+        np.random.default_rng(0).integers(0, 2, (400, 20)).astype(float),
+    ],
+    ids=["zero", "alike", "rank one", "ties"],
+)
+def test_words_that_are_alike_end_soon(costs):
+    problem = ReallocationProblem((costs, costs))
+    result = AuctionSolver().solve(problem)
+    assert result.gap <= 1e-3
+    assert result.cost == pytest.approx(optimum(problem), rel=1e-3)
+
+
+def test_solving_the_solution_moves_nothing_that_pays():
+    problem = random_problem(0, 400, (20, 20))
+    solved = AuctionSolver(gap=0.0).solve(problem)
+    again = AuctionSolver(gap=0.0).solve(ReallocationProblem(problem.costs, solved.codes))
+    assert again.cost == pytest.approx(solved.cost)
+    assert again.cost <= solved.cost
+
+
+def test_threads_do_not_change_the_answer():
+    problem = random_problem(0, 2500, (50, 50))
+    alone = AuctionSolver(num_threads=1).solve(problem)
+    for num_threads in (2, 3):
+        together = AuctionSolver(num_threads=num_threads).solve(problem)
+        assert np.array_equal(alone.codes, together.codes)
+        assert alone.lower_bound == together.lower_bound
+
+
+def test_the_time_limit_gives_what_there_is(caplog):
+    problem = random_problem(0, 2500, (50, 50))
+    with caplog.at_level(logging.WARNING):
+        result = AuctionSolver(time_limit=1e-6).solve(problem)
+    assert "time limit" in caplog.text
+    assert result.lower_bound <= ExactSolver().solve(problem).cost <= result.cost
+    assert len(set(problem.number(result.codes).tolist())) == 2500
+    assert result.cost <= problem.cost(problem.codes)
+
+
+@pytest.mark.parametrize("at_call", [1, 30])
+def test_an_interrupt_gives_what_there_is(monkeypatch, caplog, at_call):
+    calls = []
+    accept = auction_module.kernels.accept_bids
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == at_call:
+            raise KeyboardInterrupt
+        return accept(*arguments)
+
+    monkeypatch.setattr(auction_module.kernels, "accept_bids", interrupted)
+    problem = random_problem(0, 2500, (50, 50))
+    with caplog.at_level(logging.WARNING):
+        result = AuctionSolver().solve(problem)
+    assert "interrupted" in caplog.text
+    assert result.lower_bound <= optimum(problem) <= result.cost
+    assert len(set(problem.number(result.codes).tolist())) == 2500
+
+
+def test_a_warm_start_saves_bids(monkeypatch):
+    problem = random_problem(0, 400, (20, 20))
+    solver = AuctionSolver(warm_start=True)
+    first = solver.solve(problem)
+    phases = []
+    phase = auction_module._Auction.phase
+    monkeypatch.setattr(auction_module._Auction, "phase", lambda self, *rest: phases.append(1) or phase(self, *rest))
+    again = solver.solve(ReallocationProblem(problem.costs, first.codes))
+    assert again.gap <= 1e-3
+    assert not phases
+    other = solver.solve(random_problem(1, 300, (20, 20)))
+    assert other.gap <= 1e-3, "prices of another table are not used"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"gap": -1.0}, "gap=-1"), ({"time_limit": 0.0}, "time_limit=0"), ({"num_threads": 0}, "num_threads=0")],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        AuctionSolver(**arguments)
