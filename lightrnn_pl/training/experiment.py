@@ -147,6 +147,8 @@ def train(config: DictConfig) -> dict[str, Any]:
         # The order is the order at the end of a validation: judge the rate, note, keep the best, then move words.
         callbacks=[schedule, metrics, bundles, reallocation, resume, *extra],
         logger=loggers,
+        # Without this, Lightning puts a bar of its own where the configuration has none.
+        enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in extra),
         plugins=[AtomicCheckpointIO()],
     )
     module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
@@ -241,10 +243,12 @@ def _told_how_it_ended(metrics: RunMetrics, loggers: list[Any], folder: RunFolde
 
 def _hush_lightning() -> None:
     """Lightning's notes on hardware and its tips say nothing about the run; its warnings stay."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*treespec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # the module sums over ranks itself
 
 
 def _differences(prefix: str, one: Any, other: Any) -> list[str]:

@@ -134,7 +134,8 @@ class Reallocation(pl.Callback):
         if reason is None:
             return
         # The clocks of ranks differ, and all must do the same.
-        if self.round >= self.max_rounds or trainer.strategy.broadcast(self._is_spent()):
+        is_last = self.round >= self.max_rounds or self._is_cut_off(trainer)
+        if is_last or trainer.strategy.broadcast(self._is_spent()):
             trainer.should_stop = True
             _tell(f"Round {self.round} ends ({reason}); training is done.")
         else:
@@ -176,6 +177,11 @@ class Reallocation(pl.Callback):
         if self.epochs_per_round is not None and self._epoch - self._now.first_epoch >= self.epochs_per_round:
             return f"{self.epochs_per_round} epochs"
         return None
+
+    def _is_cut_off(self, trainer: pl.Trainer) -> bool:
+        # Words that are moved after the last step would be left without training.
+        max_epochs, max_steps = trainer.max_epochs or -1, trainer.max_steps
+        return 0 <= max_epochs <= self._epoch or 0 <= max_steps <= trainer.global_step
 
     def _is_spent(self) -> bool:
         if self.max_hours is not None and self.seconds > 3600 * self.max_hours:
