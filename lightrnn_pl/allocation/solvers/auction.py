@@ -25,7 +25,8 @@ from jaxtyping import Bool, Float, Int
 
 from lightrnn_pl.allocation.problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import auction_kernels as kernels
-from lightrnn_pl.allocation.solvers.base import GIB, Solver, finite_costs, free_memory
+from lightrnn_pl.allocation.solvers.base import Solver
+from lightrnn_pl.allocation.solvers.folding import fold
 from lightrnn_pl.allocation.solvers.transport import largest_magnitude, mean_excess
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class _Auction:
         self._problem = problem
         self._pool = pool
         self._num_threads = num_threads
-        self._a, self._b = _fold(problem)
+        self._a, self._b = fold(problem, "auction")
         self.excess = mean_excess(self._a) + mean_excess(self._b)
         # A smaller epsilon would vanish in the rounding of a sum of costs, and bids would go on for ever.
         self.resolution = 1e-15 * (largest_magnitude(self._a) + largest_magnitude(self._b)) or 1.0
@@ -156,8 +157,8 @@ class _Auction:
         self.best_codes = np.empty((problem.num_words, problem.num_components), np.int64)
         if problem.codes is not None:
             self._keep_if_better(problem.codes)
-        if self.is_warm:
-            self._seat_start()
+        if self.is_warm and problem.codes is not None:
+            self._seat_start(problem.codes)
 
     def phase(self, epsilon: float, deadline: float) -> bool:
         """Bid until nobody waits; False where the deadline came first."""
@@ -251,9 +252,9 @@ class _Auction:
         list(self._pool.map(lambda *share: kernels.find_bids(*self._bidding, *share), *shares))
         return best, second, cells
 
-    def _seat_start(self) -> None:
-        """Everyone where the problem's codes have them, nobody waiting."""
-        row, column = np.divmod(self._problem.number(self._problem.codes), self._b.shape[1])
+    def _seat_start(self, codes: Int[np.ndarray, "V k"]) -> None:
+        """Everyone where ``codes`` have them, nobody waiting."""
+        row, column = np.divmod(self._problem.number(codes), self._b.shape[1])
         self._places[: self._problem.num_words] = row * self.prices.shape[1] + column
         self._seat(self._places < 0)
         self._owners[self._places] = np.arange(self.num_bidders)
@@ -271,32 +272,3 @@ class _Auction:
         cost = self._problem.cost(codes)
         if cost < self.best_cost or math.isinf(self.best_cost):
             self.best_cost, self.best_codes = cost, codes
-
-
-def _fold(problem: ReallocationProblem) -> tuple[np.ndarray, np.ndarray]:
-    """Costs of the first axes and of the last, (V, R) and (V, C), split so that the two tables are small.
-
-    Raises:
-        ValueError: If the tables of more than two axes do not fit into memory, with the solver that needs none.
-    """
-    costs, sides = finite_costs(problem), problem.sides
-    if len(costs) == 1:
-        return np.zeros((problem.num_words, 1), np.float32), costs[0]
-    splits = range(1, len(costs))
-    split = min(splits, key=lambda at: math.prod(sides[:at]) + math.prod(sides[at:]))
-    if len(costs) > 2:
-        needed = 8 * problem.num_words * (math.prod(sides[:split]) + math.prod(sides[split:])) / GIB
-        if needed > 0.9 * free_memory() / GIB:
-            raise ValueError(
-                f"solver=auction would need {needed:.1f} GiB to fold the {len(sides)} axes of a table of sides "
-                f"{list(sides)} into two; use solver=alternating, which needs no more than the costs"
-            )
-    return _outer_sum(costs[:split]), _outer_sum(costs[split:])
-
-
-def _outer_sum(costs: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Costs of every combination of codes, (V, product of the sides)."""
-    total = costs[0]
-    for cost in costs[1:]:
-        total = (total[:, :, None] + cost[:, None, :]).reshape(len(cost), -1)
-    return total

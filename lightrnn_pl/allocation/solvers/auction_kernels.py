@@ -1,4 +1,4 @@
-"""The compiled inner loops of the auction: finding the cheapest cell of a word without looking at all of them.
+"""The compiled inner loops of auction and greedy: finding the cheapest cell of a word without looking at all of them.
 
 A word w values cell (i, j) at ``a[w, i] + b[w, j] + p[i, j]``.  A row is passed over when a[w, i] plus the least
 b[w] plus the row's least price cannot beat the second best value found so far, and in a row that is opened so is
@@ -141,6 +141,21 @@ def _take(prices, block_prices, row_prices, owners, places, waiting, num_waiting
         places[evicted] = -1
         waiting[num_waiting] = evicted
         num_waiting += 1
+    _refresh_minima(prices, block_prices, row_prices, row, column)
+    return num_waiting
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def close(prices, block_prices, row_prices, row, column):
+    """Make a cell too dear for everyone."""
+    prices[row, column] = np.inf
+    _refresh_minima(prices, block_prices, row_prices, row, column)
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _refresh_minima(prices, block_prices, row_prices, row, column):
     block = column // BLOCK
     least = np.inf
     for j in range(block * BLOCK, (block + 1) * BLOCK):
@@ -149,7 +164,6 @@ def _take(prices, block_prices, row_prices, owners, places, waiting, num_waiting
     for k in range(block_prices.shape[1]):
         least = min(least, block_prices[row, k])
     row_prices[row] = least
-    return num_waiting
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)

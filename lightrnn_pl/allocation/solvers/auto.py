@@ -1,0 +1,48 @@
+"""Chooses the solver by the size of the problem and the memory there is."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from jaxtyping import Int
+
+from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.solvers.alternating import AlternatingSolver
+from lightrnn_pl.allocation.solvers.auction import AuctionSolver
+from lightrnn_pl.allocation.solvers.base import Solver
+from lightrnn_pl.allocation.solvers.exact import ExactSolver
+from lightrnn_pl.allocation.solvers.folding import fits, folded_bytes
+
+log = logging.getLogger(__name__)
+
+_EXACT_WORDS = 1000
+"""Up to here scipy's optimum takes a tenth of a second."""
+
+
+class AutoSolver(Solver):
+    """``exact`` for small tables, ``auction`` for the others, ``alternating`` where folded axes do not fit; logged.
+
+    Args:
+        gap: The auction's.
+        time_limit: The auction's, in seconds.
+    """
+
+    def __init__(self, gap: float = 1e-3, time_limit: float | None = None) -> None:
+        self._auction = AuctionSolver(gap, time_limit)
+
+    def choose(self, problem: ReallocationProblem) -> Solver:
+        """The solver that is going to be used."""
+        if problem.num_cells <= _EXACT_WORDS:
+            return ExactSolver()
+        return self._auction if fits(folded_bytes(problem)) else AlternatingSolver()
+
+    def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
+        solver = self.choose(problem)
+        log.info(
+            "%d words in a table of sides %s: solved by %s.",
+            problem.num_words,
+            list(problem.sides),
+            type(solver).__name__,
+        )
+        return solver._assign(problem)
