@@ -124,6 +124,8 @@ def train(config: DictConfig) -> dict[str, Any]:
     if first_rank:
         print_config(config)
     datamodule: CorpusDataModule = instantiate(config.data)
+    if "valid" not in datamodule.splits:
+        raise ValueError("training needs a validation text, which tells when a round has converged; set data.valid")
     datamodule.prepare_data()
     datamodule.setup("fit")
     allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())

@@ -122,7 +122,7 @@ class Reallocation(pl.Callback):
             return
         assert isinstance(pl_module, LanguageModelingModule)
         nll = float(trainer.callback_metrics["valid/nll"])
-        if not math.isfinite(nll):
+        if not math.isfinite(perplexity(nll)):
             raise FloatingPointError(
                 f"validation loss is {nll} in epoch {trainer.current_epoch}: training has diverged; lower optimizer.lr "
                 "or trainer.gradient_clip_val"

@@ -1,0 +1,154 @@
+"""A run from configuration to result: what it leaves behind, however it ends."""
+
+import json
+import math
+import signal
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lightrnn_pl.checkpoint import load
+from lightrnn_pl.training.experiment import train
+from tests.training.runs import compose_run
+
+SMALL = (
+    *("trainer.limit_train_batches=8", "resume_point.every_steps=5", "optimizer.lr=0.5"),
+    *("reallocation.max_rounds=2", "reallocation.epochs_per_round=2"),
+)
+
+
+class InterruptAt(pl.Callback):
+    """Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupts_again():
+    """Lightning ignores SIGINT once it has seen one."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+def read_metrics(run_dir):
+    return json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_what_a_run_leaves(tiny_text, tmp_path):
+    run_dir = tmp_path / "run"
+    returned = train(compose_run(run_dir, tiny_text, *SMALL, "logger=csv"))
+    metrics = read_metrics(run_dir)
+    assert metrics == json.loads(json.dumps(returned))
+    assert metrics["status"] == "completed"
+    assert {path.name for path in run_dir.iterdir()} == {
+        *("metrics.json", "config.yaml", "best.ckpt", "last.ckpt", "perplexity.png", "csv")
+    }
+    assert metrics["sides"] == [7, 7] and metrics["components"] == 2 and metrics["seed"] == 0
+    assert metrics["words_per_second"] > 0 and metrics["seconds"] > 0
+    lines = tiny_text["test"].read_text().splitlines()
+    words = sum(len(line.split()) for line in lines)
+    assert metrics["test"]["tokens"] == words + len(lines) and metrics["test"]["end_tokens"] == len(lines)
+    assert metrics["protocol"]["end_marker"] == "<eos>" and metrics["protocol"]["eval_streams"] == 3
+    bundle = load(run_dir)
+    assert metrics["parameters"] == sum(parameter.numel() for parameter in bundle.model.parameters())
+    assert metrics["table"] == bundle.model.allocation.fingerprint()
+    best = min(line["valid_perplexity"] for line in metrics["history"])
+    assert metrics["validation"]["perplexity"] == pytest.approx(best, rel=1e-6)
+    assert bundle.metrics["valid_nll"] == pytest.approx(math.log(best))
+    assert [done["round"] for done in metrics["rounds"]] == [1, 2]
+    for done in metrics["rounds"]:
+        of_round = [line["valid_perplexity"] for line in metrics["history"] if line["round"] == done["round"]]
+        assert done["validations"] == pytest.approx(of_round)
+
+
+def test_a_run_without_a_test_text(tiny_text, tmp_path):
+    files = {split: path for split, path in tiny_text.items() if split != "test"}
+    metrics = train(compose_run(tmp_path / "run", files, *SMALL, "trainer.max_epochs=1"))
+    assert metrics["status"] == "completed" and metrics["test"] is None and metrics["validation"]["perplexity"] > 1
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tiny_text, tmp_path):
+    runs = [
+        train(compose_run(tmp_path / name, tiny_text, *SMALL, f"seed={seed}"))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    tables, perplexities = [run["table"] for run in runs], [run["test"]["perplexity"] for run in runs]
+    assert tables[0] == tables[1] != tables[2]
+    assert perplexities[0] == perplexities[1] != perplexities[2]
+
+
+@pytest.mark.parametrize("step", [3, 13, 21])
+def test_ctrl_c_leaves_a_run_that_resumes(step, interrupts_again, monkeypatch, tiny_text, tmp_path):
+    whole = train(compose_run(tmp_path / "whole", tiny_text, *SMALL))
+    run_dir = tmp_path / "run"
+    monkeypatch.setenv("LIGHTRNN_TRUSTED_PACKAGES", "tests")
+    interrupt = (f"+callbacks.interrupt._target_={__name__}.InterruptAt", f"+callbacks.interrupt.step={step}")
+    with pytest.raises(SystemExit):
+        train(compose_run(run_dir, tiny_text, *SMALL, *interrupt))
+    metrics = read_metrics(run_dir)
+    assert metrics["status"] == "interrupted" and metrics["error"] is None
+    assert (run_dir / "last.ckpt").is_file() == (step > 5)
+
+    resumed = train(compose_run(run_dir, tiny_text, *SMALL))
+    assert resumed["status"] == "completed"
+    assert (resumed["test"], resumed["table"]) == (whole["test"], whole["table"])
+
+
+def test_divergence_is_explained(tiny_text, tmp_path):
+    run_dir = tmp_path / "run"
+    with pytest.raises(FloatingPointError, match=r"training has diverged; lower optimizer.lr"):
+        train(compose_run(run_dir, tiny_text, *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null"))
+    metrics = read_metrics(run_dir)
+    assert metrics["status"] == "failed"
+    assert metrics["error"].startswith("FloatingPointError: validation loss is ")
+
+
+def test_resume_false_starts_over(tiny_text, tmp_path):
+    run_dir = tmp_path / "run"
+    first = train(compose_run(run_dir, tiny_text, *SMALL, "seed=1"))
+    again = train(compose_run(run_dir, tiny_text, *SMALL, "seed=2", "resume=false"))
+    assert again["seed"] == 2 and again["table"] != first["table"]
+    assert len(again["history"]) == len(first["history"])
+
+
+def test_a_run_without_validation_says_so(tiny_text, tmp_path):
+    with pytest.raises(ValueError, match=r"no validation was made.*raise trainer.max_epochs or max_steps"):
+        train(compose_run(tmp_path / "run", tiny_text, *SMALL, "trainer.max_steps=3"))
+    assert read_metrics(tmp_path / "run")["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.sides=[6,6]"], r"49 words do not fit into a table of sides \[6, 6\] \(36 cells\)"),
+        (["model.sides=[0,90]"], r"every side of the table must be at least 1, got model.sides=\[0, 90\]"),
+        (["model.sides=[7]"], r"model.sides=\[7\] gives 1 sides, but model.components=2"),
+        (["data.sequence_length=900"], r"fewer than one window of data.sequence_length=900"),
+        (["model=full", "model.components=2"], r"use model.components=1"),
+        (["model.dropout=1.5"], r"dropout"),
+        (["loss_reduction=sum"], r"loss_reduction is window or word, got 'sum'"),
+        (["schedule.decay=2"], r"schedule.decay must lie between 0 and 1, got 2"),
+        (["data.batch_size=0"], r"data.batch_size .*must be at least 1, got 0"),
+        (["data.valid=null"], r"needs a validation text.*set data.valid"),
+        (["optimizer._target_=torch.hub.load"], r"torch.hub.load is not defined in a trusted package"),
+    ],
+)
+def test_bad_input_is_told_before_training(overrides, message, tiny_text, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(compose_run(tmp_path / "run", tiny_text, *overrides))
+    assert not (tmp_path / "run" / "best.ckpt").exists()
+
+
+def test_the_hidden_state_comes_back_to_the_device(tiny_text, tmp_path):
+    # What Lightning reads from a checkpoint lies on the CPU.
+    train(compose_run(tmp_path / "run", tiny_text, *SMALL))
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert len(saved["hidden_state"]) == 1  # ranks
+    assert [part.device.type for part in saved["hidden_state"][0]] == ["cpu", "cpu"]
