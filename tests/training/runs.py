@@ -41,7 +41,7 @@ def _kill() -> None:
 
 def _train_until(moment: str, overrides: list[str]) -> None:
     from lightrnn_pl import files
-    from lightrnn_pl.allocation.solvers import AlternatingSolver
+    from lightrnn_pl.allocation.solvers import Solver
     from lightrnn_pl.training import experiment
     from lightrnn_pl.training.callbacks.resume import ResumePoint
 
@@ -55,7 +55,7 @@ def _train_until(moment: str, overrides: list[str]) -> None:
 
         ResumePoint.on_train_batch_end = on_train_batch_end
     elif moment == "reallocation":
-        AlternatingSolver.solve = lambda self, problem: _kill()
+        Solver.solve = lambda self, problem: _kill()
     elif moment.startswith("write="):
         # Between the last byte of the n-th last.ckpt and its move to its place.
         remaining = [int(moment.removeprefix("write="))]
