@@ -1,0 +1,222 @@
+"""Reallocation solvers on the same instances: cost over the optimum, proven gap, seconds and peak memory.
+
+    python benchmarks/reallocation.py --words 2500 10000 60025 --results outputs/reallocation.json
+    python benchmarks/reallocation.py --costs ptb.npz --solvers exact auction alternating greedy
+    python benchmarks/reallocation.py --counts word_counts.npy --solvers auction greedy alternating
+
+Synthetic costs have the shape of real ones: words in clusters, a loss for each occurrence, occurrences by Zipf's law or
+as ``--counts`` (an .npy of integers) has them.  Real costs come as an .npz with ``row`` and ``column``, shapes (V, R)
+and (V, C).  Every solver runs in a process of its own, one after the other, so that its peak memory is its own; the
+costs are files that it maps, which count where it reads them.  Compilation is not timed: each process solves a small
+problem first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.solvers import (
+    AlternatingSolver,
+    AuctionSolver,
+    ExactSolver,
+    GreedySolver,
+    KeepSolver,
+    MinCostFlowSolver,
+    Solver,
+)
+from lightrnn_pl.allocation.solvers.exact import dense_costs, refuse_too_large
+
+CHUNK = 8192
+
+
+class LapxSolver(Solver):
+    """Jonker and Volgenant's algorithm of the ``lapx`` package on the dense problem, for comparison."""
+
+    def _assign(self, problem):
+        import lap
+
+        refuse_too_large(problem, 16, None, "lapx")
+        _, chosen, _ = lap.lapjv(dense_costs(problem), extend_cost=True)
+        codes = problem.spell(problem.cells[chosen])
+        return codes, problem.cost(codes)
+
+
+SOLVERS = {
+    "keep": lambda threads: KeepSolver(),
+    "exact": lambda threads: ExactSolver(),
+    "lapx": lambda threads: LapxSolver(),
+    "mcmf": lambda threads: MinCostFlowSolver(),
+    "auction": lambda threads: AuctionSolver(num_threads=threads),
+    "auction 0.5 %": lambda threads: AuctionSolver(gap=5e-3, num_threads=threads),
+    "alternating": lambda threads: AlternatingSolver(),
+    "alternating 2": lambda threads: AlternatingSolver(max_sweeps=2),
+    "greedy": lambda threads: GreedySolver(),
+    "greedy regret": lambda threads: GreedySolver("regret"),
+    "greedy rows_first": lambda threads: GreedySolver("rows_first"),
+}
+DENSE = {"exact": 20_000, "lapx": 20_000, "mcmf": 3_000}
+"""Largest number of words that these are tried on."""
+
+
+def synthetic_costs(counts, sides, folder, dim=32, seed=0):
+    """Write row.npy and column.npy: the loss of words in clusters, a word's times how often it occurs, float32."""
+    rng = np.random.default_rng(seed)
+    num_words = len(counts)
+    num_clusters = max(4, int(num_words**0.5 / 3))
+    centres = rng.normal(size=(num_clusters, dim)).astype(np.float32)
+    for name, side in zip(("row", "column"), sides, strict=True):
+        cluster = rng.integers(0, num_clusters, num_words)
+        codes = rng.normal(size=(side, dim)).astype(np.float32)
+        costs = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (num_words, side))
+        for start in range(0, num_words, CHUNK):
+            words = slice(start, start + CHUNK)
+            vectors = centres[cluster[words]]
+            vectors = vectors + 0.7 * rng.normal(size=vectors.shape).astype(np.float32)
+            scores = vectors @ codes.T * (2 / dim**0.5)
+            log_total = np.log(np.exp(scores).sum(axis=1, keepdims=True))
+            costs[words] = (log_total - scores) * counts[words, None]
+        costs.flush()
+
+
+def zipf_counts(num_words):
+    """About ten tokens for each word of the vocabulary, by rank."""
+    return np.maximum(1.0, 9 * num_words / (np.arange(num_words) + 2.7))
+
+
+def load_problem(folder):
+    """The problem of two files of costs, the words in random cells, from the same seed every time."""
+    costs = tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("row", "column"))
+    sides = tuple(cost.shape[1] for cost in costs)
+    cells = np.random.default_rng(1).permutation(math.prod(sides))[: len(costs[0])]
+    return ReallocationProblem(costs, np.stack(np.unravel_index(cells, sides), axis=-1))
+
+
+def run_solver(name, folder, threads, connection):
+    """In a process of its own: solve and send the figures back."""
+    solver = SOLVERS[name](threads)
+    rng = np.random.default_rng(0)
+    small = tuple(rng.normal(size=(500, 23)).astype(np.float32) for _ in range(2))
+    for cost in small:
+        cost.setflags(write=False)  # as mapped files are: compiled code differs
+    solver.solve(ReallocationProblem(small, np.stack(np.divmod(np.arange(500), 23), axis=-1)))
+    problem = load_problem(folder)
+    before = time.process_time()
+    result = solver.solve(problem)
+    connection.send(
+        {
+            "cost": result.cost,
+            "lower_bound": result.lower_bound,
+            "floor": problem.floor,
+            "gap": result.gap,
+            "seconds": result.seconds,
+            "cpu_seconds": time.process_time() - before,
+            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        }
+    )
+
+
+def measure(instance, folder, names, threads):
+    """Figures of every solver on one instance."""
+    num_words = len(np.load(folder / "row.npy", mmap_mode="r"))
+    rows = []
+    for name in names:
+        if num_words > DENSE.get(name, num_words):
+            continue
+        ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(target=run_solver, args=(name, folder, threads, theirs))
+        process.start()
+        theirs.close()
+        try:
+            row = {"instance": instance, "words": num_words, "solver": name, "threads": threads, **ours.recv()}
+        except EOFError:
+            print(f"{name} gave no result on {instance}", file=sys.stderr)
+            continue
+        finally:
+            process.join()
+        rows.append(row)
+        print(f"{instance}: {name} {row['cost']:.6g}, gap {row['gap']:.2e}, {row['seconds']:.2f} s", file=sys.stderr)
+    # What is not known to be the optimum is held against the best proven bound: an upper limit of its distance.
+    bound = max(row["lower_bound"] for row in rows) if rows else 0.0
+    return [{**row, "over_bound": row["cost"] / bound - 1} for row in rows]
+
+
+def markdown(rows):
+    """A table for a note."""
+    lines = [
+        "| instance | words | solver | cost over best bound | proven gap | seconds | CPU seconds | peak GiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['instance']} | {row['words']:,} | {row['solver']} | {100 * row['over_bound']:.4f} % | "
+            f"{100 * row['gap']:.4f} % | {row['seconds']:.2f} | {row['cpu_seconds']:.2f} | {row['peak_gib']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(rows, path):
+    """Seconds over V, and cost over the best bound, both log-log."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)
+    for name in dict.fromkeys(row["solver"] for row in rows):
+        mine = sorted((row for row in rows if row["solver"] == name), key=lambda row: row["words"])
+        words = [row["words"] for row in mine]
+        left.loglog(words, [row["seconds"] for row in mine], "o-", label=name)
+        right.loglog(words, [max(row["over_bound"], 1e-7) for row in mine], "o-", label=name)
+    left.set(xlabel="words", ylabel="seconds")
+    right.set(xlabel="words", ylabel="cost over the best proven bound, share")
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--words", type=int, nargs="*", default=[], help="sizes of synthetic instances")
+    parser.add_argument("--costs", type=Path, nargs="*", default=[], help=".npz files with row and column")
+    parser.add_argument("--counts", type=Path, help=".npy of occurrences for a synthetic instance of that size")
+    parser.add_argument("--solvers", nargs="*", default=["keep", "exact", "auction", "alternating", "greedy"])
+    parser.add_argument("--threads", type=int, default=1, help="of the auction")
+    parser.add_argument("--results", type=Path, help="write the figures as JSON, and a picture beside it")
+    arguments = parser.parse_args()
+    unknown = set(arguments.solvers) - set(SOLVERS)
+    if unknown:
+        parser.error(f"unknown solvers {sorted(unknown)}; choose from {list(SOLVERS)}")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for path in arguments.costs:
+            with np.load(path) as costs:
+                for name in ("row", "column"):
+                    np.save(folder / f"{name}.npy", costs[name])
+            rows += measure(path.stem, folder, arguments.solvers, arguments.threads)
+        synthetic = [(f"synthetic {num_words}", zipf_counts(num_words)) for num_words in arguments.words]
+        if arguments.counts is not None:
+            synthetic.append((arguments.counts.stem, np.sort(np.load(arguments.counts))[::-1].astype(np.float32)))
+        for instance, counts in synthetic:
+            side = math.isqrt(len(counts) - 1) + 1
+            synthetic_costs(counts, (math.ceil(len(counts) / side), side), folder)
+            rows += measure(instance, folder, arguments.solvers, arguments.threads)
+    print(markdown(rows))
+    if arguments.results is not None:
+        arguments.results.parent.mkdir(parents=True, exist_ok=True)
+        arguments.results.write_text(json.dumps(rows, indent=2) + "\n")
+        draw(rows, arguments.results.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
