@@ -45,10 +45,10 @@ class GreedySolver(Solver):
         blocks = kernels.block_minima(closed)
         columns = (b, kernels.block_minima(b), closed, blocks, blocks.min(axis=1))
         if self.order == "rows_first":
-            capacity = np.bincount(row, minlength=a.shape[1])
-            taken = _take_rows(a, a.max(axis=1).astype(np.float64), capacity)
-            # Only the word's own row is open to it; among its cells the columns decide.
-            cells = _take_columns(taken, b, b.max(axis=1).astype(np.float64), closed)
+            is_free = (closed == 0).astype(np.int64)
+            everyone = np.zeros(problem.num_words, np.int64)
+            rows = _take_codes(a, a.max(axis=1).astype(np.float64), everyone, is_free.sum(axis=1)[None])
+            cells = rows * width + _take_codes(b, b.max(axis=1).astype(np.float64), rows, is_free)
         else:
             worst = a.max(axis=1).astype(np.float64) + b.max(axis=1)
             cells = _take_cells(a, *columns, worst, self.order == "regret")
@@ -100,62 +100,30 @@ def _take_cells(a, b, b_blocks, closed, block_closed, row_closed, worst, by_regr
 
 @numba.njit(cache=True)
 @no_type_check
-def _take_rows(a, worst, capacity):
-    """Row of each word, the largest gain first, until a row is full."""
-    num_words = len(a)
-    rows = np.empty(num_words, np.int64)
+def _take_codes(cost, worst, groups, left):
+    """Code of each word, the largest gain first; ``left[g, c]`` words of group g may still have code c."""
+    num_words = len(cost)
+    codes = np.empty(num_words, np.int64)
     keys = np.empty(num_words)
-    left = capacity.copy()
     for word in range(num_words):
-        rows[word] = _cheapest_open(a, word, left)
-        keys[word] = worst[word] - a[word, rows[word]]
+        codes[word] = _cheapest_open(cost, word, left[groups[word]])
+        keys[word] = worst[word] - cost[word, codes[word]]
     keys, heap = _heap(keys)
     size = num_words
     while size > 0:
         word = heap[0]
-        if left[rows[word]] > 0:
-            left[rows[word]] -= 1
+        places = left[groups[word]]
+        if places[codes[word]] > 0:
+            places[codes[word]] -= 1
             size -= 1
             key, last = keys[size], heap[size]
         else:
-            rows[word] = _cheapest_open(a, word, left)
-            key = worst[word] - a[word, rows[word]]
+            codes[word] = _cheapest_open(cost, word, places)
+            key = worst[word] - cost[word, codes[word]]
             last = word
         if size > 0:
             _replace_largest(keys, heap, size, key, last)
-    return rows
-
-
-@numba.njit(cache=True)
-@no_type_check
-def _take_columns(rows, b, worst, closed):
-    """Cell of each word within its row, padded numbers, the largest gain first."""
-    num_words, num_columns = b.shape
-    width = closed.shape[1]
-    left = np.empty((closed.shape[0], num_columns), np.int64)
-    for row in range(closed.shape[0]):
-        for column in range(num_columns):
-            left[row, column] = 1 if closed[row, column] == 0.0 else 0
-    columns = np.empty(num_words, np.int64)
-    keys = np.empty(num_words)
-    for word in range(num_words):
-        columns[word] = _cheapest_open(b, word, left[rows[word]])
-        keys[word] = worst[word] - b[word, columns[word]]
-    keys, heap = _heap(keys)
-    size = num_words
-    while size > 0:
-        word = heap[0]
-        if left[rows[word], columns[word]] > 0:
-            left[rows[word], columns[word]] = 0
-            size -= 1
-            key, last = keys[size], heap[size]
-        else:
-            columns[word] = _cheapest_open(b, word, left[rows[word]])
-            key = worst[word] - b[word, columns[word]]
-            last = word
-        if size > 0:
-            _replace_largest(keys, heap, size, key, last)
-    return rows * width + columns
+    return codes
 
 
 @numba.njit(cache=True)
