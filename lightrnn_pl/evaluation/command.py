@@ -18,6 +18,8 @@ from lightrnn_pl.files import write_json
 
 def evaluate(config: DictConfig) -> dict[str, Any]:
     """Judge ``config.checkpoint`` on each of ``config.splits``, print the tables, and return what they say."""
+    if not config.checkpoint:
+        raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
     path = Path(config.checkpoint)
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     bundle = load(path, device)

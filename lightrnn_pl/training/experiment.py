@@ -25,7 +25,7 @@ from lightrnn_pl.checkpoint import Bundle, file_hash, load
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.evaluation.pictures import plot_perplexity
-from lightrnn_pl.files import atomic_write
+from lightrnn_pl.files import atomic_write, write_json
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.callbacks import dashboard
 from lightrnn_pl.training.callbacks.bundle import BestBundle
@@ -123,6 +123,26 @@ def train(config: DictConfig) -> dict[str, Any]:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if first_rank:
         print_config(config)
+    with _told_before_training(config, folder):
+        trainer, module, datamodule, metrics, reallocation, loggers = _assemble(config, folder, first_rank)
+
+    with _told_how_it_ended(metrics, loggers, folder):
+        resumed = folder.last if config.resume and folder.last.is_file() else None
+        if resumed is not None and first_rank:
+            log.info("resuming from %s", resumed)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+        reallocation.finish()
+    if not trainer.is_global_zero:
+        return {}
+    datamodule.trainer = None  # from here on this process reads all of the text, whatever the others do
+    with _told_how_it_ended(metrics, loggers, folder):
+        return _conclude(config, datamodule, folder, metrics, loggers, trainer.strategy.root_device)
+
+
+def _assemble(
+    config: DictConfig, folder: RunFolder, first_rank: bool
+) -> tuple[pl.Trainer, LanguageModelingModule, CorpusDataModule, RunMetrics, Reallocation, list[Any]]:
+    """Everything that a run consists of."""
     datamodule: CorpusDataModule = instantiate(config.data)
     if "valid" not in datamodule.splits:
         raise ValueError("training needs a validation text, which tells when a round has converged; set data.valid")
@@ -154,18 +174,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         plugins=[AtomicCheckpointIO()],
     )
     module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
-
-    with _told_how_it_ended(metrics, loggers, folder):
-        resumed = folder.last if config.resume and folder.last.is_file() else None
-        if resumed is not None and first_rank:
-            log.info("resuming from %s", resumed)
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-        reallocation.finish()
-    if not trainer.is_global_zero:
-        return {}
-    datamodule.trainer = None  # from here on this process reads all of the text, whatever the others do
-    with _told_how_it_ended(metrics, loggers, folder):
-        return _conclude(config, datamodule, folder, metrics, loggers, trainer.strategy.root_device)
+    return trainer, module, datamodule, metrics, reallocation, loggers
 
 
 class _Bundler:
@@ -224,6 +233,21 @@ def _conclude(
     print_results({config.name: written})
     log.info("run folder: %s (metrics.json, best.ckpt, perplexity.png)", folder.path)
     return written
+
+
+@contextlib.contextmanager
+def _told_before_training(config: DictConfig, folder: RunFolder) -> Iterator[None]:
+    """Leave a ``metrics.json`` also where a run fails before there is anything to measure; a sweep looks there."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            known = json.loads(folder.metrics.read_text(encoding="utf-8")) if folder.metrics.is_file() else {}
+            told = {"name": config.name, "seed": config.seed, "error": f"{type(error).__name__}: {error}"}
+            written = {**known, **told, "status": "failed"}
+            write_json(folder.metrics, written)
+            dashboard.finish([], written)
+        raise
 
 
 @contextlib.contextmanager

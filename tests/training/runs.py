@@ -11,6 +11,13 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
+SMALL = (
+    *("name=test", "callbacks=quiet", "logger=none", "trainer=cpu", "seed=0"),
+    *("model.hidden_dim=8", "model.num_layers=2", "model.dropout=0.3"),
+    *("data.batch_size=4", "data.sequence_length=7", "data.eval_batch_size=3"),
+)
+"""As small as models get."""
+
 
 def compose_run(run_dir: Path, files: dict[str, Path], *overrides: str) -> DictConfig:
     """The configuration of a small run on ``files``."""
@@ -26,13 +33,8 @@ def compose_run(run_dir: Path, files: dict[str, Path], *overrides: str) -> DictC
 
 def compose_overrides(*overrides: str) -> DictConfig:
     """The configuration of ``lightrnn-train`` with ``overrides``, as small as models get unless they say otherwise."""
-    small = [
-        *("name=test", "callbacks=quiet", "logger=none", "trainer=cpu", "seed=0"),
-        *("model.hidden_dim=8", "model.num_layers=2", "model.dropout=0.3"),
-        *("data.batch_size=4", "data.sequence_length=7", "data.eval_batch_size=3"),
-    ]
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        return compose("train", [*small, *overrides])
+        return compose("train", [*SMALL, *overrides])
 
 
 def _kill() -> None:
