@@ -76,6 +76,8 @@ quick = settings(
 )
 
 
+# The shape checks that run in tests look at random elements of a sequence, also while a problem is drawn.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 class SolverContract:
     """Set ``num_components`` and ``needs_codes``, and give ``make_solver``."""
 
