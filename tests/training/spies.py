@@ -1,0 +1,37 @@
+"""Callbacks that look at a run from inside each of its processes; named in overrides of test runs."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+
+class LeaveTraces(pl.Callback):
+    """Writes what each process ends with, and kills it at a step where told to."""
+
+    def __init__(self, folder: str, kill_at: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.kill_at = kill_at
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        if trainer.global_step == 1:
+            self._leave(trainer, pl_module, "first")
+        if trainer.global_step == self.kill_at:
+            # Not before the others have got here too: a checkpoint is being written by all.
+            trainer.strategy.barrier()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        self._leave(trainer, pl_module, "last")
+
+    def _leave(self, trainer, pl_module, moment: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        traces = {
+            "world_size": trainer.world_size,
+            "state": pl_module.model.state_dict(),
+            "hidden": list(pl_module._state or ()),
+            "generator": torch.get_rng_state(),
+        }
+        torch.save(traces, self.folder / f"{moment}-{trainer.global_rank}.pt")

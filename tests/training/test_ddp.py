@@ -1,0 +1,126 @@
+"""Two processes that train one model: each reads its own streams, both make the same table, and a kill is survived."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightrnn_pl.building import as_config, as_plain, instantiate
+from lightrnn_pl.checkpoint import load
+from lightrnn_pl.evaluation.perplexity import measure_perplexity
+from lightrnn_pl.training.ranks import for_this_rank
+from tests.training.runs import SMALL
+from tests.training.test_resume import assert_same_bits
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+OVERRIDES = (
+    *(override for override in SMALL if not override.startswith(("logger=", "trainer=", "name="))),
+    *("logger=csv", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=20"),
+    *("reallocation.max_rounds=2", "reallocation.epochs_per_round=2", "optimizer.lr=0.5"),
+    "resume_point.every_steps=7",
+)
+
+
+def train(folder: Path, files: dict[str, Path], *more: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+    corpus = ["data=text", *(f"data.{split}={path}" for split, path in files.items())]
+    spy = "+callbacks.traces._target_=tests.training.spies.LeaveTraces", f"+callbacks.traces.folder={folder / 'traces'}"
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "lightrnn_pl.cli.train", *OVERRIDES, *corpus, *spy, *more),
+            *(f"hydra.run.dir={folder / 'run'}", f"paths.cache_dir={folder / 'cache'}"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LIGHTRNN_TRUSTED_PACKAGES": "tests"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def traces(folder: Path, moment: str) -> list[dict]:
+    return [torch.load(folder / "traces" / f"{moment}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_text):
+    folder = tmp_path_factory.mktemp("ddp")
+    done = train(folder, tiny_text)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done
+
+
+def test_both_processes_end_with_one_model(whole):
+    folder, _ = whole
+    first, second = traces(folder, "last")
+    assert first["world_size"] == second["world_size"] == 2
+    assert_same_bits(first["state"], second["state"])
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())
+    assert metrics["rounds"][0]["reallocation"]["words_moved"] > 0
+    assert not torch.equal(
+        first["state"]["embedding.allocation.codes"], traces(folder, "first")[0]["state"]["embedding.allocation.codes"]
+    )
+
+
+def test_each_process_reads_its_own_streams_with_its_own_dropout(whole):
+    folder, _ = whole
+    first, second = traces(folder, "last")
+    assert not torch.equal(first["hidden"][0], second["hidden"][0])
+    assert not torch.equal(first["generator"], second["generator"])
+
+
+def test_what_is_predicted_and_measured_is_of_all_the_text(whole, tiny_text):
+    """One process with as many streams in all sees the same text and so the same losses."""
+    folder, _ = whole
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())
+    bundle = load(folder / "run")
+
+    def perplexity(split: str, streams: int) -> float:
+        data = instantiate(as_config({**as_plain(bundle.config.data), "eval_batch_size": streams}))
+        loader = data.loader_for(bundle.vocabulary, split)
+        return measure_perplexity(bundle.model, loader, bundle.vocabulary, torch.device("cpu")).perplexity
+
+    best = min(line["valid_perplexity"] for line in metrics["history"])
+    assert best == pytest.approx(perplexity("valid", 6), rel=1e-6)  # in training: 3 streams a process
+    assert metrics["validation"]["perplexity"] == pytest.approx(perplexity("valid", 3), rel=1e-6)
+    assert metrics["test"]["perplexity"] == pytest.approx(perplexity("test", 3), rel=1e-6)
+    lines = tiny_text["test"].read_text().splitlines()
+    assert metrics["test"]["tokens"] == sum(len(line.split()) + 1 for line in lines)
+
+
+def test_the_first_process_alone_writes_and_speaks(whole):
+    folder, done = whole
+    assert {path.name for path in (folder / "run").iterdir()} == {
+        *("metrics.json", "config.yaml", "best.ckpt", "last.ckpt", "perplexity.png", "csv", ".hydra", "train.log")
+    }
+    assert {path.name for path in folder.iterdir()} == {"run", "cache", "traces"}
+    said = done.stdout + done.stderr
+    assert said.count("Reallocation after round 1") == said.count("run folder:") == said.count("word table") == 1
+
+
+def test_a_killed_run_ends_in_the_same_bits(whole, tiny_text, tmp_path):
+    folder, _ = whole
+    killed = train(tmp_path, tiny_text, "+callbacks.traces.kill_at=31")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert (tmp_path / "run" / "last.ckpt").is_file()
+    resumed = train(tmp_path, tiny_text)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "resuming from" in resumed.stdout
+    for one, other in zip(traces(tmp_path, "last"), traces(folder, "last"), strict=True):
+        assert_same_bits(one["state"], other["state"])
+        assert torch.equal(one["generator"], other["generator"])
+        assert all(map(torch.equal, one["hidden"], other["hidden"]))
+    one, other = (json.loads((path / "run" / "metrics.json").read_text()) for path in (tmp_path, folder))
+    assert (one["test"], one["table"]) == (other["test"], other["table"])
+
+
+def test_another_number_of_processes_is_refused():
+    with pytest.raises(ValueError, match=r"cut off with 2 processes and cannot go on with 1; resume with the same"):
+        for_this_rank(["state of the first", "state of the second"])
