@@ -146,8 +146,7 @@ def test_bad_input_is_told_before_training(overrides, message, tiny_text, tmp_pa
     assert not (tmp_path / "run" / "best.ckpt").exists()
 
 
-def test_the_hidden_state_comes_back_to_the_device(tiny_text, tmp_path):
-    # What Lightning reads from a checkpoint lies on the CPU.
+def test_the_hidden_state_of_every_process_is_kept_on_the_cpu(tiny_text, tmp_path):
     train(compose_run(tmp_path / "run", tiny_text, *SMALL))
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert len(saved["hidden_state"]) == 1  # ranks
