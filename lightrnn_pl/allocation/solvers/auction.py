@@ -21,7 +21,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
 
 from lightrnn_pl.allocation.problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import auction_kernels as kernels
@@ -40,6 +41,13 @@ _BIDS_AT_ONCE = 256
 """Bids that are found at the same prices, on as many threads as there are; the answer does not depend on those."""
 
 _BIDS_IN_TURN = 4096
+
+_TAIL = 2000
+"""A phase may leave one bidder in so many waiting if half as many bids as there are bidders did not seat them."""
+
+_MAX_SEATED_EXACTLY = 2000
+"""So many words without a cell get the best of the free ones; more get any."""
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -161,7 +169,11 @@ class _Auction:
             self._seat_start(problem.codes)
 
     def phase(self, epsilon: float, deadline: float) -> bool:
-        """Bid until nobody waits; False where the deadline came first."""
+        """Bid until nobody waits, or a few that bid each other up for long; False where the deadline came first.
+
+        Without them the table is completed by seating them where there is room, and they bid in the next phase.
+        """
+        tail_bids = self.num_bidders // 2
         next_line = time.perf_counter() + _SECONDS_BETWEEN_LINES
         while self.num_waiting:
             # Few waiting words, or many after the same cells, bid faster in turn.
@@ -169,25 +181,30 @@ class _Auction:
                 self.num_waiting = kernels.bid_in_turn(
                     *self._bidding, *self._seating, self.num_waiting, epsilon, _BIDS_IN_TURN
                 )
+            if self.num_waiting <= self.num_bidders // _TAIL:
+                tail_bids -= _BIDS_IN_TURN
+                if tail_bids < 0:
+                    break
             now = time.perf_counter()
             if now > deadline:
                 return False
             if now > next_line:
                 log.info("Auction: %d of %d words wait.", self.num_waiting, self.num_bidders)
                 next_line = now + _SECONDS_BETWEEN_LINES
-        self._keep_if_better(self._codes())
+        self._keep_if_better(self._codes(self._completed()))
         return True
 
     def release(self, epsilon: float) -> None:
         """Make everyone wait who is more than ``epsilon`` above the cheapest; improve the bound on the way."""
         best = self._raise_bound()
-        row, column = np.divmod(self._places, self.prices.shape[1])
+        seated = self._places >= 0
+        row, column = np.divmod(np.where(seated, self._places, self._cells[0]), self.prices.shape[1])
         words = np.arange(self._problem.num_words)
         value = self.prices[row, column]
         value[words] += self._a[words, row[words]]
         value[words] += self._b[words, column[words]]
-        leaving = np.flatnonzero((value > best + epsilon) | (self._places < 0))
-        self._owners[self._places[leaving]] = -1
+        leaving = np.flatnonzero((value > best + epsilon) | ~seated)
+        self._owners[self._places[leaving[seated[leaving]]]] = -1
         self._places[leaving] = -1
         self.num_waiting = len(leaving)
         self._waiting[: self.num_waiting] = leaving[::-1]
@@ -206,13 +223,10 @@ class _Auction:
         return (self.best_cost - self.lower_bound) / (self.best_cost - self._problem.floor)
 
     def finish(self) -> None:
-        """Where the auction was cut off: seat who waits wherever there is room, and take the bound of now."""
-        unseated = self._places < 0
-        if not unseated.any():
-            return
-        self._seat(unseated)
-        self._keep_if_better(self._codes())
-        self._raise_bound()
+        """Where the auction was cut off: complete the table, and take the bound of now."""
+        if (self._places < 0).any():
+            self._keep_if_better(self._codes(self._completed()))
+            self._raise_bound()
 
     @property
     def _bidding(self) -> tuple[np.ndarray, ...]:
@@ -256,16 +270,27 @@ class _Auction:
         """Everyone where ``codes`` have them, nobody waiting."""
         row, column = np.divmod(self._problem.number(codes), self._b.shape[1])
         self._places[: self._problem.num_words] = row * self.prices.shape[1] + column
-        self._seat(self._places < 0)
+        self._places = self._completed()
         self._owners[self._places] = np.arange(self.num_bidders)
         self.num_waiting = 0
 
-    def _seat(self, unseated: Bool[np.ndarray, " bidders"]) -> None:
-        """Put those without a cell wherever there is room."""
-        self._places[unseated] = np.setdiff1d(self._cells, self._places[~unseated])
+    def _completed(self) -> Int[np.ndarray, " bidders"]:
+        """Everybody's cell, those without one seated where there is room."""
+        places, unseated = self._places.copy(), np.flatnonzero(self._places < 0)
+        free = np.setdiff1d(self._cells, places)
+        words = unseated[unseated < self._problem.num_words]
+        if len(words) > 0 and len(free) <= _MAX_SEATED_EXACTLY:
+            row, column = np.divmod(free, self.prices.shape[1])
+            _, chosen = linear_sum_assignment(
+                self._a[np.ix_(words, row)].astype(np.float64) + self._b[np.ix_(words, column)]
+            )
+            places[words] = free[chosen]
+            unseated, free = np.setdiff1d(unseated, words), np.delete(free, chosen)
+        places[unseated] = free
+        return places
 
-    def _codes(self) -> Int[np.ndarray, "V k"]:
-        row, column = np.divmod(self._places[: self._problem.num_words], self.prices.shape[1])
+    def _codes(self, places: Int[np.ndarray, " bidders"]) -> Int[np.ndarray, "V k"]:
+        row, column = np.divmod(places[: self._problem.num_words], self.prices.shape[1])
         return self._problem.spell(row * self._b.shape[1] + column)
 
     def _keep_if_better(self, codes: Int[np.ndarray, "V k"]) -> None:
