@@ -42,7 +42,7 @@ _BIDS_AT_ONCE = 256
 
 _BIDS_IN_TURN = 4096
 
-_TAIL = 2000
+_TAIL = 20_000
 """A phase may leave one bidder in so many waiting if half as many bids as there are bidders did not seat them."""
 
 _MAX_SEATED_EXACTLY = 2000
