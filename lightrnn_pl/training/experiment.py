@@ -7,25 +7,23 @@ end the best model's perplexity by the evaluation protocol.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
+from omegaconf import DictConfig
 
 from lightrnn_pl.building import as_plain, build_allocation, build_model, instantiate
 from lightrnn_pl.checkpoint import Bundle, file_hash, load
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.evaluation.pictures import plot_perplexity
-from lightrnn_pl.files import atomic_write, write_json
+from lightrnn_pl.files import write_json
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.callbacks import dashboard
 from lightrnn_pl.training.callbacks.bundle import BestBundle
@@ -33,66 +31,23 @@ from lightrnn_pl.training.callbacks.metrics import RunMetrics
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
 from lightrnn_pl.training.callbacks.resume import AtomicCheckpointIO
 from lightrnn_pl.training.console import print_config, print_model, print_results
+from lightrnn_pl.training.folder import RunFolder
 from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.ranks import is_first_rank
 from lightrnn_pl.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
-DEFINES_A_RUN = (
-    "data",
-    "model",
-    "allocation",
-    "reallocation",
-    "solver",
-    "schedule",
-    "optimizer",
-    "loss_reduction",
-    "seed",
-)
-"""Parts of the configuration that may not change when a run is resumed; the others may."""
 
+@dataclass(frozen=True)
+class _Run:
+    """What a run consists of."""
 
-class RunFolder:
-    """Where a run keeps what it makes."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.config = self.path / "config.yaml"
-        self.metrics = self.path / "metrics.json"
-        self.best = self.path / "best.ckpt"
-        self.last = self.path / "last.ckpt"
-        self.picture = self.path / "perplexity.png"
-
-    def finished(self) -> dict[str, Any] | None:
-        """The metrics of a run that was completed here."""
-        if not self.metrics.is_file():
-            return None
-        metrics = json.loads(self.metrics.read_text(encoding="utf-8"))
-        return metrics if metrics["status"] == "completed" else None
-
-    def check_same_run(self, config: DictConfig) -> None:
-        """Refuse to go on here with another configuration.
-
-        Raises:
-            ValueError: Naming the keys that differ.
-        """
-        if not self.config.is_file():
-            return
-        before = OmegaConf.load(self.config)
-        assert isinstance(before, DictConfig)
-        differing = [
-            key for part in DEFINES_A_RUN for key in _differences(part, before.get(part), as_plain(config).get(part))
-        ]
-        if differing:
-            raise ValueError(
-                f"{self.path} holds a run with another configuration ({', '.join(differing[:8])}); "
-                "give another hydra.run.dir, or resume=false to throw that run away"
-            )
-
-    def clear(self) -> None:
-        """Remove what an earlier run left."""
-        for path in (self.config, self.metrics, self.best, self.last, self.picture):
-            path.unlink(missing_ok=True)
+    trainer: pl.Trainer
+    module: LanguageModelingModule
+    datamodule: CorpusDataModule
+    reallocation: Reallocation
+    metrics: RunMetrics
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -105,44 +60,39 @@ def train(config: DictConfig) -> dict[str, Any]:
         ValueError, FileNotFoundError: For bad input, before training starts.
     """
     folder = RunFolder(config.paths.run_dir)
-    first_rank = getattr(rank_zero_only, "rank", 0) == 0
     if config.resume:
         folder.check_same_run(config)
-        finished = folder.finished()
-        if finished is not None:
-            if first_rank:
+        known = folder.known_metrics()
+        if known.get("status") == "completed":
+            if is_first_rank():
                 log.info("this run is already complete; resume=false would start it over")
-                print_results({folder.path.name: finished})
-            return finished
-    elif first_rank:
+                print_results({folder.path.name: known})
+            return known
+    elif is_first_rank():
         folder.clear()
 
     _hush_lightning()
-    if first_rank:
+    if is_first_rank():
         dashboard.offline_unless_logged_in()
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    if first_rank:
         print_config(config)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
     with _told_before_training(config, folder):
-        trainer, module, datamodule, metrics, reallocation, loggers = _assemble(config, folder, first_rank)
-
-    with _told_how_it_ended(metrics, loggers, folder):
+        run = _assemble(config, folder)
+    with _told_how_it_ended(run, folder):
         resumed = folder.last if config.resume and folder.last.is_file() else None
-        if resumed is not None and first_rank:
+        if resumed is not None and is_first_rank():
             log.info("resuming from %s", resumed)
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-        reallocation.finish()
-    if not trainer.is_global_zero:
+        run.trainer.fit(run.module, datamodule=run.datamodule, ckpt_path=resumed, weights_only=True)
+        run.reallocation.finish()
+    if not run.trainer.is_global_zero:
         return {}
-    datamodule.trainer = None  # from here on this process reads all of the text, whatever the others do
-    with _told_how_it_ended(metrics, loggers, folder):
-        return _conclude(config, datamodule, folder, metrics, loggers, trainer.strategy.root_device)
+    run.datamodule.trainer = None  # from here on this process reads all of the text, whatever the others do
+    with _told_how_it_ended(run, folder):
+        return _conclude(config, run, folder)
 
 
-def _assemble(
-    config: DictConfig, folder: RunFolder, first_rank: bool
-) -> tuple[pl.Trainer, LanguageModelingModule, CorpusDataModule, RunMetrics, Reallocation, list[Any]]:
-    """Everything that a run consists of."""
+def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
+    """Text, table, model, callbacks, trainer, in this order."""
     datamodule: CorpusDataModule = instantiate(config.data)
     if "valid" not in datamodule.splits:
         raise ValueError("training needs a validation text, which tells when a round has converged; set data.valid")
@@ -150,10 +100,9 @@ def _assemble(
     datamodule.setup("fit")
     allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
     model = build_model(config, allocation)
-    if first_rank:
+    if is_first_rank():
         print_model(model)
-        with atomic_write(folder.config, "w") as file:
-            file.write(OmegaConf.to_yaml(config, resolve=True))
+        folder.write_config(config)
 
     schedule = instantiate(config.schedule)
     reallocation: Reallocation = instantiate(config.reallocation, solver=instantiate(config.solver), schedule=schedule)
@@ -174,7 +123,7 @@ def _assemble(
         plugins=[AtomicCheckpointIO()],
     )
     module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
-    return trainer, module, datamodule, metrics, reallocation, loggers
+    return _Run(trainer, module, datamodule, reallocation, metrics)
 
 
 class _Bundler:
@@ -203,17 +152,11 @@ def _facts(config: DictConfig, datamodule: CorpusDataModule, model: LanguageMode
     }
 
 
-def _conclude(
-    config: DictConfig,
-    datamodule: CorpusDataModule,
-    folder: RunFolder,
-    metrics: RunMetrics,
-    loggers: list[Any],
-    device: torch.device,
-) -> dict[str, Any]:
+def _conclude(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any]:
     """The best model's perplexities, the picture, the last word of ``metrics.json``."""
     if not folder.best.is_file():
         raise ValueError("no validation was made, so there is no best model; raise trainer.max_epochs or max_steps")
+    datamodule, metrics, device = run.datamodule, run.metrics, run.trainer.strategy.root_device
     bundle = load(folder.best, device=device)
     results: dict[str, Any] = {}
     for key, split in (("validation", "valid"), ("test", "test")):
@@ -229,7 +172,7 @@ def _conclude(
         checkpoint={"path": folder.best.name, "sha256": file_hash(folder.best)},
         table=bundle.model.allocation.fingerprint(),
     )
-    dashboard.finish(loggers, written, pictures)
+    dashboard.finish(run.trainer.loggers, written, pictures)
     print_results({config.name: written})
     log.info("run folder: %s (metrics.json, best.ckpt, perplexity.png)", folder.path)
     return written
@@ -241,17 +184,16 @@ def _told_before_training(config: DictConfig, folder: RunFolder) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        if getattr(rank_zero_only, "rank", 0) == 0:
-            known = json.loads(folder.metrics.read_text(encoding="utf-8")) if folder.metrics.is_file() else {}
+        if is_first_rank():
             told = {"name": config.name, "seed": config.seed, "error": f"{type(error).__name__}: {error}"}
-            written = {**known, **told, "status": "failed"}
+            written = {**folder.known_metrics(), **told, "status": "failed"}
             write_json(folder.metrics, written)
             dashboard.finish([], written)
         raise
 
 
 @contextlib.contextmanager
-def _told_how_it_ended(metrics: RunMetrics, loggers: list[Any], folder: RunFolder) -> Iterator[None]:
+def _told_how_it_ended(run: _Run, folder: RunFolder) -> Iterator[None]:
     """Write how a run ended where it did not end well, and close its W&B run."""
     try:
         yield
@@ -259,9 +201,9 @@ def _told_how_it_ended(metrics: RunMetrics, loggers: list[Any], folder: RunFolde
         # Lightning turns Ctrl-C into SystemExit.
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         status = "interrupted" if interrupted else "failed"
-        if getattr(rank_zero_only, "rank", 0) == 0:
-            written = metrics.write(status, error=None if interrupted else f"{type(error).__name__}: {error}")
-            dashboard.finish(loggers, written)
+        if is_first_rank():
+            written = run.metrics.write(status, error=None if interrupted else f"{type(error).__name__}: {error}")
+            dashboard.finish(run.trainer.loggers, written)
             if interrupted and folder.last.is_file():
                 print(f"interrupted; the same command with hydra.run.dir={folder.path} goes on", file=sys.stderr)
         raise
@@ -275,12 +217,3 @@ def _hush_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # the module sums over ranks itself
-
-
-def _differences(prefix: str, one: Any, other: Any) -> list[str]:
-    if OmegaConf.is_config(one):
-        one = OmegaConf.to_container(one, resolve=True)
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = sorted({*one, *other}, key=str)
-        return [found for key in keys for found in _differences(f"{prefix}.{key}", one.get(key), other.get(key))]
-    return [] if one == other else [prefix]

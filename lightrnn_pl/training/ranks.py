@@ -10,8 +10,14 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 T = TypeVar("T")
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the one that writes and prints; known before the processes have met."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def from_all_ranks(own: T) -> list[T]:

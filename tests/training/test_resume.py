@@ -1,6 +1,7 @@
 """A run killed with SIGKILL at the worst moments ends in the same bits as one that was not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,3 +89,14 @@ def test_another_configuration_in_the_same_folder_is_refused(uninterrupted, opti
     run_dir, _ = uninterrupted
     with pytest.raises(ValueError, match=r"another configuration \(.*model.hidden_dim\); give another hydra.run.dir"):
         train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer, "model.hidden_dim=9"))
+
+
+def test_a_damaged_resume_point_is_named_with_the_remedy(uninterrupted, optimizer, tiny_text, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(uninterrupted[0], run_dir)
+    (run_dir / "config.yaml").unlink()
+    (run_dir / "metrics.json").unlink()
+    content = (run_dir / "last.ckpt").read_bytes()
+    (run_dir / "last.ckpt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"last.ckpt is damaged, .* remove it to start the run over"):
+        train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))

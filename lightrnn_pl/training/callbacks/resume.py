@@ -28,6 +28,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with atomic_write(path) as file:
             torch.save(checkpoint, file)
 
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """See Lightning's ``CheckpointIO``.
+
+        Raises:
+            ValueError: If the file is damaged, with the remedy.
+        """
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except Exception as error:  # bytes that are no checkpoint make the reader fail in any way at all
+            raise ValueError(
+                f"{path} is damaged, the run cannot go on from it; remove it to start the run over (best.ckpt, the "
+                "best model so far, is another file: keep a copy)"
+            ) from error
+
 
 class ResumePoint(pl.Callback):
     """Writes ``last.ckpt`` and carries the random generators over.
@@ -38,7 +52,7 @@ class ResumePoint(pl.Callback):
         every_steps: Write every so many training steps instead, where given.
     """
 
-    def __init__(self, path: str | Path, every_minutes: float = 5.0, every_steps: int | None = None) -> None:
+    def __init__(self, path: str | Path, every_minutes: float = 2.0, every_steps: int | None = None) -> None:
         self.path = Path(path)
         self.every_minutes = every_minutes
         self.every_steps = every_steps
