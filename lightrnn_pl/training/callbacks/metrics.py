@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.files import write_json
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
+
+log = logging.getLogger(__name__)
 
 
 class RunMetrics(pl.Callback):
@@ -71,11 +75,21 @@ class RunMetrics(pl.Callback):
                 "seconds": self.reallocation.seconds,
             }
         )
+        self._tell(self.history[-1])
         for logger in trainer.loggers:
             logger.log_metrics({"words_per_second": self.words_per_second}, step=trainer.global_step)
         if trainer.is_global_zero:
             self.write("running")
         self._mark = time.perf_counter()
+
+    @rank_zero_only
+    def _tell(self, line: dict[str, Any]) -> None:
+        speed = f", {line['words_per_second']:,.0f} words/s" if line["words_per_second"] else ""
+        log.info(
+            "epoch %.4g, round %d: valid perplexity %.2f, learning rate %.3g%s",
+            *(line[key] for key in ("epoch", "round", "valid_perplexity", "learning_rate")),
+            speed,
+        )
 
     def write(self, status: str, **more: Any) -> dict[str, Any]:
         """Write the file, and return what was written.
