@@ -8,6 +8,7 @@ variable LIGHTRNN_TRUSTED_PACKAGES (comma-separated).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     """``hydra.utils.instantiate`` for trusted targets only.
 
     Raises:
-        ValueError: Naming the target and the remedy when it is defined outside the trusted packages.
+        ValueError: Naming the target and the remedy when it is defined outside the trusted packages, or the key and
+            the reason when it cannot be made from what is configured.
     """
     for target in _targets(config):
         _check_target(target)
@@ -36,6 +38,9 @@ def instantiate(config: Any, **arguments: Any) -> Any:
         # What a constructor refused was meant for the user; where Hydra stood is not.
         if isinstance(error.__cause__, ValueError | OSError):
             raise error.__cause__ from None
+        if _is_misconfigured(error.__cause__):
+            reason = " ".join(str(error.__cause__).split())
+            raise ValueError(f"{_place(error)} cannot be set up as configured: {reason}") from error.__cause__
         raise
 
 
@@ -86,6 +91,22 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _is_misconfigured(cause: BaseException | None) -> bool:
+    """Whether a constructor failed for its arguments, or for a package or device that is not there."""
+    # Lightning's own kind is told by its name, because nothing here imports Lightning.
+    lightning = any(kind.__name__ == "MisconfigurationException" for kind in type(cause).__mro__)
+    return lightning or isinstance(cause, TypeError | ModuleNotFoundError)
+
+
+def _place(error: InstantiationException) -> str:
+    """The key of the configuration that failed, or its target where Hydra gives no key; both only in its message."""
+    message = str(error)
+    for pattern in (r"^full_key: (.+)$", r"target '(.+)'"):
+        if found := re.search(pattern, message, re.MULTILINE):
+            return found[1]
+    return "the configuration"
 
 
 def _targets(config: Any) -> Iterator[str]:

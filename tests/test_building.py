@@ -32,6 +32,37 @@ def test_the_user_can_trust_a_package(monkeypatch):
     assert instantiate({"_target_": "fractions.Fraction", "numerator": 1, "denominator": 2}) == 0.5
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"trainer": {"_target_": "pytorch_lightning.Trainer", "bogus": 2}},
+            r"^trainer cannot be set up as configured: .*unexpected keyword argument 'bogus'$",
+        ),
+        (
+            {"logger": {"comet": {"_target_": "pytorch_lightning.loggers.CometLogger"}}},
+            r"^logger\.comet cannot be set up as configured: .*comet-ml",
+        ),
+        ({"_target_": "lightrnn_pl.vocabulary.VocabularyRules", "bogus": 2}, "VocabularyRules cannot be set up.*bogus"),
+    ],
+)
+def test_what_cannot_be_made_is_told_by_its_key_in_one_line(config, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        instantiate(OmegaConf.create(config))
+    assert "\n" not in str(caught.value) and "_target_" not in str(caught.value)
+
+
+def test_a_refused_accelerator_is_told(monkeypatch):
+    import pytorch_lightning as pl
+
+    def refuse(self, **_):
+        raise pl.utilities.exceptions.MisconfigurationException("No supported gpu backend found!")
+
+    monkeypatch.setattr(pl.Trainer, "__init__", refuse)
+    with pytest.raises(ValueError, match=r"^trainer cannot be set up as configured: No supported gpu backend found!$"):
+        instantiate(OmegaConf.create({"trainer": {"_target_": "pytorch_lightning.Trainer"}}).trainer)
+
+
 def test_plain_configuration_round_trips():
     config = as_config({"a": 1, "b": {"c": "${a}", "d": [1, None]}})
     assert as_plain(config) == {"a": 1, "b": {"c": 1, "d": [1, None]}}
