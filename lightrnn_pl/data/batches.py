@@ -18,6 +18,7 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightrnn_pl.checks import check_count
 from lightrnn_pl.types import WordMask, Words
 
 
@@ -254,15 +255,13 @@ def make_batch(
 
 
 def check_sizes(batch_size: int, sequence_length: int) -> None:
-    """Refuse sizes below one.
+    """Refuse sizes that are no whole numbers of at least one.
 
     Raises:
         ValueError: Naming the key and its value.
     """
-    if batch_size < 1:
-        raise ValueError(f"data.batch_size (or data.eval_batch_size) must be at least 1, got {batch_size}")
-    if sequence_length < 1:
-        raise ValueError(f"data.sequence_length must be at least 1, got {sequence_length}")
+    check_count("data.batch_size (or data.eval_batch_size)", batch_size)
+    check_count("data.sequence_length", sequence_length)
 
 
 def check_streams(num_tokens: int, num_streams: int, sequence_length: int) -> int:

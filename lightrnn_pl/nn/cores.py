@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from lightrnn_pl.checks import check_count, check_probability
 from lightrnn_pl.types import Hidden, StepVectors
 
 State = tuple[Tensor, ...]
@@ -41,10 +42,8 @@ class Core(nn.Module, ABC):
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         for name, value in (("hidden_dim", hidden_dim), ("num_layers", num_layers)):
-            if value < 1:
-                raise ValueError(f"model.{name} must be at least 1, got {value}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.dropout is a probability below 1, got {dropout}")
+            check_count(f"model.{name}", value)
+        check_probability("model.dropout", dropout)
         self.hidden_dim = hidden_dim
         between = dropout if num_layers > 1 else 0.0
         self.layers = self._stack(input_dim, hidden_dim, num_layers, between)

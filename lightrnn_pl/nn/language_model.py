@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.checks import check_probability
 from lightrnn_pl.nn.cores import Core, State, reset_state
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
@@ -40,6 +41,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         if embedding.allocation is not output.allocation:
             raise ValueError("embedding and output must share one WordAllocation object, got two")
+        check_probability("model.input_dropout", input_dropout)
+        check_probability("model.output_dropout", output_dropout)
         self.embedding = embedding
         self.core = core
         self.output = output

@@ -238,7 +238,7 @@ def test_state_of_other_batches_is_refused():
 
 @pytest.mark.parametrize(("batch_size", "window"), [(0, 5), (2, 0), (-1, 5)])
 def test_sizes_below_one_are_refused(batch_size, window):
-    with pytest.raises(ValueError, match=r"must be at least 1, got (0|-1)"):
+    with pytest.raises(ValueError, match=r"must be a whole number of at least 1, got (0|-1)"):
         StreamBatches(places(100), batch_size, window, context=CONTEXT)
 
 

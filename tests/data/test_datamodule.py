@@ -190,9 +190,9 @@ def test_sequence_longer_than_stream(cache):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sequence_length": 0}, r"data\.sequence_length must be at least 1, got 0"),
-        ({"batch_size": 0}, r"data\.batch_size .*must be at least 1, got 0"),
-        ({"eval_batch_size": -1}, r"must be at least 1, got -1"),
+        ({"sequence_length": 0}, r"data\.sequence_length must be a whole number of at least 1, got 0"),
+        ({"batch_size": 0}, r"data\.batch_size .*must be a whole number of at least 1, got 0"),
+        ({"eval_batch_size": -1}, r"must be a whole number of at least 1, got -1"),
         ({"batching": "lines"}, r"data\.batching='lines' is neither"),
         ({"batching": "sentence", "cache": False}, r"needs data\.cache=true"),
     ],

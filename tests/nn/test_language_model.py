@@ -212,16 +212,27 @@ def test_counts_parameters_as_the_paper_does():
     assert model.num_bytes == {"parameters": 4 * model.num_parameters, "tables": 10_000 * 2 * 2}
 
 
+def tiny(table: WordAllocation, **options: float) -> LanguageModel:
+    return LanguageModel(MultiComponentEmbedding(table, 4), LSTMCore(4, 4), MultiComponentOutput(table, 4), **options)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda table: FullEmbedding(table, 4), "model.components=1"),
         (lambda table: FullOutput(table, 4), "model.components=1"),
-        (lambda table: MultiComponentEmbedding(table, 0), "model.embedding_dim must be at least 1, got 0"),
-        (lambda table: MultiComponentOutput(table, 0), "hidden_dim must be at least 1, got 0"),
-        (lambda table: LSTMCore(4, 0), "model.hidden_dim must be at least 1, got 0"),
-        (lambda table: LSTMCore(4, 4, 0), "model.num_layers must be at least 1, got 0"),
+        (
+            lambda table: MultiComponentEmbedding(table, 0),
+            r"model.embedding_dim \(by default model.hidden_dim\) must be .* got 0",
+        ),
+        (lambda table: MultiComponentEmbedding(table, -4), r"model.hidden_dim\) must be .* at least 1, got -4"),
+        (lambda table: MultiComponentOutput(table, 0), "model.hidden_dim must be a whole number of at least 1, got 0"),
+        (lambda table: LSTMCore(4, 0), "model.hidden_dim must be a whole number of at least 1, got 0"),
+        (lambda table: LSTMCore(4, True), "model.hidden_dim must be a whole number of at least 1, got True"),
+        (lambda table: LSTMCore(4, 4, 0), "model.num_layers must be a whole number of at least 1, got 0"),
         (lambda table: LSTMCore(4, 4, 2, 1.5), "model.dropout is a probability"),
+        (lambda table: tiny(table, input_dropout=1.5), "model.input_dropout is a probability below 1, got 1.5"),
+        (lambda table: tiny(table, output_dropout=-0.1), "model.output_dropout is a probability below 1, got -0.1"),
     ],
 )
 def test_impossible_sizes_are_refused_by_name(build, message):

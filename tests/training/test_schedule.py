@@ -53,5 +53,9 @@ def test_a_resumed_schedule_goes_on(make):
 def test_refuses_impossible_values():
     with pytest.raises(ValueError, match=r"schedule.decay must lie between 0 and 1, got 1.5"):
         PlateauSchedule(decay=1.5)
+    with pytest.raises(ValueError, match=r"schedule.patience must be a whole number of at least 0, got -1"):
+        PlateauSchedule(patience=-1)
+    with pytest.raises(ValueError, match=r"schedule.min_gain must be at least 0 nats a word, got -0.5"):
+        PlateauSchedule(min_gain=-0.5)
     with pytest.raises(ValueError, match=r"schedule.factors must be positive"):
         StepSchedule([])

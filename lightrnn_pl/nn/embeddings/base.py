@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from torch import nn
 
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.checks import check_count
 from lightrnn_pl.types import StepVectors, Words
 
 
@@ -24,8 +25,7 @@ class Embedding(nn.Module, ABC):
 
     def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
         super().__init__()
-        if embedding_dim < 1:
-            raise ValueError(f"model.embedding_dim must be at least 1, got {embedding_dim}")
+        check_count("model.embedding_dim (by default model.hidden_dim)", embedding_dim)
         self.allocation = allocation
         self.embedding_dim = embedding_dim
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from torch import nn
 
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.checks import check_count
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 
@@ -23,8 +24,7 @@ class Output(nn.Module, ABC):
 
     def __init__(self, allocation: WordAllocation, hidden_dim: int) -> None:
         super().__init__()
-        if hidden_dim < 1:
-            raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
+        check_count("model.hidden_dim", hidden_dim)
         self.allocation = allocation
         self.hidden_dim = hidden_dim
 

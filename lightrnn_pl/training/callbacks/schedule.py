@@ -9,6 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from lightrnn_pl.checks import check_count
+
 
 class RoundSchedule(pl.Callback, ABC):
     """Multiplies every parameter group's first learning rate by ``factor``, set after each validation."""
@@ -57,6 +59,9 @@ class PlateauSchedule(RoundSchedule):
         super().__init__()
         if not 0 < decay < 1:
             raise ValueError(f"schedule.decay must lie between 0 and 1, got {decay}")
+        check_count("schedule.patience", patience, at_least=0)
+        if not min_gain >= 0:
+            raise ValueError(f"schedule.min_gain must be at least 0 nats a word, got {min_gain}")
         self.decay = decay
         self.patience = patience
         self.min_gain = min_gain
