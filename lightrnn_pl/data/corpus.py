@@ -167,7 +167,11 @@ class TextCorpus(Corpus):
         paths = [glob.escape(str(path.resolve())) for path in files]
         dataset = datasets.Dataset.from_text(paths, encoding="utf-8-sig", streaming=True)
         try:
-            yield from _arrow_column(dataset, "text")
+            for texts in _arrow_column(dataset, "text"):
+                # UTF-16 without a byte order mark decodes as UTF-8, with NULs between the letters.
+                if pc.any(pc.match_substring(texts, "\0")).as_py():
+                    raise ValueError(_undecodable(split, files))
+                yield texts
         except UnicodeDecodeError:
             raise ValueError(_undecodable(split, files)) from None
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
@@ -362,7 +366,7 @@ def _offline() -> bool:
 
 
 def _undecodable(split: str, files: list[Path]) -> str:
-    """What to tell about the first bytes of ``files`` that are not UTF-8."""
+    """What to tell about the first bytes of ``files`` that are not UTF-8 text."""
     for path in files:
         with _OPENERS.get(path.suffix, open)(path, "rb") as file:
             for number, line in enumerate(file, start=1):
@@ -372,6 +376,11 @@ def _undecodable(split: str, files: list[Path]) -> str:
                     return (
                         f"data.{split}: {path}, line {number}: byte {error.start + 1} of the line is not UTF-8 "
                         f"(0x{line[error.start]:02x}, {error.reason}); convert the file, for example with iconv"
+                    )
+                if (place := line.find(b"\0")) >= 0:
+                    return (
+                        f"data.{split}: {path}, line {number}: byte {place + 1} of the line is NUL, as in UTF-16 or a "
+                        "binary file; convert the file to UTF-8, for example with iconv"
                     )
     return f"data.{split}: one of {', '.join(map(str, files))} is not UTF-8"
 

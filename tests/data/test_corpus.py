@@ -103,6 +103,14 @@ def test_bytes_that_are_not_utf8(tmp_path, packed):
         list(TextCorpus(["good.txt", name]).lines("train"))
 
 
+@pytest.mark.parametrize("name", ["wide.txt", "wide.txt.gz"])
+def test_utf16_without_a_byte_order_mark(tmp_path, name):
+    with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wb") as file:
+        file.write(b"plain words\n" * 2 + "wide words\n".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=rf"data\.train: {name}, line 3: byte 2 of the line is NUL.*UTF-16.*iconv"):
+        list(TextCorpus(name).lines("train"))
+
+
 def test_cut_off_archive(tmp_path):
     packed = gzip.compress(b"some words in a line\n" * 5000)
     (tmp_path / "cut.gz").write_bytes(packed[:-20])
