@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and naming what went wrong when a disk is full."""
+"""Writing files so that a reader never sees half of one, and naming what went wrong when one cannot be written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
+"""What a folder says that takes no files; EEXIST where a file stands in a folder's place."""
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
@@ -19,11 +23,15 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     The file is flushed to disk before the move, so a crash leaves either the old file or the new one.
 
     Raises:
-        OSError: With the path and the remedy in its message when the device has no space left.
+        OSError: With the path and the remedy in its message when the device has no space left, or the folder does
+            not take files.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise explain_unwritable(error, path) from error
     try:
         with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -32,7 +40,7 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:
-        raise explain_full_disk(error, path) from error
+        raise explain_unwritable(error, path) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -44,15 +52,14 @@ def write_json(path: str | Path, content: Any) -> None:
         file.write("\n")
 
 
-def explain_full_disk(error: OSError, path: str | Path) -> OSError:
-    """The same error, with the path and the remedy where the device is full; otherwise the error itself."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    return OSError(
-        error.errno,
-        f"no space left while writing {path}; free some space or choose another folder "
-        "(paths.cache_dir for token caches, hydra.run.dir for runs)",
-    )
+def explain_unwritable(error: OSError, path: str | Path) -> OSError:
+    """The same error, with the path and the remedy where ``path`` cannot be written; otherwise the error itself."""
+    elsewhere = "choose another folder (paths.cache_dir for token caches, hydra.run.dir for runs)"
+    if error.errno in _FULL:
+        return OSError(error.errno, f"no space left while writing {path}; free some space or {elsewhere}")
+    if error.errno in _UNWRITABLE:
+        return OSError(error.errno, f"cannot write {path}: {os.strerror(error.errno)}; {elsewhere}")
+    return error
 
 
 def _umask() -> int:

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lightrnn_pl.data.corpus import SPLITS, Corpus
-from lightrnn_pl.files import explain_full_disk, write_json
+from lightrnn_pl.files import explain_unwritable, write_json
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
 
 _VERSION = 1  # of the format and of the way that text becomes words
@@ -74,7 +74,7 @@ def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, na
     Raises:
         FileNotFoundError: If files of the corpus do not exist.
         ValueError: If the text cannot be read, is empty, or has words that the rules leave no id.
-        OSError: If the disk is full, with the path and the remedy.
+        OSError: If the disk is full or the folder takes no files, with the path and the remedy.
     """
     splits = [split for split in SPLITS if corpus.has(split)]
     key = json.dumps([_VERSION, rules.fingerprint(), [[split, corpus.fingerprint(split)] for split in splits]])
@@ -98,10 +98,21 @@ def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, na
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise explain_full_disk(error, folder) from error
+        if not _is_of(error, folder):
+            raise  # the text fails to open in the same ways, and is no question of where the cache lies
+        raise explain_unwritable(error, folder) from error
     cache = _open(folder, splits)
     assert cache is not None, f"the cache just written to {folder} is not valid"
     return cache
+
+
+def _is_of(error: OSError, folder: Path) -> bool:
+    """Whether an error comes from writing the cache ``folder``; one that names no file comes from writing, too."""
+    if error.filename is None:
+        return True
+    named = Path(str(error.filename))
+    # The name of the folder ends in a hash, so that nothing else has it; or it is a folder above that takes no files.
+    return folder.name in str(named) or folder.absolute().is_relative_to(named.absolute())
 
 
 def _open(folder: Path, splits: list[str]) -> TokenCache | None:

@@ -146,6 +146,22 @@ def test_full_disk(monkeypatch):
     assert not list(Path("cache").glob(".*.part")) and caches() == []
 
 
+def test_a_cache_folder_that_takes_no_files():
+    Path("taken").touch()
+    for cache_dir in ("taken", "taken/inside"):
+        with pytest.raises(OSError, match=r"cannot write taken/.*choose another folder \(paths\.cache_dir"):
+            opened(cache_dir=cache_dir)
+
+
+def test_a_text_that_cannot_be_opened_is_no_question_of_the_cache(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "secret.txt")
+
+    monkeypatch.setattr(tokens_module, "_write", refuse)
+    with pytest.raises(PermissionError, match=r"Permission denied: 'secret\.txt'$"):
+        opened()
+
+
 def test_provisional_ids_grow(monkeypatch):
     Path("many.txt").write_text("\n".join(f"w{i} w{i // 2}" for i in range(70_000)))
     module = opened(train="many.txt", valid=None, test=None)
