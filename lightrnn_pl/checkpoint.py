@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from lightrnn_pl.allocation.formats import write_table
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.building import as_config, as_plain, build_model
 from lightrnn_pl.files import atomic_write
@@ -55,6 +56,10 @@ class Bundle:
             batch_size: Lines scored at a time.
         """
         return score_lines(self.model, self.vocabulary, lines, batch_size)
+
+    def save_table(self, path: str | Path) -> None:
+        """Write the word table as word, row, column (.tsv, .csv or .parquet); ``allocation=file`` reads it back."""
+        write_table(path, self.model.allocation, self.vocabulary.words)
 
     def save(self, path: str | Path) -> None:
         """Write the bundle to ``path``; a reader sees the old file or the new one, never a part."""
@@ -121,6 +126,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is damaged or no checkpoint; give the best.ckpt of a run folder")
     try:
+        with zipfile.ZipFile(path) as parts:
+            if (broken := parts.testzip()) is not None:
+                raise ValueError(f"the checksum of {broken} does not match")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint make the reader fail in any way at all
         reason = next(iter(str(error).splitlines()), type(error).__name__)

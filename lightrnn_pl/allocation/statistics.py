@@ -66,7 +66,7 @@ class LossStatistics:
                 f"table of sides {list(self.sides)}; give one pair an axis, in the table's order"
             )
         if storage not in ("auto", "hidden", "scores"):
-            raise ValueError(f"reallocation.storage={storage!r}; choose auto, hidden or scores")
+            raise ValueError(f"storage={storage!r}; choose auto, hidden or scores")
         self._weights = [weight.detach() for weight in weights]
         self._biases = [bias.detach() for bias in biases]
         device = self._weights[0].device

@@ -26,6 +26,9 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             return command(config)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
         except EXPECTED as error:
             swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
             if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":

@@ -189,7 +189,6 @@ class CorpusDataModule(pl.LightningDataModule):
         """
         if not self.corpus.has(split):
             raise ValueError(f"the corpus {self.title} has no {split} text; set data.{split}")
-        self.corpus.check()
         blocks = list(encoded_blocks(self.corpus, split, WordEncoder(vocabulary)))
         tokens, lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return self._batches(tokens, lengths, vocabulary, self.eval_batch_size, self.sequence_length)
@@ -207,16 +206,30 @@ class CorpusDataModule(pl.LightningDataModule):
         """
         return self._loader("train", self.batch_size, window=window)
 
-    def protocol(self) -> dict[str, Any]:
-        """What a reader has to know beside a perplexity: what is counted, and what the model was told before."""
+    def reading(self, split_at_once: bool) -> dict[str, Any]:
+        """How text is read in evaluation: the part of the protocol that belongs to the reader, not to the model.
+
+        Args:
+            split_at_once: Whether streams are contiguous, as from a cache and by ``loader_for``.
+        """
         if self.batching == "sentence":
             state = "from zero at every line"
-        elif self.cache:
+        elif split_at_once:
             state = "carried through the split, from zero where each stream starts"
         else:
             state = "carried through pieces of lines dealt to the streams (data.cache=false)"
         return {
             "corpus": self.title,
+            "batching": self.batching,
+            "eval_batch_size": self.eval_batch_size,
+            "eval_streams": self.eval_batch_size * self._world_size,
+            "state": state,
+        }
+
+    def protocol(self) -> dict[str, Any]:
+        """What a reader has to know beside a perplexity: what is counted, and what the model was told before."""
+        return {
+            **self.reading(split_at_once=self.cache),
             "end_marker": self.rules.end,
             "end_marker_counted": self.rules.end is not None,
             "begin_marker": self.rules.begin,
@@ -226,10 +239,6 @@ class CorpusDataModule(pl.LightningDataModule):
             "max_size": self.rules.max_size,
             "vocabulary_file": self.rules.file,
             "vocabulary_size": len(self.vocabulary),
-            "batching": self.batching,
-            "eval_batch_size": self.eval_batch_size,
-            "eval_streams": self.eval_batch_size * self._world_size,
-            "state": state,
             "tokens": dict(self.num_tokens),
         }
 

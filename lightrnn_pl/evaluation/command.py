@@ -32,14 +32,15 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         )
         for split in splits
     }
-    read_now = {"corpus": datamodule.title, "eval_batch_size": datamodule.eval_batch_size}
+    read_now = datamodule.reading(split_at_once=True)
+    tokens = {split: result.tokens for split, result in results.items()}
     report = {
         "checkpoint": str(path),
         "sha256": file_hash(path),
         "table": bundle.model.allocation.fingerprint(),
         "parameters": bundle.model.num_parameters,
         "bytes": bundle.model.num_bytes,
-        "protocol": {**bundle.protocol, **read_now},
+        "protocol": {**bundle.protocol, **read_now, "tokens": tokens},
         "splits": {split: result.as_dict() for split, result in results.items()},
     }
     _print(report, results)
@@ -52,8 +53,9 @@ def _source(config: DictConfig, bundle: Bundle) -> tuple[dict[str, Any], list[st
     """The data configuration to read from, and the splits of it to judge."""
     common = {} if config.eval_batch_size is None else {"eval_batch_size": config.eval_batch_size}
     if config.text is not None:
-        files = {"_target_": "lightrnn_pl.data.datamodule.CorpusDataModule.from_text"}
-        return {**files, "train": None, "test": str(config.text), "name": Path(config.text).name, **common}, ["test"]
+        as_trained = {key: bundle.config.data[key] for key in ("batching", "sequence_length", "eval_batch_size")}
+        files = {"_target_": "lightrnn_pl.data.datamodule.CorpusDataModule.from_text", "train": None}
+        return {**files, "test": str(config.text), "name": Path(config.text).name, **as_trained, **common}, ["test"]
     chosen = as_plain(bundle.config.data if config.get("data") is None else config.data)
     unknown = set(config.splits) - {"train", "valid", "test"}
     if unknown or not config.splits:

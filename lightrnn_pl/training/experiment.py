@@ -12,11 +12,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.building import as_plain, build_allocation, build_model, instantiate
 from lightrnn_pl.checkpoint import Bundle, file_hash, load
@@ -27,6 +28,7 @@ from lightrnn_pl.files import write_json
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.callbacks import dashboard
 from lightrnn_pl.training.callbacks.bundle import BestBundle
+from lightrnn_pl.training.callbacks.final_validation import FinalValidation
 from lightrnn_pl.training.callbacks.metrics import RunMetrics
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
 from lightrnn_pl.training.callbacks.resume import AtomicCheckpointIO
@@ -60,16 +62,15 @@ def train(config: DictConfig) -> dict[str, Any]:
         ValueError, FileNotFoundError: For bad input, before training starts.
     """
     folder = RunFolder(config.paths.run_dir)
+    _anchor_paths(config)
     if config.resume:
         folder.check_same_run(config)
         known = folder.known_metrics()
         if known.get("status") == "completed":
             if is_first_rank():
-                log.info("this run is already complete; resume=false would start it over")
+                log.info("this run is complete and is not extended; resume=false would start it over")
                 print_results({folder.path.name: known})
             return known
-    elif is_first_rank():
-        folder.clear()
 
     _hush_lightning()
     if is_first_rank():
@@ -96,12 +97,18 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
     datamodule: CorpusDataModule = instantiate(config.data)
     if "valid" not in datamodule.splits:
         raise ValueError("training needs a validation text, which tells when a round has converged; set data.valid")
+    if config.trainer.get("limit_val_batches") == 0:
+        raise ValueError(
+            "trainer.limit_val_batches=0 leaves no validation to tell when a round has converged; raise it"
+        )
     datamodule.prepare_data()
     datamodule.setup("fit")
     allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
     model = build_model(config, allocation)
     if is_first_rank():
         print_model(model)
+        if not config.resume:
+            folder.clear()  # not before the new run is known to be able to start
         folder.write_config(config)
 
     schedule = instantiate(config.schedule)
@@ -109,6 +116,7 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
     metrics = RunMetrics(folder.metrics, _facts(config, datamodule, model), reallocation)
     bundles = BestBundle(folder.best, _Bundler(config, datamodule.vocabulary, datamodule.protocol()))
     resume = instantiate(config.resume_point, path=folder.last)
+    last = FinalValidation(metrics, bundles, reallocation)
     extra = [instantiate(callback) for callback in config.callbacks.values() if callback]
     loggers = [instantiate(logger) for logger in config.logger.values() if logger]
     for logger in loggers:
@@ -116,7 +124,7 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
     trainer: pl.Trainer = instantiate(
         config.trainer,
         # The order is the order at the end of a validation: judge the rate, note, keep the best, then move words.
-        callbacks=[schedule, metrics, bundles, reallocation, resume, *extra],
+        callbacks=[schedule, metrics, bundles, reallocation, resume, last, *extra],
         logger=loggers,
         # Without this, Lightning puts a bar of its own where the configuration has none.
         enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in extra),
@@ -155,7 +163,7 @@ def _facts(config: DictConfig, datamodule: CorpusDataModule, model: LanguageMode
 def _conclude(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any]:
     """The best model's perplexities, the picture, the last word of ``metrics.json``."""
     if not folder.best.is_file():
-        raise ValueError("no validation was made, so there is no best model; raise trainer.max_epochs or max_steps")
+        raise ValueError("no step of training was made, so there is no model; raise trainer.max_epochs or max_steps")
     datamodule, metrics, device = run.datamodule, run.metrics, run.trainer.strategy.root_device
     bundle = load(folder.best, device=device)
     results: dict[str, Any] = {}
@@ -184,7 +192,7 @@ def _told_before_training(config: DictConfig, folder: RunFolder) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        if is_first_rank():
+        if is_first_rank() and folder.known_metrics().get("status") != "completed":
             told = {"name": config.name, "seed": config.seed, "error": f"{type(error).__name__}: {error}"}
             written = {**folder.known_metrics(), **told, "status": "failed"}
             write_json(folder.metrics, written)
@@ -207,6 +215,12 @@ def _told_how_it_ended(run: _Run, folder: RunFolder) -> Iterator[None]:
             if interrupted and folder.last.is_file():
                 print(f"interrupted; the same command with hydra.run.dir={folder.path} goes on", file=sys.stderr)
         raise
+
+
+def _anchor_paths(config: DictConfig) -> None:
+    """Let relative paths of text mean the same to whoever reads the saved configuration elsewhere."""
+    if "root" in config.data and OmegaConf.select(config, "data.root") is None:
+        config.data.root = str(Path.cwd())
 
 
 def _hush_lightning() -> None:

@@ -21,6 +21,11 @@ DEFINES_A_RUN = (
     "optimizer",
     "loss_reduction",
     "seed",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val",
+    "trainer.limit_train_batches",
+    "trainer.precision",
+    "trainer.val_check_interval",
 )
 """Parts of the configuration that may not change when a run is resumed; the others may."""
 
@@ -55,7 +60,7 @@ class RunFolder:
             return
         before, now = OmegaConf.to_container(OmegaConf.load(self.config)), as_plain(config)
         assert isinstance(before, dict)
-        differing = [key for part in DEFINES_A_RUN for key in _differences(part, before.get(part), now.get(part))]
+        differing = [key for part in DEFINES_A_RUN for key in _differences(part, _at(before, part), _at(now, part))]
         if differing:
             raise ValueError(
                 f"{self.path} holds a run with another configuration ({', '.join(differing[:8])}); "
@@ -66,6 +71,12 @@ class RunFolder:
         """Remove what an earlier run left."""
         for path in (self.config, self.metrics, self.best, self.last, self.picture):
             path.unlink(missing_ok=True)
+
+
+def _at(config: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
 
 
 def _differences(prefix: str, one: Any, other: Any) -> list[str]:

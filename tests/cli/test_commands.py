@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lightrnn_pl import load
 from lightrnn_pl.cli.evaluate import main as evaluate_main
 from lightrnn_pl.cli.train import main as train_main
-from tests.training.runs import SMALL
+from lightrnn_pl.training.experiment import train
+from tests.training.runs import SMALL, compose_run
 
 
 def run(command: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -165,11 +167,30 @@ def test_an_unknown_key_is_named(tmp_path, monkeypatch, capsys):
     assert end.value.code == 1 and "model.hidden_dims" in told and "Traceback" not in told
 
 
+def test_the_protocol_stated_is_the_one_used(tiny_text, tmp_path, monkeypatch, capsys):
+    run_dir = tmp_path / "run"
+    sentences = ["data.batching=sentence", "trainer.max_steps=2"]
+    train(compose_run(run_dir, tiny_text, *sentences))
+    report = tmp_path / "report.json"
+    streams = [f"data.{split}={path}" for split, path in tiny_text.items()]
+    for arguments, batching, parallel in (
+        ([f"text={tiny_text['test']}"], "sentence", 3),
+        (["data=text", *streams, "data.batching=stream", "eval_batch_size=1"], "stream", 1),
+    ):
+        monkeypatch.setattr(sys, "argv", ["lightrnn-evaluate", f"checkpoint={run_dir}", f"json={report}", *arguments])
+        evaluate_main()
+        protocol = json.loads(report.read_text())["protocol"]
+        assert (protocol["batching"], protocol["eval_streams"]) == (batching, parallel)
+        assert ("every line" in protocol["state"]) == (batching == "sentence")
+        assert "train" not in protocol["tokens"]
+
+
 def test_evaluation_errors_are_one_line(trained, tmp_path, monkeypatch, capsys):
     run_dir, _ = trained
     content = bytearray((run_dir / "best.ckpt").read_bytes())
     (tmp_path / "cut.ckpt").write_bytes(content[: len(content) // 2])
-    content[len(content) // 3] ^= 0xFF
+    weights = load(run_dir).model.embedding.vectors.weight.detach().numpy().tobytes()
+    content[content.find(weights[:16])] ^= 0xFF
     (tmp_path / "flipped.ckpt").write_bytes(content)
     monkeypatch.chdir(tmp_path)
     for argument, message in (

@@ -118,10 +118,27 @@ def test_resume_false_starts_over(tiny_text, tmp_path):
     assert len(again["history"]) == len(first["history"])
 
 
-def test_a_run_without_validation_says_so(tiny_text, tmp_path):
-    with pytest.raises(ValueError, match=r"no validation was made.*raise trainer.max_epochs or max_steps"):
-        train(compose_run(tmp_path / "run", tiny_text, *SMALL, "trainer.max_steps=3"))
+def test_steps_after_the_last_validation_are_judged_too(tiny_text, tmp_path):
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *SMALL, "trainer.max_steps=3"))
+    assert [line["step"] for line in metrics["history"]] == [3]
+    assert metrics["history"][0]["valid_perplexity"] == pytest.approx(metrics["validation"]["perplexity"], rel=1e-4)
+    assert metrics["rounds"][0]["validations"] == [metrics["history"][0]["valid_perplexity"]]
+
+
+def test_training_without_validation_is_refused(tiny_text, tmp_path):
+    with pytest.raises(ValueError, match=r"trainer.limit_val_batches=0 leaves no validation"):
+        train(compose_run(tmp_path / "run", tiny_text, *SMALL, "trainer.limit_val_batches=0"))
     assert read_metrics(tmp_path / "run")["status"] == "failed"
+
+
+def test_starting_over_keeps_the_old_run_until_the_new_one_can_start(tiny_text, tmp_path):
+    run_dir = tmp_path / "run"
+    train(compose_run(run_dir, tiny_text, *SMALL, "trainer.max_steps=3"))
+    kept = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    broken = {**tiny_text, "train": tmp_path / "typo.txt"}
+    with pytest.raises(FileNotFoundError, match=r"typo.txt does not exist"):
+        train(compose_run(run_dir, broken, *SMALL, "resume=false"))
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == kept
 
 
 @pytest.mark.parametrize(

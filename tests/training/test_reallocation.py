@@ -80,11 +80,11 @@ def test_predicted_is_the_loss_of_the_new_codes_with_the_old_ones_fed(overrides,
 def watched(monkeypatch):
     """What a run did at its validations and moves."""
     seen = {"validations": [], "gathered": [], "moved": []}
-    observe, gather, move = Reallocation._observe, gather_statistics, Reallocation._reallocate
+    observe, gather, move = Reallocation.observe, gather_statistics, Reallocation._reallocate
 
-    def watch_observe(self, nll, model):
+    def watch_observe(self, trainer, nll, model):
         seen["validations"].append((self.round, nll, copy.deepcopy(model.state_dict())))
-        observe(self, nll, model)
+        observe(self, trainer, nll, model)
 
     def watch_gather(model, batches, device):
         seen["gathered"].append(copy.deepcopy(model.state_dict()))
@@ -113,7 +113,7 @@ def watched(monkeypatch):
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(LanguageModelingModule, "training_step", watch_step)
-    monkeypatch.setattr(Reallocation, "_observe", watch_observe)
+    monkeypatch.setattr(Reallocation, "observe", watch_observe)
     monkeypatch.setattr(module_under_test, "gather_statistics", watch_gather)
     monkeypatch.setattr(Reallocation, "_reallocate", watch_move)
     return seen

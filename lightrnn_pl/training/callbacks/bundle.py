@@ -29,8 +29,12 @@ class BestBundle(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, and write where better."""
-        nll = float(trainer.callback_metrics["valid/nll"])
-        if trainer.sanity_checking or not nll < self._best:
+        if not trainer.sanity_checking:
+            self.judge(trainer, pl_module, float(trainer.callback_metrics["valid/nll"]))
+
+    def judge(self, trainer: pl.Trainer, pl_module: pl.LightningModule, nll: float) -> None:
+        """Keep the model if ``nll``, its validation in nats a word, is the best so far."""
+        if not nll < self._best:
             return
         self._best = nll
         if trainer.is_global_zero:

@@ -14,6 +14,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.files import write_json
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
+from lightrnn_pl.training.module import perplexity
+from lightrnn_pl.training.progress import epochs_done
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class RunMetrics(pl.Callback):
         self.history: list[dict[str, Any]] = []
         self._words = 0
         self._seconds = 0.0
-        self._mark = time.perf_counter()
+        self._mark: float | None = None  # when the last step ended; None where something else came after it
         self._since = (0, 0.0)
 
     @property
@@ -43,32 +45,40 @@ class RunMetrics(pl.Callback):
         return self._words / self._seconds if self._seconds else 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of the steps."""
-        self._mark = time.perf_counter()
+        """The time between epochs is no training."""
+        self._mark = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Start the clock again after a validation and whatever came with it."""
+        if self._mark is None:
+            self._mark = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Add the time since the last step, loading included."""
         batch: Batch = args[1]
         self._words += int(batch.mask.sum()) * trainer.world_size
         now = time.perf_counter()
-        self._seconds += now - self._mark
+        self._seconds += now - (now if self._mark is None else self._mark)
         self._mark = now
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add a line of history; write the file."""
-        if trainer.sanity_checking:
-            return
+        if not trainer.sanity_checking:
+            self.note(trainer, float(trainer.callback_metrics["valid/nll"]))
+
+    def note(self, trainer: pl.Trainer, nll: float) -> None:
+        """Add a validation of ``nll`` nats a word to the history, and write the file."""
         words, seconds = self._since
         self._since = (self._words, self._seconds)
         elapsed = self._seconds - seconds
         known = trainer.callback_metrics
         self.history.append(
             {
-                "epoch": _epochs_done(trainer),
+                "epoch": epochs_done(trainer),
                 "step": trainer.global_step,
                 # The callback that moves words runs after this one, so the round is the one validated.
                 "round": self.reallocation.round,
-                "valid_perplexity": float(known["valid/perplexity"]),
+                "valid_perplexity": perplexity(nll),
                 "train_nll": float(known["train/nll"]) if "train/nll" in known else None,
                 "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "words_per_second": (self._words - words) / elapsed if elapsed else None,
@@ -80,7 +90,7 @@ class RunMetrics(pl.Callback):
             logger.log_metrics({"words_per_second": self.words_per_second}, step=trainer.global_step)
         if trainer.is_global_zero:
             self.write("running")
-        self._mark = time.perf_counter()
+        self._mark = None
 
     @rank_zero_only
     def _tell(self, line: dict[str, Any]) -> None:
@@ -121,13 +131,6 @@ class RunMetrics(pl.Callback):
         self.history = state_dict["history"]
         self._words, self._seconds = state_dict["words"], state_dict["seconds"]
         self._since = (state_dict["since"][0], state_dict["since"][1])
-
-
-def _epochs_done(trainer: pl.Trainer) -> float:
-    progress = trainer.fit_loop.epoch_loop.batch_progress
-    if progress.is_last_batch:
-        return trainer.current_epoch + 1.0
-    return trainer.current_epoch + progress.current.ready / trainer.num_training_batches
 
 
 def without_infinities(content: Any) -> Any:

@@ -28,15 +28,19 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
 from lightrnn_pl.training.module import LanguageModelingModule, perplexity
+from lightrnn_pl.training.progress import epochs_done, validation_interval
 
 log = logging.getLogger(__name__)
+
+_ROUNDING = 1e-6
+"""Epochs are counted in parts of one."""
 
 
 @dataclass
 class _Round:
     """What is known of the round under way."""
 
-    first_epoch: int = 0
+    first_epoch: float = 0.0
     best: float = math.inf
     weights: dict[str, Tensor] | None = None
     stalls: int = 0
@@ -57,7 +61,8 @@ class Reallocation(pl.Callback):
         min_gain: Nats a word by which validation must fall to count as a gain.
         min_learning_rate: See above.
         epochs_per_round: See above; null leaves it to the other two.
-        min_round_gain: Nats a word by which a round must better the best round before it, or it is the last.
+        min_round_gain: Nats a word by which a round must better the best round before it, or it is the last; null
+            lets it be.
         max_hours: No new round is started after so many hours of training.
         optimizer_state: ``keep`` or ``rebuild`` (momenta and the like start from nothing) at a reallocation.
     """
@@ -71,7 +76,7 @@ class Reallocation(pl.Callback):
         min_gain: float = 0.0,
         min_learning_rate: float = 0.0,
         epochs_per_round: int | None = None,
-        min_round_gain: float = 0.0,
+        min_round_gain: float | None = None,
         max_hours: float | None = None,
         optimizer_state: Literal["keep", "rebuild"] = "rebuild",
     ) -> None:
@@ -94,7 +99,7 @@ class Reallocation(pl.Callback):
         self.optimizer_state = optimizer_state
         self.rounds: list[dict[str, Any]] = []
         self._now = _Round()
-        self._epoch = 0  # epochs done at the last validation
+        self._epoch = 0.0  # epochs done at the last validation
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
 
@@ -124,12 +129,10 @@ class Reallocation(pl.Callback):
         nll = float(trainer.callback_metrics["valid/nll"])
         if not math.isfinite(perplexity(nll)):
             raise FloatingPointError(
-                f"validation loss is {nll} in epoch {trainer.current_epoch}: training has diverged; lower optimizer.lr "
-                "or trainer.gradient_clip_val"
+                f"validation loss is {nll} in epoch {trainer.current_epoch}: training has diverged; lower "
+                "optimizer.lr, or set a smaller trainer.gradient_clip_val"
             )
-        # The epoch that a validation closes is counted before Lightning does.
-        self._epoch = trainer.current_epoch + int(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
-        self._observe(nll, pl_module.model)
+        self.observe(trainer, nll, pl_module.model)
         reason = self._convergence(trainer)
         if reason is None:
             return
@@ -159,7 +162,9 @@ class Reallocation(pl.Callback):
         self._epoch = state_dict["epoch"]
         self._earlier_seconds = state_dict["seconds"]
 
-    def _observe(self, nll: float, model: LanguageModel) -> None:
+    def observe(self, trainer: pl.Trainer, nll: float, model: LanguageModel) -> None:
+        """Note a validation of ``nll`` nats a word, and the weights if it is the round's best."""
+        self._epoch = epochs_done(trainer)
         now = self._now
         now.validations.append(nll)
         now.stalls = 0 if nll < now.best - self.min_gain else now.stalls + 1
@@ -174,25 +179,29 @@ class Reallocation(pl.Callback):
             return f"no gain in {self._now.stalls} validations"
         if rate < self.min_learning_rate:
             return f"learning rate {rate:.3g} is below {self.min_learning_rate:.3g}"
-        if self.epochs_per_round is not None and self._epoch - self._now.first_epoch >= self.epochs_per_round:
+        epochs = self._epoch - self._now.first_epoch
+        if self.epochs_per_round is not None and epochs > self.epochs_per_round - _ROUNDING:
             return f"{self.epochs_per_round} epochs"
         return None
 
     def _is_cut_off(self, trainer: pl.Trainer) -> bool:
-        # Words that are moved after the last step would be left without training.
+        # Words that are moved when no validation follows any more would never be judged.
+        next_validation = self._epoch + validation_interval(trainer)
+        steps = validation_interval(trainer) * trainer.num_training_batches / trainer.accumulate_grad_batches
         max_epochs, max_steps = trainer.max_epochs or -1, trainer.max_steps
-        return 0 <= max_epochs <= self._epoch or 0 <= max_steps <= trainer.global_step
+        return 0 <= max_epochs < next_validation - _ROUNDING or 0 <= max_steps < trainer.global_step + int(steps)
 
     def _is_spent(self) -> bool:
         if self.max_hours is not None and self.seconds > 3600 * self.max_hours:
             return True
-        best_before = min((done["valid_nll"] for done in self.rounds), default=math.inf)
-        return self._now.best > best_before - self.min_round_gain and bool(self.rounds) and self.min_round_gain > 0
+        if self.min_round_gain is None or not self.rounds:
+            return False
+        return self._now.best > min(done["valid_nll"] for done in self.rounds) - self.min_round_gain
 
     def _round_summary(self) -> dict[str, Any]:
         return {
             "round": self.round,
-            "epochs": self._epoch - self._now.first_epoch,
+            "epochs": round(self._epoch - self._now.first_epoch, 3),
             "valid_nll": self._now.best,
             "valid_perplexity": perplexity(self._now.best),
             "validations": [perplexity(nll) for nll in self._now.validations],

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightrnn_pl.files import atomic_write
+from lightrnn_pl.training.progress import validates_after
 from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
 
 _STEPS_BETWEEN_QUESTIONS = 16
@@ -58,6 +59,11 @@ class ResumePoint(pl.Callback):
         self.every_steps = every_steps
         self._written = time.monotonic()
         self._due = False
+        if every_minutes < 0 or (every_steps is not None and every_steps < 1):
+            raise ValueError(
+                f"resume_point.every_minutes={every_minutes} must not be negative, and every_steps={every_steps} at "
+                "least 1 or null"
+            )
         self._generators: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -72,10 +78,12 @@ class ResumePoint(pl.Callback):
         """Write where one is due and no validation or end of epoch follows this batch."""
         batch_idx = args[2]
         if self.every_steps is not None:
-            self._due |= trainer.global_step % self.every_steps == 0
+            self._due |= trainer.global_step > 0 and trainer.global_step % self.every_steps == 0
         else:
             self._due |= self._is_late(trainer)
-        if self._due and not _at_boundary(trainer, batch_idx):
+        # Gradients that wait for more batches are in no checkpoint.
+        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if self._due and not accumulates and not validates_after(trainer, batch_idx):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._written, self._due = time.monotonic(), False
 
@@ -93,9 +101,3 @@ class ResumePoint(pl.Callback):
         if trainer.world_size > 1 and trainer.global_step % _STEPS_BETWEEN_QUESTIONS:
             return False
         return bool(trainer.strategy.broadcast(time.monotonic() - self._written > 60 * self.every_minutes))
-
-
-def _at_boundary(trainer: pl.Trainer, batch_idx: int) -> bool:
-    every = trainer.val_check_batch
-    validates = every not in (None, float("inf")) and (batch_idx + 1) % every == 0
-    return validates or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch

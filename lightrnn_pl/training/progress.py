@@ -1,0 +1,33 @@
+"""Where in its epochs a training is; Lightning's own counters move on only after the hooks in which this is asked."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+
+def ends_epoch(trainer: pl.Trainer) -> bool:
+    """Whether the batch just trained on, or the validation after it, is the last of its epoch."""
+    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+def epochs_done(trainer: pl.Trainer) -> float:
+    """Epochs of training so far, parts of one included."""
+    if ends_epoch(trainer):
+        return trainer.current_epoch + 1.0
+    ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return trainer.current_epoch + ready / trainer.num_training_batches
+
+
+def validation_interval(trainer: pl.Trainer) -> float:
+    """Epochs from one validation to the next, at most one."""
+    batches = trainer.val_check_batch
+    if batches is None or batches >= trainer.num_training_batches:
+        return 1.0
+    return batches / trainer.num_training_batches
+
+
+def validates_after(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether a validation, or the end of the epoch, follows batch ``batch_idx``."""
+    every = trainer.val_check_batch
+    validates = every not in (None, float("inf")) and (batch_idx + 1) % every == 0
+    return validates or ends_epoch(trainer)
