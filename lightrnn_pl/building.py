@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -66,9 +66,9 @@ def build_allocation(config: DictConfig, vocabulary: Vocabulary, tokens: Any = N
 def build_model(config: DictConfig, allocation: WordAllocation) -> LanguageModel:
     """The language model that ``config.model`` describes, its two outer layers closed over one word table."""
     model = config.model
-    embedding = instantiate(model.embedding)(allocation=allocation)
-    core = instantiate(model.core)(input_dim=embedding.embedding_dim)
-    output = instantiate(model.output)(allocation=allocation, hidden_dim=core.hidden_dim)
+    embedding = _complete(instantiate(model.embedding), allocation=allocation)
+    core = _complete(instantiate(model.core), input_dim=embedding.embedding_dim)
+    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=core.hidden_dim)
     return LanguageModel(
         embedding,
         core,
@@ -77,6 +77,14 @@ def build_model(config: DictConfig, allocation: WordAllocation) -> LanguageModel
         output_dropout=model.output_dropout,
         init_scale=model.init_scale,
     )
+
+
+def _complete(partial: Callable[..., Any], **arguments: Any) -> Any:
+    try:
+        return partial(**arguments)
+    except TypeError as error:
+        what = getattr(getattr(partial, "func", partial), "__name__", str(partial))
+        raise ValueError(f"{what} cannot be set up as configured: {error}") from error
 
 
 def as_config(plain: Mapping[str, Any]) -> DictConfig:

@@ -107,9 +107,6 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
     model = build_model(config, allocation)
     if is_first_rank():
         print_model(model)
-        if not config.resume:
-            folder.clear()  # not before the new run is known to be able to start
-        folder.write_config(config)
 
     schedule = instantiate(config.schedule)
     reallocation: Reallocation = instantiate(config.reallocation, solver=instantiate(config.solver), schedule=schedule)
@@ -131,6 +128,11 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
         plugins=[AtomicCheckpointIO()],
     )
     module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
+    # Not before the run is known to be able to start: the folder would belong to it, and resume=false clears it.
+    if is_first_rank():
+        if not config.resume:
+            folder.clear()
+        folder.write_config(config)
     return _Run(trainer, module, datamodule, reallocation, metrics)
 
 

@@ -40,9 +40,7 @@ class MultiComponentOutput(Output):
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def _axis_loss(
-        self, axis: int, hidden: Float[Tensor, "N H"], codes: Int[Tensor, "N k"]
-    ) -> Float[Tensor, " N"]:
+    def _axis_loss(self, axis: int, hidden: Float[Tensor, "N H"], codes: Int[Tensor, "N k"]) -> Float[Tensor, " N"]:
         scores = self._layer(axis)(hidden)
         allowed = self.allocation.allowed(axis)
         if allowed is not None:
