@@ -57,6 +57,11 @@ class Perplexity:
         return asdict(self)
 
 
+def perplexity(nll: float) -> float:
+    """exp of a mean negative log-likelihood in nats; infinite rather than an overflow."""
+    return math.exp(nll) if nll < 700 else math.inf
+
+
 def measure_perplexity(
     model: LanguageModel, batches: Iterable[Batch], vocabulary: Vocabulary, device: torch.device
 ) -> Perplexity:
@@ -122,4 +127,4 @@ def _scored(model: LanguageModel, batches: Iterable[Batch], device: torch.device
 def _perplexity(nll: Tensor, tokens: Tensor, words: Tensor) -> float:
     counted = float(tokens[words].sum())
     mean = float(nll[words].sum()) / counted if counted else math.nan
-    return math.exp(mean) if mean < 700 else math.inf
+    return perplexity(mean)

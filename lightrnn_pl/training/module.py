@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.cores import State, detach_state
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
@@ -119,8 +120,3 @@ class LanguageModelingModule(pl.LightningModule):
         """Take the hidden state back."""
         parts = for_this_rank(checkpoint["hidden_state"])
         self._state = None if parts is None else tuple(parts)
-
-
-def perplexity(nll: float) -> float:
-    """exp of a mean negative log-likelihood in nats; infinite rather than an overflow."""
-    return math.exp(nll) if nll < 700 else math.inf

@@ -12,9 +12,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.files import write_json
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
-from lightrnn_pl.training.module import perplexity
 from lightrnn_pl.training.progress import epochs_done
 
 log = logging.getLogger(__name__)

@@ -23,11 +23,11 @@ from lightrnn_pl.allocation.problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.statistics import LossStatistics
 from lightrnn_pl.data.batches import Batch
-from lightrnn_pl.evaluation.perplexity import mean_nll
+from lightrnn_pl.evaluation.perplexity import mean_nll, perplexity
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
-from lightrnn_pl.training.module import LanguageModelingModule, perplexity
+from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.progress import epochs_done, validation_interval
 
 log = logging.getLogger(__name__)
