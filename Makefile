@@ -17,7 +17,7 @@ run: $(STAMP)  ## Set up, train LightRNN and its full-softmax twin on the embedd
 	$(VENV)/bin/python -m lightrnn_pl.cli.compare $(ARGS)
 
 test: $(STAMP)  ## Set up, run the tests (ARGS="-k name" selects)
-	$(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP)  ## Lint, types, import layers
 	$(VENV)/bin/ruff check .
