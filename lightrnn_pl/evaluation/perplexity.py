@@ -112,16 +112,26 @@ def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.devic
 
 
 @torch.no_grad()
-def _scored(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each batch's counted targets and their log-probabilities (float64), flat and on the CPU."""
+def hidden_states(
+    model: LanguageModel, batches: Iterable[Batch], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """One pass with dropout off: hidden states (B, S, H), targets and mask (B, T) of each batch, the state carried."""
     training = model.training
     model.eval()
     state = None
     for batch in batches:
         inputs, targets, mask, reset = (part.to(device) for part in batch)
-        scores, state = model.score(inputs, targets, state, reset)
-        yield targets[mask].cpu(), scores[mask].double().cpu()
+        hidden, state = model.hidden(inputs, targets, state, reset)
+        yield hidden, targets, mask
     model.train(training)
+
+
+@torch.no_grad()
+def _scored(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each batch's counted targets and their log-probabilities (float64), flat and on the CPU."""
+    for hidden, targets, mask in hidden_states(model, batches, device):
+        scores = model.output.log_probability(hidden, targets)
+        yield targets[mask].cpu(), scores[mask].double().cpu()
 
 
 def _perplexity(nll: Tensor, tokens: Tensor, words: Tensor) -> float:

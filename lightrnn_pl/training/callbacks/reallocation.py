@@ -23,7 +23,7 @@ from lightrnn_pl.allocation.problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.statistics import LossStatistics
 from lightrnn_pl.data.batches import Batch
-from lightrnn_pl.evaluation.perplexity import mean_nll, perplexity
+from lightrnn_pl.evaluation.perplexity import hidden_states, mean_nll, perplexity
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
@@ -278,13 +278,7 @@ def gather_statistics(model: LanguageModel, batches: Iterable[Batch], device: to
         raise ValueError(f"{type(output).__name__} has no row and column losses; use model/output=multi_component")
     weights, biases = output.axis_parameters()
     statistics = LossStatistics(model.allocation, weights, biases)
-    training = model.training
-    model.eval()
-    state = None
-    for batch in batches:
-        inputs, targets, mask, reset = (part.to(device) for part in batch)
-        hidden, state = model.hidden(inputs, targets, state, reset)
+    for hidden, targets, mask in hidden_states(model, batches, device):
         steps = hidden.unflatten(1, (targets.shape[1], -1))
         statistics.update(targets[mask], steps[mask])
-    model.train(training)
     return statistics
