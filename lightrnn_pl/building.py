@@ -7,6 +7,7 @@ variable LIGHTRNN_TRUSTED_PACKAGES (comma-separated).
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,23 +64,33 @@ def build_allocation(config: DictConfig, vocabulary: Vocabulary, tokens: Any = N
     return first_table(num_words, sides, vocabulary.words, vocabulary.counts, tokens)
 
 
-def build_model(config: DictConfig, allocation: WordAllocation) -> LanguageModel:
-    """The language model that ``config.model`` describes, its two outer layers closed over one word table."""
+def build_model(config: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary) -> LanguageModel:
+    """The language model that ``config.model`` describes, its two outer layers closed over one word table.
+
+    A layer or loss that looks at spelling or counts is handed the vocabulary: it names it among its arguments.
+    """
     model = config.model
-    embedding = _complete(instantiate(model.embedding), allocation=allocation)
+    embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary)
     core = _complete(instantiate(model.core), input_dim=embedding.embedding_dim)
-    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=core.hidden_dim)
+    output = _complete(
+        instantiate(model.output), allocation=allocation, hidden_dim=core.hidden_dim, vocabulary=vocabulary
+    )
+    loss = _complete(instantiate(model.loss), vocabulary=vocabulary)
     return LanguageModel(
         embedding,
         core,
         output,
+        loss,
         input_dropout=model.input_dropout,
         output_dropout=model.output_dropout,
         init_scale=model.init_scale,
+        tied=model.tied,
     )
 
 
 def _complete(partial: Callable[..., Any], **arguments: Any) -> Any:
+    if "vocabulary" not in inspect.signature(getattr(partial, "func", partial)).parameters:
+        arguments.pop("vocabulary", None)
     try:
         return partial(**arguments)
     except TypeError as error:

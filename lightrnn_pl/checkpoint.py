@@ -97,7 +97,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     codes = content["state"]["embedding.allocation.codes"]
     _check_parts(path, content, vocabulary, codes)
     config = as_config(content["config"])
-    model = build_model(config, WordAllocation(codes, tuple(content["sides"])))
+    model = build_model(config, WordAllocation(codes, tuple(content["sides"])), vocabulary)
     try:
         model.load_state_dict(content["state"])
     except RuntimeError as error:

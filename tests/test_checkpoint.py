@@ -20,6 +20,8 @@ CONFIG = {
         },
         "core": {"_target_": "lightrnn_pl.nn.cores.LSTMCore", "_partial_": True, "hidden_dim": 6},
         "output": {"_target_": "lightrnn_pl.nn.outputs.MultiComponentOutput", "_partial_": True},
+        "loss": {"_target_": "lightrnn_pl.nn.losses.ExactLoss", "_partial_": True},
+        "tied": False,
         "input_dropout": 0.5,
         "output_dropout": 0.5,
         "init_scale": 0.5,
@@ -32,7 +34,7 @@ def bundle() -> Bundle:
     torch.manual_seed(0)
     vocabulary = VocabularyRules().build({"the": 50, "cat": 7, "sat": 6, "on": 5, "mat": 4, "<eos>": 9})
     config = as_config(CONFIG)
-    model = build_model(config, WordAllocation.random(len(vocabulary), (3, 3), seed=1)).eval()
+    model = build_model(config, WordAllocation.random(len(vocabulary), (3, 3), seed=1), vocabulary).eval()
     return Bundle(model, vocabulary, config, {"end": "<eos>"}, {"valid_nll": 1.5})
 
 

@@ -28,8 +28,7 @@ NEEDED = {
     "data/disk": ["data.path=folder"],
     "data/billionw": ["data.root=folder"],
     "allocation/file": ["allocation.path=table.tsv"],
-    # The ordinary layers know words of one code only.
-    "model/embedding/full": ["model.components=1", "model/output=full"],
+    # An output that predicts a word in one step knows words of one code only.
     "model/output/full": ["model.components=1", "model/embedding=full"],
     "model/embedding/multi_component": ["model/output=multi_component"],
 }
@@ -86,7 +85,7 @@ def make_all(config) -> list[Any]:
 
 def make_model(config):
     vocabulary = Vocabulary([f"w{number}" for number in range(30)], list(range(30, 0, -1)))
-    model = build_model(config, build_allocation(config, vocabulary))
+    model = build_model(config, build_allocation(config, vocabulary), vocabulary)
     words = torch.zeros(2, 3, dtype=torch.int64)
     assert model.score(words, words)[0].shape == (2, 3)
     return model

@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from lightrnn_pl.checks import check_count, check_probability
+from lightrnn_pl.nn.part import Part
 from lightrnn_pl.types import Hidden, StepVectors
 
 State = tuple[Tensor, ...]
@@ -27,7 +28,7 @@ def detach_state(state: State) -> State:
     return tuple(part.detach() for part in state)
 
 
-class Core(nn.Module, ABC):
+class Core(Part, ABC):
     """A causal sequence model: hidden state s depends on inputs 0..s and on the state handed in.
 
     Args:

@@ -13,6 +13,7 @@ from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.checks import check_probability
 from lightrnn_pl.nn.cores import Core, State, reset_state
 from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.nn.losses import ExactLoss, Loss
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.types import Hidden, Words, WordScores
 
@@ -24,9 +25,11 @@ class LanguageModel(nn.Module):
         embedding: Words to step vectors.
         core: Step vectors to hidden states.
         output: Hidden states to word probabilities; must hold the very same word table as ``embedding``.
+        loss: What training minimises; None means the exact negative log-likelihood.
         input_dropout: Probability of zeroing a unit of a step vector.
         output_dropout: The same before the output layer.
-        init_scale: Every parameter starts uniform in [-init_scale, init_scale].
+        init_scale: Parameters start uniform in [-init_scale, init_scale], unless their part knows better.
+        tied: The output uses the embedding's vectors, where both have the same shape.
     """
 
     def __init__(
@@ -34,9 +37,11 @@ class LanguageModel(nn.Module):
         embedding: Embedding,
         core: Core,
         output: Output,
+        loss: Loss | None = None,
         input_dropout: float = 0.0,
         output_dropout: float = 0.0,
         init_scale: float = 0.1,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         if embedding.allocation is not output.allocation:
@@ -46,10 +51,14 @@ class LanguageModel(nn.Module):
         self.embedding = embedding
         self.core = core
         self.output = output
+        self.loss = loss or ExactLoss()
+        self.loss.check(output)
         self.input_dropout = nn.Dropout(input_dropout)
         self.output_dropout = nn.Dropout(output_dropout)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -init_scale, init_scale)
+        for part in (self.embedding, self.core, self.output, self.loss):
+            part.initialise(init_scale)
+        if tied:
+            output.tie(embedding)
 
     @property
     def allocation(self) -> WordAllocation:
@@ -63,9 +72,12 @@ class LanguageModel(nn.Module):
 
     @property
     def num_bytes(self) -> dict[str, int]:
-        """Bytes by what they hold: ``parameters`` as stored now, ``tables`` for the word table."""
+        """Bytes by what they hold: ``parameters`` as stored now, ``tables`` for what is looked up and not trained: the
+        word table and the maps of shared vectors."""
         parameters = sum(parameter.numel() * parameter.element_size() for parameter in self.parameters())
-        return {"parameters": parameters, "tables": self.allocation.num_bytes}
+        # With one code a word the word table says nothing that the ids do not.
+        tables = self.allocation.num_bytes if self.allocation.num_components > 1 else 0
+        return {"parameters": parameters, "tables": tables + self.embedding.table_bytes + self.output.table_bytes}
 
     def hidden(
         self,
@@ -94,9 +106,9 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         reset: Bool[Tensor, " B"] | None = None,
     ) -> tuple[WordScores, State]:
-        """The training loss of each target in nats, (B, T), and the state after the window."""
+        """The training loss of each target, (B, T), and the state after the window."""
         hidden, state = self.hidden(words, targets, state, reset)
-        return self.output.training_loss(hidden, targets), state
+        return self.loss(self.output, hidden, targets), state
 
     def score(
         self,

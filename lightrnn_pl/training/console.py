@@ -45,7 +45,7 @@ def print_model(model: LanguageModel) -> None:
         sides = " x ".join(map(str, allocation.sides))
         dtype = str(allocation.codes.dtype).removeprefix("torch.")
         table.add_row("word table", f"{sides}, {allocation.num_words:,} words", "-", dtype, _kib(allocation.num_bytes))
-    total = sum(model.num_bytes.values()) if allocation.num_components > 1 else model.num_bytes["parameters"]
+    total = sum(model.num_bytes.values())
     table.add_section()
     table.add_row("all", "", f"{model.num_parameters:,}", "", _kib(total))
     Console().print(table)

@@ -23,7 +23,7 @@ def prepare(files, folder, *overrides):
     data = instantiate(config.data)
     data.prepare_data()
     data.setup("fit")
-    return data, build_model(config, build_allocation(config, data.vocabulary))
+    return data, build_model(config, build_allocation(config, data.vocabulary), data.vocabulary)
 
 
 def slow_scores(data, model, lines: list[str], streams: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,11 @@ def test_full_softmax_agrees_with_torchmetrics(tiny_text, tmp_path):
     for batch in data.evaluation_dataloader("test"):
         with torch.no_grad():
             hidden, state = model.hidden(batch.inputs, batch.targets, state, batch.reset)
-            oracle.update(model.output.linear(hidden), batch.targets.masked_fill(~batch.mask, -100))
+            scores = model.output.scores(hidden.flatten(0, 1)).view(*hidden.shape[:2], -1)
+            oracle.update(
+                scores,
+                batch.targets.masked_fill(~batch.mask, -100),
+            )
     found = measure_perplexity(model, data.evaluation_dataloader("test"), data.vocabulary, CPU)
     assert found.perplexity == pytest.approx(float(oracle.compute()), rel=1e-5)
     assert math.exp(mean_nll(model, data.evaluation_dataloader("test"), CPU)) == pytest.approx(found.perplexity)

@@ -115,11 +115,11 @@ def loop_scores(model: LanguageModel, text: list[int]) -> list[float]:
             carried = state if state is None or len(state) > 1 else state[0]
             hidden, after = model.core.layers(vector, carried)
             state = after if isinstance(after, tuple) else (after,)
-            layer = model.output.axes[axis]
+            weights, biases = (parts[axis] for parts in model.output.axis_parameters())
             possible = {other[axis] for other in spelling if other[:axis] == spelling[word][:axis]}
             raw = {
-                c: sum(h * w for h, w in zip(hidden[0, 0].tolist(), layer.weight[c].tolist(), strict=True))
-                + layer.bias[c].item()
+                c: sum(h * w for h, w in zip(hidden[0, 0].tolist(), weights[c].tolist(), strict=True))
+                + biases[c].item()
                 for c in possible
             }
             total += raw[spelling[word][axis]] - math.log(sum(math.exp(value) for value in raw.values()))
@@ -132,8 +132,8 @@ def test_one_code_equals_the_full_model():
     order = one.allocation.codes[:, 0].long()
     ordinary.core.load_state_dict(one.core.state_dict())
     ordinary.embedding.vectors.weight.data = one.embedding.vectors.weight.data[order]
-    ordinary.output.linear.weight.data = one.output.axes[0].weight.data[order]
-    ordinary.output.linear.bias.data = one.output.axes[0].bias.data[order]
+    ordinary.output.weight.data = one.output.weight.data[order]
+    ordinary.output.bias.data = one.output.bias.data[order]
     words = torch.randint(11, (3, 8))
     torch.testing.assert_close(
         one.score(words[:, :-1], words[:, 1:])[0], ordinary.score(words[:, :-1], words[:, 1:])[0]
@@ -219,7 +219,6 @@ def tiny(table: WordAllocation, **options: float) -> LanguageModel:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda table: FullEmbedding(table, 4), "model.components=1"),
         (lambda table: FullOutput(table, 4), "model.components=1"),
         (
             lambda table: MultiComponentEmbedding(table, 0),

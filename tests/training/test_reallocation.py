@@ -22,8 +22,7 @@ def slow_nll(model, batches, new_codes: np.ndarray) -> float:
     """Mean NLL in float64 where the old codes are fed and ``new_codes`` are scored, one token at a time."""
     model = copy.deepcopy(model).double().eval()
     cells = {tuple(code) for code in new_codes.tolist()}
-    weights = [axis.weight.detach().numpy() for axis in model.output.axes]
-    biases = [axis.bias.detach().numpy() for axis in model.output.axes]
+    weights, biases = ([part.numpy() for part in parts] for parts in model.output.axis_parameters())
     allowed: dict[tuple[int, ...], list[int]] = {}
     for cell in sorted(cells):
         for axis in range(len(cell)):
@@ -63,7 +62,7 @@ def test_predicted_is_the_loss_of_the_new_codes_with_the_old_ones_fed(overrides,
     data = instantiate(config.data)
     data.prepare_data()
     data.setup("fit")
-    model = build_model(config, build_allocation(config, data.vocabulary))
+    model = build_model(config, build_allocation(config, data.vocabulary), data.vocabulary)
     statistics = gather_statistics(model, data.statistics_dataloader(), torch.device("cpu"))
     old = model.allocation.codes.numpy().copy()
     new = old[np.random.default_rng(3).permutation(len(old))]

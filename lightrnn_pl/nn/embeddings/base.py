@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from torch import nn
-
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.checks import check_count
+from lightrnn_pl.nn.part import Part
 from lightrnn_pl.types import StepVectors, Words
 
 
-class Embedding(nn.Module, ABC):
+class Embedding(Part, ABC):
     """Turns words into k step vectors each, where k is the number of codes that spell a word.
 
     The step that predicts code d of the next word reads code d - 1 of that word, its true one (teacher forcing);

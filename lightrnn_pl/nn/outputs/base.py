@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from torch import nn
-
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.checks import check_count
+from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.nn.part import Part
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 
-class Output(nn.Module, ABC):
+class Output(Part, ABC):
     """Scores the next word from k hidden states.
 
-    ``training_loss`` may be sampled or approximate; ``log_probability`` is always exact, and its exponentials sum
-    to one over the vocabulary.  A metric may only call the second.
+    ``log_probability`` is always exact, and its exponentials sum to one over the vocabulary.  What training minimises
+    instead of it, where it does, is a matter of the losses (``nn/losses``).
 
     Args:
         allocation: The word table, the same object as the embedding's.
@@ -32,6 +32,22 @@ class Output(nn.Module, ABC):
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """Natural-log probability of each target, (B, T), given the k hidden states of its position."""
 
-    def training_loss(self, hidden: Hidden, targets: Words) -> WordScores:
-        """What is minimised, one number a word in nats, (B, T); the exact negative log-likelihood unless overridden."""
-        return -self.log_probability(hidden, targets)
+    def tie(self, embedding: Embedding) -> None:
+        """Use the embedding's vectors as the output's (Press and Wolf 2017), where both have the same shape.
+
+        Raises:
+            ValueError: Where they have not.
+        """
+        raise ValueError(
+            f"{type(self).__name__} of hidden size {self.hidden_dim} cannot share the vectors of "
+            f"{type(embedding).__name__} of size {embedding.embedding_dim}; set model.tied=false, or choose two layers "
+            "of one kind with model.embedding_dim equal to model.hidden_dim"
+        )
+
+    def _require_one_code(self) -> None:
+        """Refuse a table whose words have several codes, for outputs that predict a word in one step."""
+        if self.allocation.num_components != 1:
+            raise ValueError(
+                f"{type(self).__name__} predicts a word in one step, but the words have "
+                f"{self.allocation.num_components} codes; use model.components=1 or model/output=multi_component"
+            )

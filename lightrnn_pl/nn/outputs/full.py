@@ -1,32 +1,38 @@
-"""One vector a word and one softmax over the vocabulary: the ordinary output layer, for k = 1."""
+"""One output vector a word and one softmax over the vocabulary: the ordinary output layer."""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightrnn_pl.allocation.table import WordAllocation
-from lightrnn_pl.nn.outputs.base import Output
-from lightrnn_pl.types import Hidden, Words, WordScores
+from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.nn.embeddings.full import FullEmbedding
+from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
 
 
-class FullOutput(Output):
-    """V x H weights and V biases.
+class FullOutput(SoftmaxOutput):
+    """V x H weights and V biases."""
 
-    Raises:
-        ValueError: If the words are spelled with more than one code.
-    """
+    def __init__(self, allocation: WordAllocation, hidden_dim: int, chunk_size: int | None = None) -> None:
+        super().__init__(allocation, hidden_dim, chunk_size)
+        self.weight = nn.Parameter(torch.zeros(self.num_words, hidden_dim))
 
-    def __init__(self, allocation: WordAllocation, hidden_dim: int) -> None:
-        super().__init__(allocation, hidden_dim)
-        if allocation.num_components != 1:
-            raise ValueError(
-                f"the full output predicts a word in one step, but the words have {allocation.num_components} "
-                "codes; use model.components=1 or model/output=multi_component"
-            )
-        self.linear = nn.Linear(hidden_dim, allocation.num_words)
+    def tie(self, embedding: Embedding) -> None:
+        """Share the vectors with a full embedding of the same size."""
+        if not isinstance(embedding, FullEmbedding) or embedding.embedding_dim != self.hidden_dim:
+            super().tie(embedding)
+        else:
+            self.weight = cast(nn.Parameter, embedding.vectors.weight)
 
-    def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
-        """See :class:`Output`."""
-        scores = self.linear(hidden.flatten(0, 1))
-        return -F.cross_entropy(scores, targets.flatten(), reduction="none").view(targets.shape)
+    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
+        """See :class:`SoftmaxOutput`."""
+        return F.embedding(words, self.weight)
+
+    def query_scores(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
+        """See :class:`SoftmaxOutput`."""
+        return F.linear(query, self.weight[start:stop], self.bias[start:stop])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+from typing import cast
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.nn.embeddings.multi_component import MultiComponentEmbedding
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 
 class MultiComponentOutput(Output):
-    """(R + C) x H weights for k = 2: Y^r and Y^c of Equation 2, with biases.
+    """(R + C) x H weights for k = 2: Y^r and Y^c of Equation 2, one under the other, with biases.
 
     log P(w) is the sum over axes of log softmax(hidden of that step)[code of w].  Codes that no word has, given the
     codes before, are masked, so that the probabilities of the words sum to one also where the table has empty cells.
@@ -21,27 +26,33 @@ class MultiComponentOutput(Output):
 
     def __init__(self, allocation: WordAllocation, hidden_dim: int) -> None:
         super().__init__(allocation, hidden_dim)
-        self.axes = nn.ModuleList(nn.Linear(hidden_dim, side) for side in allocation.sides)
+        self.weight = nn.Parameter(torch.zeros(sum(allocation.sides), hidden_dim))
+        self.bias = nn.Parameter(torch.zeros(sum(allocation.sides)))
+        stops = list(accumulate(allocation.sides))
+        self._spans = list(zip([0, *stops], stops, strict=False))
+
+    def tie(self, embedding: Embedding) -> None:
+        """Share the vectors with a multi-component embedding of the same size: X^r with Y^r, X^c with Y^c."""
+        if not isinstance(embedding, MultiComponentEmbedding) or embedding.embedding_dim != self.hidden_dim:
+            super().tie(embedding)
+        else:
+            self.weight = cast(nn.Parameter, embedding.vectors.weight)
 
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """See :class:`Output`."""
         codes = self.allocation.encode(targets).flatten(0, 1)
-        steps = hidden.reshape(len(codes), len(self.axes), self.hidden_dim)
-        losses = [self._axis_loss(axis, steps[:, axis], codes) for axis in range(len(self.axes))]
+        steps = hidden.reshape(len(codes), len(self._spans), self.hidden_dim)
+        losses = [self._axis_loss(axis, steps[:, axis], codes) for axis in range(len(self._spans))]
         return -torch.stack(losses).sum(0).view(targets.shape)
 
     def axis_parameters(self) -> tuple[list[Float[Tensor, "side H"]], list[Float[Tensor, " side"]]]:
         """Output vectors and biases of each axis, what the loss statistics are priced with."""
-        layers = [self._layer(axis) for axis in range(len(self.axes))]
-        return [layer.weight.detach() for layer in layers], [layer.bias.detach() for layer in layers]
-
-    def _layer(self, axis: int) -> nn.Linear:
-        layer = self.axes[axis]
-        assert isinstance(layer, nn.Linear)
-        return layer
+        weights = [self.weight.detach()[start:stop] for start, stop in self._spans]
+        return weights, [self.bias.detach()[start:stop] for start, stop in self._spans]
 
     def _axis_loss(self, axis: int, hidden: Float[Tensor, "N H"], codes: Int[Tensor, "N k"]) -> Float[Tensor, " N"]:
-        scores = self._layer(axis)(hidden)
+        start, stop = self._spans[axis]
+        scores = F.linear(hidden, self.weight[start:stop], self.bias[start:stop])
         allowed = self.allocation.allowed(axis)
         if allowed is not None:
             scores = scores.masked_fill(~allowed[self.allocation.prefixes(codes, axis)], float("-inf"))

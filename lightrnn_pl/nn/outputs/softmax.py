@@ -1,0 +1,120 @@
+"""One softmax over the vocabulary, whatever the words' output vectors are made of; for k = 1.
+
+    score(w) = q(h) . y_w + b_w        P(w) = exp score(w) / sum over v of exp score(v)
+
+q is the identity or a projection.  What differs between the layers is how y_w comes about.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.nn.outputs.base import Output
+from lightrnn_pl.types import Hidden, Words, WordScores
+
+_WHOLE = 2**26
+"""Scores that are held at once where nothing else is said: 256 MiB of float32."""
+
+
+class SoftmaxOutput(Output):
+    """Abstract: a subclass says what the output vectors are, and may compute scores faster than from them.
+
+    The scores of all words are held at once where they fit into 256 MiB; beyond, they are computed some words at a
+    time and again in the backward pass, so that memory does not grow with V x tokens.
+
+    Args:
+        allocation: The word table, k = 1.
+        hidden_dim: H.
+        chunk_size: Words whose scores are held at a time; None chooses as above.
+
+    Raises:
+        ValueError: If the words are spelled with more than one code.
+    """
+
+    def __init__(self, allocation: WordAllocation, hidden_dim: int, chunk_size: int | None = None) -> None:
+        super().__init__(allocation, hidden_dim)
+        self._require_one_code()
+        if chunk_size is not None:
+            check_count("model.output.chunk_size", chunk_size)
+        self.num_words = allocation.num_words
+        self.chunk_size = chunk_size
+        self.bias = nn.Parameter(torch.zeros(self.num_words))
+
+    @abstractmethod
+    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
+        """y of some words."""
+
+    def query(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N P"]:
+        """q(h): what is multiplied with the output vectors; the hidden state itself unless overridden."""
+        return hidden
+
+    def query_scores(self, query: Float[Tensor, "N P"], start: int, stop: int) -> Float[Tensor, "N _"]:
+        """Scores of the words from ``start`` to before ``stop``."""
+        words = torch.arange(start, stop, device=query.device)
+        return F.linear(query, self.output_vectors(words), self.bias[start:stop])
+
+    def scores(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """Unnormalised log-probabilities of all words."""
+        return self.query_scores(self.query(hidden), 0, self.num_words)
+
+    def scores_of(self, hidden: Float[Tensor, "N H"], words: Int[Tensor, " S"]) -> Float[Tensor, "N S"]:
+        """Scores of the same few words at every position, without touching the others."""
+        return F.linear(self.query(hidden), self.output_vectors(words), self.bias[words])
+
+    def own_scores(self, hidden: Float[Tensor, "N H"], words: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The score of one word a position."""
+        found, place = words.unique(return_inverse=True)
+        vectors = self.output_vectors(found)[place]
+        return (self.query(hidden) * vectors).sum(-1) + self.bias[words]
+
+    def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
+        """See :class:`Output`."""
+        flat, words = hidden.flatten(0, 1), targets.flatten()
+        if self._chunk(len(flat)) >= self.num_words:
+            return -F.cross_entropy(self.scores(flat), words, reduction="none").view(targets.shape)
+        return (self.own_scores(flat, words) - self.log_partition(flat)).view(targets.shape)
+
+    def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
+        """log of the sum over all words of exp score; no more than a chunk of scores is in memory at any time."""
+        query = self.query(hidden)
+        return torch.stack([self._partial_log_partition(query, *span) for span in self._spans(len(query))]).logsumexp(0)
+
+    @torch.no_grad()
+    def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
+        """Log-probabilities and ids of the k most likely words, best first; scores are held a chunk at a time."""
+        k = min(k, self.num_words)
+        query = self.query(hidden)
+        best = query.new_full((len(query), 0), 0.0)
+        words = torch.zeros(len(query), 0, dtype=torch.int64, device=query.device)
+        totals = []
+        for start, stop in self._spans(len(query)):
+            scores = self.query_scores(query, start, stop)
+            totals.append(scores.logsumexp(-1))
+            values, places = scores.topk(min(k, stop - start), dim=-1)
+            best, words = torch.cat([best, values], 1), torch.cat([words, places + start], 1)
+            best, order = best.topk(min(k, best.shape[1]), dim=-1)
+            words = words.gather(1, order)
+        return best - torch.stack(totals).logsumexp(0)[:, None], words
+
+    def _partial_log_partition(self, query: Tensor, start: int, stop: int) -> Tensor:
+        def compute(query: Tensor) -> Tensor:
+            return self.query_scores(query, start, stop).logsumexp(-1)
+
+        if torch.is_grad_enabled() and stop - start < self.num_words:
+            return checkpoint(compute, query, use_reentrant=False)
+        return compute(query)
+
+    def _chunk(self, num_positions: int) -> int:
+        return self.chunk_size or max(1, _WHOLE // max(1, num_positions))
+
+    def _spans(self, num_positions: int) -> list[tuple[int, int]]:
+        size = self._chunk(num_positions)
+        return [(start, min(start + size, self.num_words)) for start in range(0, self.num_words, size)]
