@@ -1,0 +1,30 @@
+"""LightRNN's input vectors: shared by the words of a row and by the words of a column."""
+
+import torch
+
+from lightrnn_pl.nn.embeddings import MultiComponentEmbedding
+from tests.contracts.embedding import EmbeddingContract
+
+
+class TestMultiComponentEmbedding(EmbeddingContract):
+    def make(self, allocation, embedding_dim):
+        return MultiComponentEmbedding(allocation, embedding_dim)
+
+    def dense_steps(self, embedding, words, targets):
+        sides, spelling = embedding.allocation.sides, embedding.allocation.codes.tolist()
+        tables = embedding.vectors.weight.split(sides)
+        streams = []
+        for read, predicted in zip(words.tolist(), targets.tolist(), strict=True):
+            steps = []
+            for word, target in zip(read, predicted, strict=True):
+                steps.append(tables[-1][spelling[word][-1]])
+                for axis in range(len(sides) - 1):
+                    steps.append(tables[axis][spelling[target][axis]])
+            streams.append(torch.stack(steps))
+        return torch.stack(streams)
+
+    def expected_parameters(self, num_words, dim):
+        return 0
+
+    def expected_code_parameters(self, sides, dim):
+        return sum(sides) * dim
