@@ -31,6 +31,10 @@ NEEDED = {
     # An output that predicts a word in one step knows words of one code only.
     "model/output/full": ["model.components=1", "model/embedding=full"],
     "model/embedding/multi_component": ["model/output=multi_component"],
+    # A sampled loss looks at the scores of single words.
+    "model/loss/nce": ["model.components=1", "model/embedding=full", "model/output=full"],
+    "model/loss/importance_sampling": ["model.components=1", "model/embedding=full", "model/output=full"],
+    "model/loss/blackout": ["model.components=1", "model/embedding=full", "model/output=full"],
 }
 
 CLASS_FILES = {
