@@ -46,7 +46,7 @@ class LapxSolver(Solver):
     def _assign(self, problem):
         import lap
 
-        refuse_too_large(problem, 16, None, "lapx")
+        refuse_too_large(problem.num_words, problem.num_cells, problem.num_components, 16, None, "lapx")
         _, chosen, _ = lap.lapjv(dense_costs(problem), extend_cost=True)
         codes = problem.spell(problem.cells[chosen])
         return codes, problem.cost(codes)

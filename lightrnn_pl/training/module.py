@@ -21,6 +21,7 @@ from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.cores import State, detach_state
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
+from lightrnn_pl.types import Hidden, WordMask, Words
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -34,6 +35,9 @@ class LanguageModelingModule(pl.LightningModule):
         loss_reduction: ``window`` minimises the loss summed over the words of a window and averaged over streams, the
             convention under which the papers' learning rate of 1.0 and gradient norm of 5.0 are meant (Zaremba et al.
             2014); ``word`` minimises the mean a word.
+
+    Attributes:
+        observer: Called with the hidden states, targets and mask of every training batch; None for nobody.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class LanguageModelingModule(pl.LightningModule):
         self.model = model
         self.loss_reduction = loss_reduction
         self._optimizer = optimizer
+        self.observer: Callable[[Hidden, Words, WordMask], None] | None = None
         self._state: State | None = None
         self._validation_state: State | None = None
         self._validation_sums = torch.zeros(2, dtype=torch.float64)
@@ -72,8 +77,11 @@ class LanguageModelingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one window, in the reduction chosen; logs the mean negative log-likelihood a word."""
-        losses, state = self.model(batch.inputs, batch.targets, self._state, batch.reset)
+        hidden, state = self.model.hidden(batch.inputs, batch.targets, self._state, batch.reset)
+        losses = self.model.loss(self.model.output, hidden, batch.targets)
         self._state = detach_state(state)
+        if self.observer is not None:
+            self.observer(hidden, batch.targets, batch.mask)
         total = losses[batch.mask].sum()
         words = batch.mask.sum()
         mean = total / words.clamp(min=1)

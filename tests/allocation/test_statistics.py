@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightrnn_pl.allocation.solvers import AuctionSolver
 from lightrnn_pl.allocation.statistics import LossStatistics
 from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
 
@@ -166,11 +167,12 @@ def _reduce_on_rank(rank, world_size, address, results):
     weights, biases, words, hidden = random_model(allocation.sides, 6, 3000, 17)
     statistics = gather(allocation, weights, biases, words[rank::world_size], hidden[rank::world_size])
     statistics.all_reduce()
-    results[rank] = (statistics.total_nll(), statistics.count, statistics.problem().costs)
+    codes = AuctionSolver().solve(statistics.problem()).codes
+    results[rank] = (statistics.total_nll(), statistics.count, statistics.problem().costs, codes)
     torch.distributed.destroy_process_group()
 
 
-def test_two_ranks_have_the_statistics_of_one(tmp_path):
+def test_two_ranks_have_the_statistics_and_the_new_table_of_one(tmp_path):
     context = torch.multiprocessing.get_context("spawn")
     with context.Manager() as manager:
         results = manager.dict()
@@ -183,3 +185,5 @@ def test_two_ranks_have_the_statistics_of_one(tmp_path):
         assert np.array_equal(ours, theirs)
         # Relative to the word: its cheapest codes are differences of larger sums.
         assert (abs(ours - single) <= 1e-6 * single.max(axis=1, keepdims=True)).all()
+    table = AuctionSolver().solve(alone.problem()).codes
+    assert np.array_equal(first[3], table) and np.array_equal(second[3], table)

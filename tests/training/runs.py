@@ -5,6 +5,7 @@ As a script: ``python runs.py MOMENT OVERRIDE...`` trains until the moment and k
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,14 +22,25 @@ SMALL = (
 
 def compose_run(run_dir: Path, files: dict[str, Path], *overrides: str) -> DictConfig:
     """The configuration of a small run on ``files``."""
+    return compose_overrides(*_places(run_dir, files), *overrides)
+
+
+def _places(run_dir: Path, files: dict[str, Path]) -> list[str]:
     corpus = [f"data.{split}={path}" for split, path in files.items()]
-    return compose_overrides(
-        f"paths.run_dir={run_dir}",
-        f"paths.cache_dir={run_dir.parent / 'cache'}",
-        "data=text",
-        *corpus,
-        *overrides,
+    return [f"paths.run_dir={run_dir}", f"paths.cache_dir={run_dir.parent / 'cache'}", "data=text", *corpus]
+
+
+def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str) -> None:
+    """Train in a process of its own that kills itself at ``moment``."""
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.training.runs", moment, *_places(run_dir, files), *overrides],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
     )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    assert (run_dir / "last.ckpt").is_file()
 
 
 def compose_overrides(*overrides: str) -> DictConfig:

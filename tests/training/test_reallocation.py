@@ -10,10 +10,11 @@ from pytorch_lightning import seed_everything
 
 from lightrnn_pl.building import build_allocation, build_model, instantiate
 from lightrnn_pl.training.callbacks import reallocation as module_under_test
-from lightrnn_pl.training.callbacks.reallocation import Reallocation, gather_statistics
+from lightrnn_pl.training.callbacks.reallocation import Reallocation
 from lightrnn_pl.training.experiment import train
 from lightrnn_pl.training.module import LanguageModelingModule
-from tests.training.runs import compose_run
+from lightrnn_pl.training.statistics import gather_statistics
+from tests.training.runs import compose_run, kill_run
 
 FEW = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "trainer.max_epochs=12")
 
@@ -85,9 +86,9 @@ def watched(monkeypatch):
         seen["validations"].append((self.round, nll, copy.deepcopy(model.state_dict())))
         observe(self, trainer, nll, model)
 
-    def watch_gather(model, batches, device):
+    def watch_gather(model, *rest):
         seen["gathered"].append(copy.deepcopy(model.state_dict()))
-        return gather(model, batches, device)
+        return gather(model, *rest)
 
     def watch_move(self, trainer, module):
         before = copy.deepcopy(module.model.state_dict())
@@ -166,6 +167,62 @@ def test_the_control_moves_nothing(watched, tiny_text, tmp_path):
     assert facts["cost"] == pytest.approx(facts["nll_before"] * metrics["tokens"]["train"], rel=1e-2)
 
 
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+def test_statistics_of_training_are_those_of_a_pass_where_nothing_is_learnt(storage, tiny_text, tmp_path):
+    """Rate 0 and no dropout: what the epoch saw is what a pass sees, and the same words move."""
+    facts, tables = [], []
+    for kind in ("pass", "training"):
+        frozen = ("optimizer.lr=0", "model.dropout=0.0", "model.init_scale=0.8", "trainer.max_epochs=2")
+        config = compose_run(
+            tmp_path / kind,
+            tiny_text,
+            *(*frozen, f"reallocation.statistics={kind}", f"reallocation.storage={storage}"),
+            # One stream, because several leave out what does not divide.
+            *("data.batch_size=1", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
+        )
+        metrics = train(config)
+        facts.append(metrics["rounds"][0]["reallocation"])
+        tables.append(metrics["table"])
+    passed, trained = facts
+    assert (passed["statistics"], trained["statistics"]) == ("pass", "training")
+    for key in ("nll_before", "nll_predicted", "cost", "nll_measured"):
+        assert trained[key] == pytest.approx(passed[key], rel=1e-5)
+    assert trained["words_moved"] == passed["words_moved"] > 0
+
+
+def test_a_run_resumed_within_an_epoch_takes_a_pass(tiny_text, tmp_path, watched):
+    """What the killed run had added up of its epoch is lost, so the numbers come from a pass, and are whole."""
+    overrides = (
+        *("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
+        *("resume_point.every_steps=3", "trainer.max_epochs=2"),
+    )
+    kill_run("step=5", tmp_path / "run", tiny_text, *overrides)
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *overrides))
+    assert len(watched["gathered"]) == 1
+    tokens = metrics["tokens"]["train"]
+    facts = metrics["rounds"][0]["reallocation"]
+    assert facts["cost"] == pytest.approx(facts["nll_predicted"] * tokens, rel=2e-2)
+
+
+def test_statistics_of_training_need_whole_epochs(tiny_text, tmp_path):
+    overrides = ("reallocation.statistics=training", "trainer.val_check_interval=0.5", "reallocation.max_rounds=2")
+    with pytest.raises(ValueError, match=r"set trainer.val_check_interval=1.0 or reallocation.statistics=pass"):
+        train(compose_run(tmp_path / "run", tiny_text, *overrides))
+
+
+def test_an_unmeasured_move_takes_no_second_pass(tiny_text, tmp_path, monkeypatch):
+    monkeypatch.setattr(module_under_test, "mean_nll", lambda *_: pytest.fail("a pass"))
+    overrides = ("reallocation.measure=false", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1")
+    facts = train(compose_run(tmp_path / "run", tiny_text, *FEW, *overrides))["rounds"][0]["reallocation"]
+    assert facts["nll_measured"] is None and facts["words_moved"] > 0
+
+
+def test_a_solver_that_cannot_take_the_table_says_so_before_training(tiny_text, tmp_path, watched):
+    with pytest.raises(ValueError, match=r"solver=exact would need .* GiB .* use solver=auction"):
+        train(compose_run(tmp_path / "run", tiny_text, *FEW, "solver=exact", "solver.memory_limit_gib=1e-9"))
+    assert not watched["validations"]
+
+
 @pytest.mark.parametrize("choice", ["keep", "rebuild"])
 def test_the_optimiser_state_is_kept_or_rebuilt(choice, watched, tiny_text, tmp_path):
     train(
@@ -238,6 +295,8 @@ def test_what_ends_rounds_and_training(overrides, epochs, tiny_text, tmp_path):
         ("reallocation.max_rounds=0", "reallocation.max_rounds must be at least 1, got 0"),
         ("reallocation.patience=0", "reallocation.patience must be at least 1, got 0"),
         ("reallocation.epochs_per_round=0", "reallocation.epochs_per_round must be at least 1 or null, got 0"),
+        ("reallocation.statistics=none", "reallocation.statistics is pass or training, got 'none'"),
+        ("reallocation.storage=disk", "reallocation.storage is auto or hidden or scores, got 'disk'"),
         ("reallocation.optimizer_state=maybe", "reallocation.optimizer_state is keep or rebuild, got 'maybe'"),
     ],
 )

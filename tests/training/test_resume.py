@@ -1,10 +1,6 @@
 """A run killed with SIGKILL at the worst moments ends in the same bits as one that was not."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -67,18 +63,7 @@ def test_a_killed_run_ends_in_the_same_bits(moment, uninterrupted, optimizer, ti
     assert len(whole["rounds"]) == 3 and whole["rounds"][0]["reallocation"]["words_moved"] > 0
     run_dir = tmp_path / "run"
     config = runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer)
-    overrides = [f"paths.run_dir={run_dir}", f"paths.cache_dir={tmp_path / 'cache'}", "data=text"]
-    overrides += [f"data.{split}={path}" for split, path in tiny_text.items()]
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.training.runs", moment, *overrides, *OVERRIDES, *optimizer],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
-    assert (run_dir / "last.ckpt").is_file()
-
+    runs.kill_run(moment, run_dir, tiny_text, *OVERRIDES, *optimizer)
     resumed = train(config)
     assert_same_bits(last_state(run_dir), last_state(whole_dir))
     assert_same_bits(best_state(run_dir), best_state(whole_dir))

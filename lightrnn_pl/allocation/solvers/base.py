@@ -38,6 +38,13 @@ class Solver(abc.ABC):
             )
         return result
 
+    def check(self, num_words: int, sides: tuple[int, ...]) -> None:  # noqa: B027 - most take any size
+        """Refuse a problem of this size before hours are spent on getting there.
+
+        Raises:
+            ValueError: If the solver could not take it on, for its memory or for a package that is missing.
+        """
+
     @abc.abstractmethod
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         """Codes, one available cell a word, and a proven lower bound on the cost of any assignment."""

@@ -24,8 +24,12 @@ class ExactSolver(Solver):
     def __init__(self, memory_limit_gib: float | None = None) -> None:
         self.memory_limit_gib = memory_limit_gib
 
+    def check(self, num_words: int, sides: tuple[int, ...]) -> None:
+        """See :class:`Solver`."""
+        self._refuse_too_large(num_words, num_words, len(sides))  # in training only the words' own cells are there
+
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
-        refuse_too_large(problem, bytes_per_pair=8, memory_limit_gib=self.memory_limit_gib, solver="exact")
+        self._refuse_too_large(problem.num_words, problem.num_cells, problem.num_components)
         try:
             _, chosen = linear_sum_assignment(dense_costs(problem))
         except ValueError as error:
@@ -34,6 +38,9 @@ class ExactSolver(Solver):
             ) from error
         codes = problem.spell(problem.cells[chosen])
         return codes, problem.cost(codes)
+
+    def _refuse_too_large(self, num_words: int, num_cells: int, num_components: int) -> None:
+        refuse_too_large(num_words, num_cells, num_components, 8, self.memory_limit_gib, solver="exact")
 
 
 def dense_costs(problem: ReallocationProblem) -> Float[np.ndarray, "V cells"]:
@@ -48,18 +55,23 @@ def dense_costs(problem: ReallocationProblem) -> Float[np.ndarray, "V cells"]:
 
 
 def refuse_too_large(
-    problem: ReallocationProblem, bytes_per_pair: int, memory_limit_gib: float | None, solver: str
+    num_words: int,
+    num_cells: int,
+    num_components: int,
+    bytes_per_pair: int,
+    memory_limit_gib: float | None,
+    solver: str,
 ) -> None:
     """Refuse a problem before anything of its size is allocated.
 
     Raises:
         ValueError: With the memory needed, the memory there is, and the solver to use instead.
     """
-    needed = problem.num_words * problem.num_cells * bytes_per_pair / GIB
+    needed = num_words * num_cells * bytes_per_pair / GIB
     limit = 0.9 * free_memory() / GIB if memory_limit_gib is None else memory_limit_gib
     if needed > limit:
-        alternative = "auction" if problem.num_components == 2 else "alternating"
+        alternative = "auction" if num_components == 2 else "alternating"
         raise ValueError(
-            f"solver={solver} would need {needed:.1f} GiB for {problem.num_words} words in {problem.num_cells} cells "
+            f"solver={solver} would need {needed:.1f} GiB for {num_words} words in {num_cells} cells "
             f"and may take {limit:.1f} GiB; use solver={alternative}, which keeps the axes apart"
         )

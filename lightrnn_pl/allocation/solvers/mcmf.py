@@ -6,6 +6,8 @@ with; ``exact`` gives the same table from a sixth of the memory.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Int
 
@@ -27,15 +29,14 @@ class MinCostFlowSolver(Solver):
     def __init__(self, memory_limit_gib: float | None = None) -> None:
         self.memory_limit_gib = memory_limit_gib
 
+    def check(self, num_words: int, sides: tuple[int, ...]) -> None:
+        """See :class:`Solver`."""
+        _ortools()
+        self._refuse_too_large(num_words, num_words, len(sides))
+
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
-        refuse_too_large(problem, _BYTES_PER_ARC, self.memory_limit_gib, solver="mcmf")
-        try:
-            from ortools.graph.python import min_cost_flow
-        except ImportError as error:
-            raise ValueError(
-                "solver=mcmf needs OR-tools: pip install 'lightrnn_pl[solvers]'; solver=exact gives the same table "
-                "without it"
-            ) from error
+        self._refuse_too_large(problem.num_words, problem.num_cells, problem.num_components)
+        min_cost_flow = _ortools()
         costs = dense_costs(problem)
         least = costs.min(axis=1, keepdims=True)
         costs -= least
@@ -69,3 +70,17 @@ class MinCostFlowSolver(Solver):
         chosen[word[used]] = cell[used]
         rounding = 0.5 * problem.num_words / scale
         return problem.spell(problem.cells[chosen]), flow.optimal_cost() / scale + float(least.sum()) - rounding
+
+    def _refuse_too_large(self, num_words: int, num_cells: int, num_components: int) -> None:
+        refuse_too_large(num_words, num_cells, num_components, _BYTES_PER_ARC, self.memory_limit_gib, solver="mcmf")
+
+
+def _ortools() -> Any:
+    try:
+        from ortools.graph.python import min_cost_flow
+    except ImportError as error:
+        raise ValueError(
+            "solver=mcmf needs OR-tools: pip install 'lightrnn_pl[solvers]'; solver=exact gives the same table without "
+            "it"
+        ) from error
+    return min_cost_flow

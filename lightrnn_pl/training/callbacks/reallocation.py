@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,13 +21,13 @@ from torch import Tensor
 from lightrnn_pl.allocation.problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.statistics import LossStatistics
-from lightrnn_pl.data.batches import Batch
-from lightrnn_pl.evaluation.perplexity import hidden_states, mean_nll, perplexity
+from lightrnn_pl.evaluation.perplexity import mean_nll, perplexity
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.progress import epochs_done, validation_interval
+from lightrnn_pl.training.statistics import Storage, add, empty_statistics, gather_statistics
+from lightrnn_pl.types import Hidden, WordMask, Words
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +64,10 @@ class Reallocation(pl.Callback):
             lets it be.
         max_hours: No new round is started after so many hours of training.
         optimizer_state: ``keep`` or ``rebuild`` (momenta and the like start from nothing) at a reallocation.
+        statistics: Gather the loss statistics in a ``pass`` over the training text, or in ``training``, from each
+            epoch as it is trained, as the paper suggests; see ``training/statistics.py`` for the difference.
+        storage: What the statistics add up: ``hidden`` states, ``scores``, or with ``auto`` the narrower.
+        measure: Say what a move really did to the training loss, at the price of one more pass over the text.
     """
 
     def __init__(
@@ -79,14 +82,22 @@ class Reallocation(pl.Callback):
         min_round_gain: float | None = None,
         max_hours: float | None = None,
         optimizer_state: Literal["keep", "rebuild"] = "rebuild",
+        statistics: Literal["pass", "training"] = "pass",
+        storage: Storage = "auto",
+        measure: bool = True,
     ) -> None:
-        for name, value in (("max_rounds", max_rounds), ("patience", patience)):
-            if value < 1:
-                raise ValueError(f"reallocation.{name} must be at least 1, got {value}")
+        for name, count in (("max_rounds", max_rounds), ("patience", patience)):
+            if count < 1:
+                raise ValueError(f"reallocation.{name} must be at least 1, got {count}")
         if epochs_per_round is not None and epochs_per_round < 1:
             raise ValueError(f"reallocation.epochs_per_round must be at least 1 or null, got {epochs_per_round}")
-        if optimizer_state not in ("keep", "rebuild"):
-            raise ValueError(f"reallocation.optimizer_state is keep or rebuild, got {optimizer_state!r}")
+        for name, value, choices in (
+            ("optimizer_state", optimizer_state, ("keep", "rebuild")),
+            ("statistics", statistics, ("pass", "training")),
+            ("storage", storage, ("auto", "hidden", "scores")),
+        ):
+            if value not in choices:
+                raise ValueError(f"reallocation.{name} is {' or '.join(choices)}, got {value!r}")
         self.solver = solver
         self.schedule = schedule
         self.max_rounds = max_rounds
@@ -97,8 +108,13 @@ class Reallocation(pl.Callback):
         self.min_round_gain = min_round_gain
         self.max_hours = max_hours
         self.optimizer_state = optimizer_state
+        self.statistics = statistics
+        self.storage = storage
+        self.measure = measure
         self.rounds: list[dict[str, Any]] = []
         self._now = _Round()
+        self._in_training: LossStatistics | None = None  # of the epoch under way, from its first batch on
+        self._seconds_watching = 0.0
         self._epoch = 0.0  # epochs done at the last validation
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
@@ -120,6 +136,30 @@ class Reallocation(pl.Callback):
         if pl_module.model.allocation.num_components == 1 and self.max_rounds > 1:
             _tell("This model has no word table (k = 1): training ends when validation first converges.")
             self.max_rounds = 1
+        if self.max_rounds > 1:
+            self.solver.check(pl_module.model.allocation.num_words, pl_module.model.allocation.sides)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse what cannot be gathered, now that the trainer knows how long an epoch is."""
+        if self.max_rounds > 1 and self.statistics == "training" and validation_interval(trainer) < 1 - _ROUNDING:
+            raise ValueError(
+                "reallocation.statistics=training adds up whole epochs, but validation falls within them; set "
+                "trainer.val_check_interval=1.0 or reallocation.statistics=pass"
+            )
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Begin to watch with an epoch's first batch; a run resumed in the middle of one lets the rest of it be."""
+        assert isinstance(pl_module, LanguageModelingModule)
+        if index == 0 and self.statistics == "training" and self.round < self.max_rounds:
+            self._in_training = empty_statistics(pl_module.model, self.storage)
+            self._seconds_watching = 0.0
+            pl_module.observer = self._watch
+
+    def _watch(self, hidden: Hidden, targets: Words, mask: WordMask) -> None:
+        started = time.monotonic()
+        assert self._in_training is not None
+        add(self._in_training, hidden, targets, mask)
+        self._seconds_watching += time.monotonic() - started
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Judge the round, and end it where it has converged."""
@@ -212,7 +252,12 @@ class Reallocation(pl.Callback):
         assert self._now.weights is not None
         model.load_state_dict(self._now.weights)
         started = time.monotonic()
-        statistics = gather_statistics(model, datamodule.statistics_dataloader(), module.device)
+        statistics, watched = self._in_training, self._seconds_watching
+        self._in_training = module.observer = None
+        if statistics is None:
+            if self.statistics == "training":
+                _tell("The run was resumed within this epoch: the loss statistics take a pass of their own.")
+            statistics, watched = self._gather(module, datamodule), 0.0
         statistics.all_reduce()
         gathered = time.monotonic()
         solution = self.solver.solve(statistics.problem()) if trainer.is_global_zero else None
@@ -222,7 +267,7 @@ class Reallocation(pl.Callback):
         nll_predicted = statistics.predicted_nll(codes) / statistics.count
         model.allocation.assign(codes.to(module.device))
         moved = time.monotonic()
-        nll_measured = mean_nll(model, datamodule.statistics_dataloader(), module.device)
+        nll_measured = mean_nll(model, datamodule.statistics_dataloader(), module.device) if self.measure else None
 
         reallocation = {
             "solver": type(self.solver).__name__,
@@ -234,11 +279,12 @@ class Reallocation(pl.Callback):
             "gap": result.gap,
             "words_moved": result.moved,
             "share_moved": result.moved / model.allocation.num_words,
-            "seconds_statistics": gathered - started,
+            "statistics": self.statistics,
+            "seconds_statistics": watched + gathered - started,
             "seconds_solver": result.seconds,
-            "seconds": moved - started,
+            "seconds": watched + moved - started,
             "seconds_measuring": time.monotonic() - moved,
-            "share_of_training_time": (moved - started) / self.seconds,
+            "share_of_training_time": (watched + moved - started) / self.seconds,
         }
         summary = {**self._round_summary(), "reallocation": reallocation}
         self._report(trainer, summary)
@@ -251,16 +297,21 @@ class Reallocation(pl.Callback):
         module.reset_state()
         self._now = _Round(self._epoch)
 
+    def _gather(self, module: LanguageModelingModule, datamodule: Any) -> LossStatistics:
+        return gather_statistics(module.model, datamodule.statistics_dataloader(), module.device, self.storage)
+
     def _report(self, trainer: pl.Trainer, summary: dict[str, Any]) -> None:
         facts = summary["reallocation"]
+        nll = facts["nll_measured"]
+        measured = "not measured" if nll is None else f"{nll:.4f} measured with the new codes fed"
         _tell(
             f"Reallocation after round {summary['round']} (valid perplexity {summary['valid_perplexity']:.2f}): "
             f"train NLL {facts['nll_before']:.4f} -> {facts['nll_predicted']:.4f} predicted, "
-            f"{facts['nll_measured']:.4f} measured with the new codes fed; {facts['words_moved']} words moved "
+            f"{measured}; {facts['words_moved']} words moved "
             f"({facts['share_moved']:.1%}), gap {facts['gap']:.3%}, {facts['seconds']:.1f} s "
             f"({facts['share_of_training_time']:.2%} of training time so far)"
         )
-        numbers = {f"reallocation/{name}": value for name, value in facts.items() if not isinstance(value, str)}
+        numbers = {f"reallocation/{name}": value for name, value in facts.items() if isinstance(value, int | float)}
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "round": summary["round"]}, step=trainer.global_step)
 
@@ -268,17 +319,3 @@ class Reallocation(pl.Callback):
 @rank_zero_only
 def _tell(message: str) -> None:
     log.info(message)
-
-
-@torch.no_grad()
-def gather_statistics(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> LossStatistics:
-    """The loss statistics of one pass over ``batches``, dropout off, the old codes fed; this rank's share only."""
-    output = model.output
-    if not isinstance(output, MultiComponentOutput):
-        raise ValueError(f"{type(output).__name__} has no row and column losses; use model/output=multi_component")
-    weights, biases = output.axis_parameters()
-    statistics = LossStatistics(model.allocation, weights, biases)
-    for hidden, targets, mask in hidden_states(model, batches, device):
-        steps = hidden.unflatten(1, (targets.shape[1], -1))
-        statistics.update(targets[mask], steps[mask])
-    return statistics
