@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
@@ -30,6 +31,9 @@ NEEDED = {
     "allocation/file": ["allocation.path=table.tsv"],
     # An output that predicts a word in one step knows words of one code only.
     "model/output/full": ["model.components=1", "model/embedding=full"],
+    "model/map/shuffled": ["model/embedding=slim"],
+    "model/map/hashed": ["model/embedding=slim"],
+    "model/map/clustered": ["model/embedding=slim", "model.embedding.map.path=vectors.npy"],
     "model/embedding/multi_component": ["model/output=multi_component"],
     # A sampled loss looks at the scores of single words.
     "model/loss/nce": ["model.components=1", "model/embedding=full", "model/output=full"],
@@ -44,6 +48,10 @@ CLASS_FILES = {
 }
 
 
+PLACES = {"model/map": "model/map@model.embedding.map"}
+"""Where a group's option is chosen that stands inside another's."""
+
+
 def name_of(path: Path) -> str:
     return path.with_suffix("").as_posix()
 
@@ -54,7 +62,9 @@ def choose(path: Path, *overrides: str):
     group, option = name.rsplit("/", 1)
     dummies = NEEDED.get(name, ["data.root=folder"] if option.startswith("aclw_") else [])
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        return compose("train", ["name=test", "paths.run_dir=run", f"{group}={option}", *dummies, *overrides])
+        return compose(
+            "train", ["name=test", "paths.run_dir=run", f"{PLACES.get(group, group)}={option}", *dummies, *overrides]
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
@@ -69,7 +79,9 @@ def test_says_what_it_is(path):
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
-def test_composes_and_instantiates(path):
+def test_composes_and_instantiates(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("vectors.npy", np.random.default_rng(0).normal(size=(30, 20)))
     if path.parts[0] == "hydra":
         return  # composed by every other case; it has no objects
     config = choose(path)

@@ -1,0 +1,50 @@
+"""Input vectors whose elements are shared one by one (HashNet, Chen et al. 2015, section 4).
+
+Nothing but the weights is kept: which weight an element is, is computed for the words that are looked up.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.embeddings.word import WordEmbedding
+from lightrnn_pl.nn.sharing import hashed_vectors, shared_count
+
+
+class HashedEmbedding(WordEmbedding):
+    """N parameters: element j of word w is weight xxhash(w, j) mod N, with a sign from a second hash.
+
+    Args:
+        allocation: The word table.
+        embedding_dim: D.
+        compression: N / (V D); None where ``num_weights`` is given.
+        num_weights: N; None where ``compression`` is given.
+        signed: Whether shared weights come with a random sign.
+        seed: Of the hashes.
+
+    Raises:
+        ValueError: Unless N is given once and in range.
+    """
+
+    def __init__(
+        self,
+        allocation: WordAllocation,
+        embedding_dim: int,
+        compression: float | None = None,
+        num_weights: int | None = None,
+        signed: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(allocation, embedding_dim)
+        most = allocation.num_words * embedding_dim
+        number = shared_count(compression, num_weights, most, "num_weights", "model.embedding")
+        self.weight = nn.Parameter(torch.zeros(number))
+        self.signed = signed
+        self.seed = seed
+
+    def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
+        """See :class:`WordEmbedding`."""
+        return hashed_vectors(self.weight, words, self.embedding_dim, self.signed, self.seed)

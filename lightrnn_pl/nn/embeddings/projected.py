@@ -1,0 +1,30 @@
+"""Short input vectors and a projection in front of the recurrent core (Slim Embedding, Figure 4: PM)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.nn.embeddings.word import WordEmbedding
+
+
+class ProjectedEmbedding(WordEmbedding):
+    """V x P vectors and a P x D matrix without bias.
+
+    Args:
+        allocation: The word table.
+        embedding_dim: D.
+        projection_dim: P, the size of a word's own vector; useful where it is below D.
+    """
+
+    def __init__(self, allocation: WordAllocation, embedding_dim: int, projection_dim: int) -> None:
+        super().__init__(allocation, embedding_dim)
+        check_count("model.embedding.projection_dim", projection_dim)
+        self.vectors = nn.Embedding(allocation.num_words, projection_dim)
+        self.projection = nn.Linear(projection_dim, embedding_dim, bias=False)
+
+    def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
+        """See :class:`WordEmbedding`."""
+        return self.projection(self.vectors(words))

@@ -1,0 +1,159 @@
+"""Words that have similar sub-vectors in a trained model share them: product quantisation (Jégou et al. 2011).
+
+The Slim Embedding paper leaves codes that are learned from data to future work.  Knows a matrix in a file, and not
+what model it is from.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.cluster.vq import kmeans2, vq
+from torch import Tensor
+
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.nn.sharing.base import SubvectorMap
+
+_SEEDING_ROUNDS = 64
+"""Rounds in which first centroids are drawn; as many as there are clusters would be k-means++ itself."""
+
+
+class ClusteredMap(SubvectorMap):
+    """k-means of each part of V vectors; a word's sub-vector is the centroid of its cluster.
+
+    Sets are always disjoint, as parts are clustered apart.  The file is read when the sub-vectors are given their
+    first values (:meth:`starting_vectors`), and never again: the map is saved with the model.
+
+    Args:
+        num_words: V.
+        num_parts: K.
+        num_subvectors: M; part i has the clusters ``span(i)``.
+        disjoint: Met whether asked for or not.
+        path: A .npy file with a (V, D') matrix, row w for the word whose id is w; K must divide D'.
+        iterations: Of k-means.
+        seed: Of its first centroids.
+
+    Raises:
+        ValueError: If the file is there and holds something else, or M is out of range.  Where it is missing, the
+            first use of the map says so, unless a saved map has been loaded by then.
+    """
+
+    numbers: Tensor
+
+    def __init__(
+        self,
+        num_words: int,
+        num_parts: int,
+        num_subvectors: int,
+        disjoint: bool,
+        path: str | Path,
+        iterations: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_words, num_parts, num_subvectors, disjoint=True)
+        check_count("map.iterations", iterations)
+        if -(-num_subvectors // num_parts) > num_words:
+            raise ValueError(
+                f"{num_words} words cannot fill the {-(-num_subvectors // num_parts)} clusters of a part; give at most "
+                f"num_subvectors={num_words * num_parts}, got {num_subvectors}"
+            )
+        self.path = Path(path)
+        self.iterations = iterations
+        self.seed = seed
+        # A model that is read back has no need of the file; -1 stands for a number that is not known yet.
+        dtype = torch.int16 if num_subvectors - 1 <= torch.iinfo(torch.int16).max else torch.int32
+        self.register_buffer("numbers", torch.full((num_words, num_parts), -1, dtype=dtype))
+        self._is_known = False
+        if self.path.exists():
+            self._matrix()
+
+    def forward(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N K"]:
+        """See :class:`SubvectorMap`.
+
+        Raises:
+            ValueError: If nothing was clustered, nor a saved map loaded.
+        """
+        if not self._is_known:
+            self._is_known = bool((self.numbers >= 0).all())
+        if not self._is_known:
+            raise ValueError(
+                f"no clusters are known, because there was no file {self.path} when the model was made; "
+                "set map.path to a .npy file with a vector for each word"
+            )
+        return self.numbers[words].long()
+
+    def starting_vectors(self) -> Float[Tensor, "M P"] | None:
+        """Cluster the vectors in the file: sets the map, and gives the centroids.
+
+        None where there is no file, and then the map is left as it is, to be loaded with a trained model.
+        """
+        if not self.path.exists():
+            return None
+        matrix = self._matrix().astype(np.float32)
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"map.path={self.path} holds numbers that are not finite; mend the model it is from")
+        parts = np.split(matrix, self.num_parts, axis=1)
+        rng = np.random.default_rng(self.seed)
+        centroids, numbers = [], []
+        for part, vectors in enumerate(parts):
+            start, stop = self.span(part)
+            found, clusters = cluster(np.ascontiguousarray(vectors), stop - start, self.iterations, rng)
+            centroids.append(found)
+            numbers.append(start + clusters)
+        self.numbers.copy_(torch.from_numpy(np.stack(numbers, 1)))
+        return torch.from_numpy(np.concatenate(centroids))
+
+    def _matrix(self) -> Float[np.ndarray, "V _"]:
+        """The file's vectors, mapped into memory.
+
+        Raises:
+            ValueError: If they do not fit the vocabulary or the parts.
+        """
+        try:
+            matrix = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"map.path={self.path} cannot be read as a .npy file: {error}") from error
+        if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind != "f":
+            raise ValueError(f"map.path={self.path} must hold one matrix of real numbers (V, D) in .npy format")
+        if len(matrix) != self.num_words:
+            raise ValueError(
+                f"map.path={self.path} holds {len(matrix)} vectors, but the vocabulary has {self.num_words} words; "
+                "use a matrix made with the same vocabulary"
+            )
+        if matrix.shape[1] == 0 or matrix.shape[1] % self.num_parts:
+            raise ValueError(
+                f"map.path={self.path} holds vectors of size {matrix.shape[1]}, which num_parts={self.num_parts} does "
+                "not divide; choose another num_parts"
+            )
+        return matrix
+
+
+def cluster(
+    vectors: Float[np.ndarray, "N P"], num_clusters: int, iterations: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "clusters P"], Int[np.ndarray, " N"]]:
+    """Lloyd's k-means: centroids, and the nearest of them for each vector.
+
+    First centroids are drawn by their squared distance to those before, as k-means++ does, but several at a time
+    (Bahmani et al. 2012), as one at a time takes too long for thousands of clusters.
+    """
+    centroids = vectors[rng.integers(len(vectors), size=1)]
+    distances = vq(vectors, centroids)[1] ** 2
+    while len(centroids) < num_clusters:
+        size = min(-(-num_clusters // _SEEDING_ROUNDS), num_clusters - len(centroids))
+        # The smallest of exponential waiting times at these rates: draws without replacement.  What has no distance
+        # left waits for ever, and is taken only where there are fewer different vectors than clusters.
+        with np.errstate(divide="ignore"):
+            waiting = rng.exponential(size=len(vectors)) / distances
+        drawn = vectors[np.argpartition(waiting, size - 1)[:size]]
+        distances = np.minimum(distances, vq(vectors, drawn)[1] ** 2)
+        centroids = np.concatenate([centroids, drawn])
+    with warnings.catch_warnings():
+        # A cluster that lost all its vectors keeps its centroid.
+        warnings.filterwarnings("ignore", message="One of the clusters is empty")
+        centroids, _ = kmeans2(vectors, centroids, iter=iterations, minit="matrix")
+    # The labels that kmeans2 gives are those before its last step.
+    return centroids, vq(vectors, centroids)[0].astype(np.int64)
