@@ -5,6 +5,7 @@ Knows words, counts and codes; a word is typical here if it is frequent.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,6 +35,21 @@ def typical_words(
     return groups
 
 
+def heaviest_codes(
+    allocation: WordAllocation, counts: Int[np.ndarray, " V"], axis: int = 0, limit: int = 10
+) -> dict[int, float]:
+    """The rows (or codes of another axis) whose words are most of the text, and which share of it, the largest first.
+
+    Codes that no word has are left out; where all counts are zero the codes come in order.
+    """
+    codes = allocation.codes[:, axis].long().cpu().numpy()
+    mass = np.bincount(codes, weights=counts, minlength=allocation.sides[axis])
+    total = max(1.0, float(mass.sum()))
+    used = np.flatnonzero(np.bincount(codes, minlength=len(mass)))
+    heaviest = used[np.argsort(-mass[used], kind="stable")][:limit]
+    return {int(code): float(mass[code]) / total for code in heaviest}
+
+
 def format_rows(rows: dict[int, list[str]]) -> str:
     """``typical_words`` as lines like those of the paper's figure."""
     return "\n".join(f"row {row:<5} {' '.join(words)}" for row, words in rows.items())
@@ -42,16 +58,30 @@ def format_rows(rows: dict[int, list[str]]) -> str:
 def neighbours(allocation: WordAllocation, words: Sequence[str], word: str) -> dict[int, list[str]]:
     """For each axis the other words that have the same code there: of the same row (0), of the same column (1), ...
 
+    They come in the order of their ids, which is that of descending frequency.
+
     Raises:
-        ValueError: If the vocabulary does not have the word.
+        ValueError: If the vocabulary does not have the word, with words spelled alike.
     """
     _check_words(allocation, words)
     if word not in words:
-        raise ValueError(f"the vocabulary does not have the word {word!r}")
+        alike = similar_words(words, word)
+        hint = f"; words spelled alike: {', '.join(map(repr, alike))}" if alike else ""
+        raise ValueError(f"the vocabulary does not have the word {word!r}{hint}")
     number = words.index(word)
     same = allocation.codes == allocation.codes[number]
     same[number] = False
     return {axis: [words[other] for other in same[:, axis].nonzero()[:, 0]] for axis in range(same.shape[1])}
+
+
+def similar_words(words: Sequence[str], word: str, limit: int = 3) -> list[str]:
+    """The words spelled most like ``word``, capitals aside, none that has little in common with it."""
+    # Lengths that differ more are never near enough; to leave them out spares most of a large vocabulary.
+    lowered: dict[str, str] = {}
+    for other in words:
+        if abs(len(other) - len(word)) <= 2:
+            lowered.setdefault(other.lower(), other)
+    return [lowered[found] for found in difflib.get_close_matches(word.lower(), lowered, limit)]
 
 
 def moves(
