@@ -31,6 +31,9 @@ NEEDED = {
     "allocation/file": ["allocation.path=table.tsv"],
     # An output that predicts a word in one step knows words of one code only.
     "model/output/full": ["model.components=1", "model/embedding=full"],
+    "model/output/projected": ["model.components=1", "model/embedding=full"],
+    "model/output/slim": ["model.components=1", "model/embedding=full"],
+    "model/output/hashed": ["model.components=1", "model/embedding=full"],
     "model/map/shuffled": ["model/embedding=slim"],
     "model/map/hashed": ["model/embedding=slim"],
     "model/map/clustered": ["model/embedding=slim", "model.embedding.map.path=vectors.npy"],

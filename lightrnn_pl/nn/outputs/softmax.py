@@ -20,7 +20,7 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.types import Hidden, Words, WordScores
 
-_WHOLE = 2**26
+WHOLE = 2**26
 """Scores that are held at once where nothing else is said: 256 MiB of float32."""
 
 
@@ -89,7 +89,11 @@ class SoftmaxOutput(Output):
 
     @torch.no_grad()
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-        """Log-probabilities and ids of the k most likely words, best first; scores are held a chunk at a time."""
+        """Log-probabilities and ids of the k most likely words, best first; scores are held a chunk at a time.
+
+        No more than V are given; the order of words that are exactly as likely is left open.
+        """
+        check_count("k", k)
         k = min(k, self.num_words)
         query = self.query(hidden)
         best = query.new_full((len(query), 0), 0.0)
@@ -109,11 +113,11 @@ class SoftmaxOutput(Output):
             return self.query_scores(query, start, stop).logsumexp(-1)
 
         if torch.is_grad_enabled() and stop - start < self.num_words:
-            return checkpoint(compute, query, use_reentrant=False)
+            return checkpoint(compute, query, use_reentrant=False, preserve_rng_state=False)
         return compute(query)
 
     def _chunk(self, num_positions: int) -> int:
-        return self.chunk_size or max(1, _WHOLE // max(1, num_positions))
+        return self.chunk_size or max(1, WHOLE // max(1, num_positions))
 
     def _spans(self, num_positions: int) -> list[tuple[int, int]]:
         size = self._chunk(num_positions)

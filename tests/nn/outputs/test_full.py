@@ -1,7 +1,10 @@
+import pytest
 import torch
 
+from lightrnn_pl.nn.embeddings import FullEmbedding, SlimEmbedding
 from lightrnn_pl.nn.outputs import FullOutput
-from tests.contracts.output import SoftmaxContract, dense_softmax
+from lightrnn_pl.nn.sharing import ShuffledMap
+from tests.contracts.output import SoftmaxContract, dense_softmax, random_table
 
 
 class TestFullOutput(SoftmaxContract):
@@ -14,3 +17,14 @@ class TestFullOutput(SoftmaxContract):
 
     def num_parameters(self, num_words, sides, hidden_dim):
         return num_words * (hidden_dim + 1)
+
+
+def test_ties_with_a_full_embedding_of_its_size_only():
+    allocation = random_table(11, (11,))
+    output, embedding = FullOutput(allocation, 6), FullEmbedding(allocation, 6)
+    output.tie(embedding)
+    assert output.weight is embedding.vectors.weight
+    slim = SlimEmbedding(allocation, 6, 2, ShuffledMap, compression=0.5)
+    for other in (FullEmbedding(allocation, 4), slim):
+        with pytest.raises(ValueError, match=f"cannot share the vectors of {type(other).__name__}"):
+            FullOutput(allocation, 6).tie(other)

@@ -1,0 +1,227 @@
+"""Slim output vectors: K shared sub-vectors side by side (Slim Embedding, "Compressing Output Embedding Layer").
+
+Algorithm 1: part i of the hidden state meets only the sub-vectors of set i, so that the scores of all words are
+
+    dots[m] = h_i . a_m   for each m of set i      K dense products, M H / K multiplications a position
+    score(w) = sum over i of dots[m_i(w)] + b_w    a gather and a sum, V K additions
+
+Knows nothing of how words come to share (``nn/sharing``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from jaxtyping import Float, Int, Int32
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.nn.embeddings.slim import SlimEmbedding
+from lightrnn_pl.nn.outputs.softmax import WHOLE, SoftmaxOutput
+from lightrnn_pl.nn.sharing import SubvectorMap, subvectors_for
+from lightrnn_pl.types import Hidden, Words, WordScores
+
+_CPU_BLOCK = 2**23
+"""Scores that a processor works on at once, 32 MiB of float32: beyond, fresh pages cost more than the arithmetic."""
+
+
+class SlimOutput(SoftmaxOutput):
+    """M x H/K weights and V biases, however large the matrix V x H would be; it is never made.
+
+    Memory is bounded by taking some positions at a time, all words of each, rather than some words: the K products
+    are then done once.  Where the scores of all positions do not fit into 256 MiB, those of a block are computed again
+    in the backward pass.
+
+    Args:
+        allocation: The word table, k = 1.
+        hidden_dim: H, divisible by K.
+        num_parts: K.
+        map: Makes the map of words to sub-vectors, given its sizes; its sets are disjoint.
+        compression: M / (K V), so the size beside a full output's; None where ``num_subvectors`` is given.
+        num_subvectors: M; None where ``compression`` is given.
+        chunk_size: Words whose scores would be held at a time at every position: the same number of scores is held as
+            all words at fewer positions, at least one.  None chooses as above.
+
+    Raises:
+        ValueError: If K does not divide H, or M is not given once and in range.
+    """
+
+    def __init__(
+        self,
+        allocation: WordAllocation,
+        hidden_dim: int,
+        num_parts: int,
+        map: Callable[..., SubvectorMap],
+        compression: float | None = None,
+        num_subvectors: int | None = None,
+        chunk_size: int | None = None,
+    ) -> None:
+        super().__init__(allocation, hidden_dim, chunk_size)
+        check_count("model.output.num_parts", num_parts)
+        if hidden_dim % num_parts:
+            raise ValueError(
+                f"model.hidden_dim must be divisible by model.output.num_parts={num_parts}, got {hidden_dim}"
+            )
+        number = subvectors_for(compression, num_subvectors, self.num_words, num_parts, "model.output")
+        self.map = map(num_words=self.num_words, num_parts=num_parts, num_subvectors=number, disjoint=True)
+        self.subvectors = nn.Parameter(torch.zeros(number, hidden_dim // num_parts))
+        self._shares_map = False
+        self._layout: tuple[Any, _Layout] | None = None
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the map, unless the embedding it is shared with counts them."""
+        return 0 if self._shares_map else self.map.table_bytes
+
+    def initialise(self, scale: float) -> None:
+        """Uniform, except that sub-vectors of the right size that the map knows are taken."""
+        super().initialise(scale)
+        start = self.map.starting_vectors()
+        if start is not None and start.shape == self.subvectors.shape:
+            with torch.no_grad():
+                self.subvectors.copy_(start)
+
+    def tie(self, embedding: Embedding) -> None:
+        """Share sub-vectors and map with a slim embedding of the same sizes whose parts draw from disjoint sets."""
+        if not (
+            isinstance(embedding, SlimEmbedding)
+            and embedding.map.disjoint
+            and embedding.map.num_parts == self.map.num_parts
+            and embedding.vectors.weight.shape == self.subvectors.shape
+        ):
+            super().tie(embedding)
+        else:
+            self.map = embedding.map
+            self.subvectors = cast(nn.Parameter, embedding.vectors.weight)
+            self._shares_map = True
+
+    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
+        """See :class:`SoftmaxOutput`; reads the sub-vectors of these words only."""
+        return F.embedding(self.map(words), self.subvectors).flatten(1)
+
+    def scores(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """See :class:`SoftmaxOutput`; a view with the words' stride the larger one."""
+        # Mixed precision hands over narrower hidden states, but sums of K numbers deserve the weights' own.
+        return _SharedScores.apply(hidden.to(self.subvectors.dtype), self.subvectors, self.bias, self._layout_now()).T
+
+    def query_scores(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
+        """See :class:`SoftmaxOutput`; by Algorithm 1 for all words, from their output vectors for some."""
+        if (start, stop) == (0, self.num_words):
+            return self.scores(query)
+        return super().query_scores(query, start, stop)
+
+    def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
+        """See :class:`Output`."""
+
+        def losses(hidden: Tensor, words: Tensor) -> Tensor:
+            return F.cross_entropy(self.scores(hidden), words, reduction="none")
+
+        return -self._by_block(losses, hidden.flatten(0, 1), targets.flatten()).view(targets.shape)
+
+    def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
+        """See :class:`SoftmaxOutput`."""
+        return self._by_block(lambda hidden: self.scores(hidden).logsumexp(-1), hidden)
+
+    @torch.no_grad()
+    def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
+        """See :class:`SoftmaxOutput`."""
+        check_count("k", k)
+        found = []
+        for block in hidden.split(self._block(len(hidden), hidden.device)):
+            scores = self.scores(block).contiguous()
+            values, words = scores.topk(min(k, self.num_words), dim=-1)
+            found.append((values - scores.logsumexp(-1, keepdim=True), words))
+        return torch.cat([values for values, _ in found]), torch.cat([words for _, words in found])
+
+    def _by_block(self, compute: Callable[..., Tensor], *columns: Tensor) -> Tensor:
+        """``compute`` of some positions at a time, again in the backward pass where all would not fit."""
+        num_positions = len(columns[0])
+        blocks = zip(*(column.split(self._block(num_positions, column.device)) for column in columns), strict=True)
+        fits = self.chunk_size is None and num_positions * self.num_words <= WHOLE
+        if fits or not torch.is_grad_enabled():
+            return torch.cat([compute(*block) for block in blocks])
+        return torch.cat(
+            [checkpoint(compute, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks]
+        )
+
+    def _block(self, num_positions: int, device: torch.device) -> int:
+        """Positions at a time."""
+        if self.chunk_size is not None:
+            return max(1, self.chunk_size * num_positions // self.num_words)
+        # Dots of all sub-vectors are held beside the scores.
+        widest = max(self.num_words, self.map.num_subvectors)
+        return max(1, (_CPU_BLOCK if device.type == "cpu" else WHOLE) // widest)
+
+    def _layout_now(self) -> _Layout:
+        """The map as the gathers want it, made anew only when the map has changed or moved."""
+        buffers = [(buffer.data_ptr(), buffer._version) for buffer in self.map.buffers()]
+        version = (id(self.map), self.subvectors.device, buffers)
+        if self._layout is None or self._layout[0] != version:
+            self._layout = version, _Layout.of(self.map, self.subvectors.device)
+        return self._layout[1]
+
+
+class _Layout(NamedTuple):
+    """A map both ways: the sub-vectors of each word, and the words of each sub-vector."""
+
+    numbers: Int32[Tensor, "V K"]
+    spans: list[tuple[int, int]]
+    users: Int32[Tensor, " uses"]
+    """Words in order of their sub-vectors."""
+    offsets: Int32[Tensor, " starts"]
+    """Where the words of each sub-vector start in ``users``."""
+
+    @classmethod
+    def of(cls, map: SubvectorMap, device: torch.device) -> _Layout:
+        numbers = map(torch.arange(map.num_words, device=device))
+        flat = numbers.flatten()
+        users = flat.argsort(stable=True) // map.num_parts
+        counts = torch.bincount(flat, minlength=map.num_subvectors)
+        offsets = F.pad(counts.cumsum(0), (1, 0))
+        spans = [map.span(part) for part in range(map.num_parts)]
+        return cls(numbers.int(), spans, users.int(), offsets.int())
+
+
+class _SharedScores(torch.autograd.Function):
+    """Algorithm 1; words by positions, as the gathers read whole rows.
+
+    The gradient of the dots is a gather-sum too, over the words of each sub-vector: several times faster than
+    scattering with ``index_add``, and deterministic on every device.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Float[Tensor, "N H"],
+        subvectors: Float[Tensor, "M P"],
+        bias: Float[Tensor, " V"],
+        map: _Layout,
+    ) -> Float[Tensor, "V N"]:
+        ctx.save_for_backward(hidden, subvectors)
+        ctx.map = map
+        size = subvectors.shape[1]
+        dots = hidden.new_empty(len(subvectors), len(hidden))
+        for part, (start, stop) in enumerate(map.spans):
+            torch.mm(subvectors[start:stop], hidden[:, part * size : (part + 1) * size].T, out=dots[start:stop])
+        return F.embedding_bag(map.numbers, dots, mode="sum").add_(bias[:, None])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Float[Tensor, "V N"]) -> tuple[Tensor | None, ...]:
+        hidden, subvectors = ctx.saved_tensors
+        map, size = ctx.map, subvectors.shape[1]
+        gradient = gradient.contiguous()
+        dots = F.embedding_bag(map.users, gradient, map.offsets, mode="sum", include_last_offset=True)
+        of_hidden, of_subvectors = torch.empty_like(hidden), torch.empty_like(subvectors)
+        for part, (start, stop) in enumerate(map.spans):
+            own = slice(part * size, (part + 1) * size)
+            torch.mm(dots[start:stop], hidden[:, own], out=of_subvectors[start:stop])
+            of_hidden[:, own] = dots[start:stop].T @ subvectors[start:stop]
+        return of_hidden, of_subvectors, gradient.sum(1), None

@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from lightrnn_pl.nn.embeddings import FullEmbedding, HashedEmbedding
+from lightrnn_pl.nn.outputs import HashedOutput
+from lightrnn_pl.nn.sharing import xxhash32
+from tests.contracts.output import SoftmaxContract, dense_softmax, random_table
+
+
+class HashedContract(SoftmaxContract):
+    signed = True
+
+    def make_chunked(self, allocation, hidden_dim, chunk_size):
+        return HashedOutput(allocation, hidden_dim, 0.4, signed=self.signed, seed=5, chunk_size=chunk_size)
+
+    def dense_log_probabilities(self, output, hidden):
+        """Element by element (Chen et al. 2015, Equations 3 and 7)."""
+        rows = []
+        for word in range(output.num_words):
+            elements = []
+            for element in range(output.hidden_dim):
+                key = torch.tensor(word), torch.tensor(element)
+                value = output.weight[int(xxhash32(*key, seed=5)) % len(output.weight)]
+                negative = self.signed and int(xxhash32(*key, seed=6)) % 2
+                elements.append(-value if negative else value)
+            rows.append(torch.stack(elements))
+        return dense_softmax(hidden[:, 0] @ torch.stack(rows).T + output.bias)
+
+    def num_parameters(self, num_words, sides, hidden_dim):
+        return max(1, round(0.4 * num_words * hidden_dim)) + num_words
+
+
+class TestSigned(HashedContract):
+    pass
+
+
+class TestUnsigned(HashedContract):
+    signed = False
+
+
+def test_both_signs_occur():
+    output = HashedOutput(random_table(200, (200,)), 10, num_weights=1)
+    output.weight.data.fill_(1.0)
+    vectors = output.output_vectors(torch.arange(200))
+    assert vectors.abs().eq(1).all() and vectors.mean().abs() < 0.1
+
+
+def test_keeps_no_table():
+    assert HashedOutput(random_table(11, (11,)), 6, 0.5).table_bytes == 0
+
+
+def test_wide_vectors_are_made_a_few_words_at_a_time():
+    output = HashedOutput(random_table(11, (11,)), 2**20, num_weights=7)
+    assert output._chunk(1) == 4
+    output.chunk_size = 9
+    assert output._chunk(1) == 9
+
+
+def test_ties_where_sizes_and_hashes_agree():
+    allocation = random_table(11, (11,))
+    output, embedding = HashedOutput(allocation, 6, 0.5), HashedEmbedding(allocation, 6, 0.5)
+    output.tie(embedding)
+    assert output.weight is embedding.weight
+    embedding.initialise(0.5)
+    words = torch.arange(11)
+    assert torch.equal(output.output_vectors(words), embedding.word_vectors(words))
+    for other in (
+        HashedEmbedding(allocation, 4, num_weights=33),
+        HashedEmbedding(allocation, 6, 0.4),
+        HashedEmbedding(allocation, 6, 0.5, seed=1),
+        HashedEmbedding(allocation, 6, 0.5, signed=False),
+        FullEmbedding(allocation, 6),
+    ):
+        with pytest.raises(ValueError, match="cannot share"):
+            HashedOutput(allocation, 6, 0.5).tie(other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"model\.output\.compression and model\.output\.num_weights"),
+        ({"compression": 1.5}, r"model\.output\.compression .* got 1\.5"),
+        ({"num_weights": 0}, r"model\.output\.num_weights .* got 0"),
+        ({"num_weights": 67}, r"model\.output\.num_weights .* got 67"),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        HashedOutput(random_table(11, (11,)), 6, **options)
