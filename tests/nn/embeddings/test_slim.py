@@ -38,8 +38,7 @@ class TestShuffled(SlimContract):
 
 
 class TestHashed(SlimContract):
-    # A seed with which every sub-vector is used, as hashing does not see to.
-    make_map = functools.partial(HashedMap, seed=5)
+    make_map = HashedMap
 
 
 def test_a_saved_map_is_the_one_that_counts():
