@@ -19,6 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.losses import Loss
+from lightrnn_pl.nn.outputs import Output
 from lightrnn_pl.vocabulary import Vocabulary
 
 TRUSTED_PACKAGES = ("lightrnn_pl", "torch.optim", "torch.nn", "pytorch_lightning")
@@ -72,10 +74,7 @@ def build_model(config: DictConfig, allocation: WordAllocation, vocabulary: Voca
     model = config.model
     embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary)
     core = _complete(instantiate(model.core), input_dim=embedding.embedding_dim)
-    output = _complete(
-        instantiate(model.output), allocation=allocation, hidden_dim=core.hidden_dim, vocabulary=vocabulary
-    )
-    loss = _complete(instantiate(model.loss), vocabulary=vocabulary)
+    output, loss = build_layers(model, allocation, vocabulary, core.hidden_dim)
     return LanguageModel(
         embedding,
         core,
@@ -86,6 +85,14 @@ def build_model(config: DictConfig, allocation: WordAllocation, vocabulary: Voca
         init_scale=model.init_scale,
         tied=model.tied,
     )
+
+
+def build_layers(
+    model: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary, hidden_dim: int
+) -> tuple[Output, Loss]:
+    """The output layer of ``config.model`` and the loss that trains it."""
+    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=hidden_dim, vocabulary=vocabulary)
+    return output, _complete(instantiate(model.loss), vocabulary=vocabulary)
 
 
 def _complete(partial: Callable[..., Any], **arguments: Any) -> Any:

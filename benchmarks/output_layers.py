@@ -1,0 +1,104 @@
+"""Output layers at BillionW size, after Table 7 of the Slim Embedding paper: time and memory beside the dense one.
+
+    python benchmarks/output_layers.py --vocabulary 793471 --hidden 2048 --batch 20 --json outputs/output_layers.json
+    python benchmarks/output_layers.py --vocabulary 100000 --hidden 512 --batch 20 --outputs full,slim,slim:nce
+
+``inference`` is the exact log-probability of one word for each of ``--batch`` hidden states, for a softmax layer the
+scores of all words; ``training`` is a step forward and backward with the exact loss, or with the one after the colon.
+Words are drawn by Zipf's law.  Every case runs in a process of its own; its peak memory is what it takes above the
+imports.  ``weights_mib`` is what the layer's parameters and maps take.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from measuring import composed, finish, in_process, median_seconds, peak_mib, zipf_vocabulary, zipf_words
+
+OUTPUTS = (
+    "full,projected,slim,hashed,hierarchical,adaptive,multi_component,"
+    "full:nce,slim:nce,full:importance_sampling,slim:importance_sampling,full:blackout,slim:blackout"
+)
+
+
+def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
+    """Figures of one layer in one phase."""
+    import torch
+
+    from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
+    from lightrnn_pl.building import build_layers
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    layer_name, _, loss_name = output.partition(":")
+    num_components = 2 if layer_name == "multi_component" else 1
+    config = composed(
+        *(f"model/output={layer_name}", f"model/loss={loss_name or 'exact'}", f"model.hidden_dim={arguments.hidden}"),
+        *([f"model.output.compression={arguments.compression}"] if layer_name in ("slim", "hashed") else []),
+        *([f"model.output.num_parts={arguments.parts}"] if layer_name == "slim" else []),
+        *([f"model.output.projection_dim={arguments.hidden // 4}"] if layer_name == "projected" else []),
+    )
+    vocabulary = zipf_vocabulary(arguments.vocabulary)
+    table = WordAllocation.in_order(arguments.vocabulary, balanced_sides(arguments.vocabulary, num_components))
+    targets = zipf_words(arguments.vocabulary, (arguments.batch, 1))
+    hidden = torch.randn(arguments.batch, num_components, arguments.hidden)
+    before = peak_mib()
+    layer, loss = build_layers(config.model, table, vocabulary, arguments.hidden)
+    for part in (layer, loss):
+        part.initialise(0.1)
+
+    @torch.no_grad()
+    def infer() -> None:
+        layer.log_probability(hidden, targets)
+
+    def train() -> None:
+        layer.zero_grad()
+        loss(layer, hidden.requires_grad_(), targets).sum().backward()
+
+    layer.train(phase == "training")
+    seconds = median_seconds(train if phase == "training" else infer)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in layer.parameters())
+    return {
+        "output": output,
+        "embedding": None,
+        "compression": arguments.compression if layer_name in ("slim", "hashed") else None,
+        "vocabulary": arguments.vocabulary,
+        "hidden": arguments.hidden,
+        "batch": arguments.batch,
+        "phase": phase,
+        "threads": threads,
+        "seconds": seconds,
+        "words_per_second": arguments.batch / seconds,
+        "peak_mib": peak_mib() - before,
+        "weights_mib": (weights + layer.table_bytes) / 2**20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vocabulary", type=int, default=793_471)
+    parser.add_argument("--hidden", type=int, default=2048)
+    parser.add_argument("--batch", type=int, default=20, help="words in a minibatch")
+    parser.add_argument("--outputs", default=OUTPUTS, help="comma-separated: output or output:loss (default: all)")
+    parser.add_argument("--phases", default="inference,training")
+    parser.add_argument("--compression", type=float, default=0.125, help="of slim and hashed")
+    parser.add_argument("--parts", type=int, default=8, help="K of slim")
+    parser.add_argument("--threads", type=int, nargs="*", default=[1])
+    parser.add_argument("--json", type=Path, help="write the figures here, and a picture beside it")
+    arguments = parser.parse_args()
+    rows = []
+    for threads in arguments.threads:
+        for phase in arguments.phases.split(","):
+            for output in arguments.outputs.split(","):
+                if ":" in output and phase == "inference":
+                    continue  # a loss is a matter of training
+                row = in_process(run, output, phase, arguments, threads)
+                if row is not None:
+                    rows.append(row)
+    finish(rows, "output", arguments.json)
+
+
+if __name__ == "__main__":
+    main()
