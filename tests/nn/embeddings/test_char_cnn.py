@@ -1,0 +1,318 @@
+"""Character convolution against loops over characters and windows; what is kept in evaluation, and how long."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.characters import spell
+from lightrnn_pl.nn.embeddings import CharCNNEmbedding
+from lightrnn_pl.vocabulary import Vocabulary
+from tests.contracts.embedding import EmbeddingContract
+
+WORDS = ["<eos>", "a", "<unk>", "banana", "nab", "ab", "aaaa", "bandana", "é", "<eo", "nanny", "unk"]
+
+
+def vocabulary_of(num_words):
+    words = (WORDS + [f"w{number}" for number in range(num_words)])[:num_words]
+    markers = {"end": "<eos>", "unknown": "<unk>" if num_words > 2 else None}
+    return Vocabulary(words, range(num_words, 0, -1), **markers)
+
+
+def symbols_of(word, vocabulary, max_word_length):
+    """What a word is made of, by its definition."""
+    inner = [("marker", word)] if word in (vocabulary.unknown, vocabulary.end) else list(word[:max_word_length])
+    return ["begin", *inner, "end"]
+
+
+def ids_of(vocabulary, max_word_length):
+    """Characters in alphabetical order, then begin, end and the markers."""
+    markers = sorted({vocabulary.unknown, vocabulary.end} - {None})
+    cut = [word[:max_word_length] for word in vocabulary.words if word not in markers]
+    symbols = [*sorted(set("".join(cut))), "begin", "end", *(("marker", marker) for marker in markers)]
+    return {symbol: number for number, symbol in enumerate(symbols)}
+
+
+class CharCNNContract(EmbeddingContract):
+    starts_uniform = False  # the gates' biases
+    low_precision_error = 0.5
+    widths = (1, 2, 4)
+    features = (2, 3, 2)
+    char_dim = 3
+    layers = 1
+    max_word_length = 5
+
+    def make(self, allocation, embedding_dim):
+        return CharCNNEmbedding(
+            allocation,
+            embedding_dim,
+            vocabulary_of(allocation.num_words),
+            self.char_dim,
+            self.widths,
+            self.features,
+            self.layers,
+            self.max_word_length,
+        )
+
+    def dense_vectors(self, embedding):
+        vocabulary = vocabulary_of(embedding.allocation.num_words)
+        ids = ids_of(vocabulary, self.max_word_length)
+        return torch.stack([self.dense_vector(embedding, vocabulary, ids, word) for word in vocabulary.words])
+
+    def dense_vector(self, embedding, vocabulary, ids, word):
+        characters = [embedding.characters.weight[ids[s]] for s in symbols_of(word, vocabulary, self.max_word_length)]
+        features = []
+        for filters in embedding.filters:
+            width = filters.weight.shape[2]
+            nothing = torch.zeros(self.char_dim, dtype=torch.float64)
+            row = characters + [nothing] * max(0, width - len(characters))
+            for weight, bias in zip(filters.weight, filters.bias, strict=True):
+                answers = []
+                for start in range(len(row) - width + 1):
+                    answer = sum(weight[:, place] @ row[start + place] for place in range(width)) + bias
+                    answers.append(torch.tanh(answer))
+                features.append(torch.stack(answers).max())
+        vector = torch.stack(features)
+        for layer in embedding.highway:
+            gate = torch.sigmoid(layer.gate.weight @ vector + layer.gate.bias)
+            transformed = (layer.transform.weight @ vector + layer.transform.bias).clamp(min=0)
+            vector = gate * transformed + (1 - gate) * vector
+        if sum(self.features) != self.embedding_dim:
+            vector = embedding.projection.weight @ vector + embedding.projection.bias
+        return vector
+
+    def expected_parameters(self, num_words, dim):
+        size = sum(self.features)
+        filters = sum(
+            (self.char_dim * width + 1) * count for width, count in zip(self.widths, self.features, strict=True)
+        )
+        highway = self.layers * 2 * (size + 1) * size
+        projection = 0 if size == dim else (size + 1) * dim
+        num_symbols = len(ids_of(vocabulary_of(num_words), self.max_word_length))
+        return num_symbols * self.char_dim + filters + highway + projection
+
+    def expected_table_bytes(self, num_words, dim):
+        longest = max(len(symbols_of(word, vocabulary_of(num_words), self.max_word_length)) for word in WORDS)
+        return num_words * max(longest, *self.widths)
+
+
+class TestCharCNN(CharCNNContract):
+    pass
+
+
+class TestWithoutMap(CharCNNContract):
+    widths, features, layers = (3,), (6,), 2
+
+
+class TestWithoutHighway(CharCNNContract):
+    widths, features, layers = (9, 1), (2, 2), 0  # wider than any word
+
+
+def embedding_of(num_words=12, seed=0, components=1, **options):
+    torch.manual_seed(seed)
+    sides = (num_words,) if components == 1 else (4, 4)
+    embedding = CharCNNEmbedding(
+        WordAllocation.in_order(num_words, sides),
+        6,
+        vocabulary_of(num_words),
+        widths=[1, 3],
+        features=[4, 5],
+        **options,
+    )
+    embedding.initialise(0.5)
+    return embedding
+
+
+@torch.no_grad()
+def vectors_of(embedding, words=None):
+    return embedding.word_vectors(torch.arange(12) if words is None else torch.tensor(words))
+
+
+def fresh(embedding):
+    """All vectors, nothing kept."""
+    return embedding.compose(torch.arange(12)).detach()
+
+
+def count_composed(embedding, monkeypatch):
+    """A list that grows by the words composed."""
+    composed, compose = [], embedding.compose
+
+    def counting(words):
+        composed.extend(words.tolist())
+        return compose(words)
+
+    monkeypatch.setattr(embedding, "compose", counting)
+    return composed
+
+
+def test_starts_with_carrying():
+    embedding = embedding_of()
+    assert (embedding.highway[0].gate.bias == -2).all()
+    assert (embedding.highway[0].transform.bias != -2).all()
+
+
+def test_trains_on_each_word_of_a_batch_once(monkeypatch):
+    embedding = embedding_of().train()
+    composed = count_composed(embedding, monkeypatch)
+    words = torch.tensor([[3, 1, 3, 3], [1, 5, 3, 1]])
+    embedding(words, words)
+    assert composed == [1, 3, 5]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_computes_a_word_once_in_evaluation(mode, monkeypatch):
+    embedding = embedding_of().eval()
+    composed = count_composed(embedding, monkeypatch)
+    with mode():
+        first = embedding.word_vectors(torch.tensor([[3, 1], [3, 7]]))
+        again = embedding.word_vectors(torch.tensor([[7, 1], [2, 3]]))
+    assert composed == [1, 3, 7, 2]
+    torch.testing.assert_close(first, fresh(embedding)[torch.tensor([[3, 1], [3, 7]])])
+    torch.testing.assert_close(again, fresh(embedding)[torch.tensor([[7, 1], [2, 3]])])
+    # What was kept in one mode is used in the other.
+    other = torch.no_grad if mode is torch.inference_mode else torch.inference_mode
+    with other():
+        torch.testing.assert_close(embedding.word_vectors(torch.arange(12)), fresh(embedding))
+
+
+def test_evaluation_with_gradients_keeps_nothing():
+    embedding = embedding_of().eval()
+    vectors_of(embedding)
+    embedding.word_vectors(torch.tensor([1, 2])).sum().backward()
+    assert embedding.characters.weight.grad.abs().sum() > 0
+
+
+def train_a_step(embedding):
+    embedding.train()
+    optimizer = torch.optim.SGD(embedding.parameters(), lr=0.1)
+    embedding.word_vectors(torch.arange(12)).square().sum().backward()
+    optimizer.step()
+    embedding.eval()
+
+
+def step_in_evaluation(embedding):
+    optimizer = torch.optim.Adam(embedding.parameters(), lr=0.1)
+    embedding.word_vectors(torch.arange(12)).square().sum().backward()
+    optimizer.step()
+
+
+def write_data(embedding):
+    embedding.projection.weight.data.mul_(2)
+    embedding.eval()
+
+
+CHANGES = {
+    "a training step": train_a_step,
+    "a step in evaluation": step_in_evaluation,
+    "loading": lambda embedding: embedding.load_state_dict(embedding_of(seed=1).state_dict()),
+    "loading by assignment": lambda embedding: embedding.load_state_dict(
+        embedding_of(seed=1).state_dict(), assign=True
+    ),
+    "loading a part": lambda embedding: embedding.highway.load_state_dict(embedding_of(seed=1).highway.state_dict()),
+    "other first values": lambda embedding: embedding.initialise(0.1),
+    "another precision": lambda embedding: embedding.double(),
+    "written data": write_data,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_stale_after(change):
+    embedding = embedding_of().eval()
+    before = vectors_of(embedding)
+    CHANGES[change](embedding)
+    after = vectors_of(embedding)
+    torch.testing.assert_close(after, fresh(embedding))
+    assert after.dtype != before.dtype or not torch.allclose(after, before)
+
+
+def test_autocast_vectors_are_not_taken_for_exact_ones():
+    embedding = embedding_of().eval()
+    exact = vectors_of(embedding)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = vectors_of(embedding)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(vectors_of(embedding), exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda embedding: pickle.loads(pickle.dumps(embedding))])
+def test_a_copy_keeps_nothing_of_the_original(clone):
+    embedding = embedding_of().eval()
+    before = vectors_of(embedding)
+    size = len(pickle.dumps(embedding_of()))
+    twin = clone(embedding)
+    assert len(pickle.dumps(embedding)) == size
+    with torch.no_grad():
+        twin.projection.weight.zero_()
+    torch.testing.assert_close(vectors_of(twin), twin.projection.bias.expand(12, -1))
+    torch.testing.assert_close(vectors_of(embedding), before)
+
+
+def test_is_not_saved_with_the_weights():
+    embedding = embedding_of().eval()
+    vectors_of(embedding)
+    assert set(embedding.state_dict()) == {"allocation.codes", *dict(embedding.named_parameters())}
+
+
+def test_many_words_at_a_time(monkeypatch):
+    monkeypatch.setattr("lightrnn_pl.nn.embeddings.char_cnn._AT_ONCE", 5)
+    embedding = embedding_of().eval()
+    torch.testing.assert_close(vectors_of(embedding), fresh(embedding))
+
+
+def test_a_vector_does_not_depend_on_the_batch():
+    embedding = embedding_of().double().train()
+    alone = torch.cat([embedding.word_vectors(torch.tensor([word])) for word in range(12)])
+    torch.testing.assert_close(embedding.word_vectors(torch.arange(12)), alone)
+
+
+def test_the_hybrid_reads_codes_too():
+    embedding = embedding_of(components=2).eval()
+    words = torch.tensor([[3, 1]])
+    with torch.no_grad():
+        steps = embedding(words, words)
+    torch.testing.assert_close(steps[:, ::2], fresh(embedding)[words])
+    torch.testing.assert_close(steps[:, 1::2], embedding.code_vectors(torch.tensor([[0, 0]])))
+
+
+@given(st.lists(st.text("ab<é日🙂", min_size=1, max_size=7), min_size=1, max_size=9, unique=True))
+@settings(max_examples=100, deadline=None)
+def test_spelling_can_be_read_back(words):
+    vocabulary = Vocabulary(words, range(len(words)), unknown=words[-1], end=words[0])
+    spelled = spell(vocabulary, max_word_length=4, shortest_row=5)
+    ids = ids_of(vocabulary, 4)
+    assert spelled.num_symbols == spelled.padding == len(ids)
+    for word, row in zip(words, spelled.table.tolist(), strict=True):
+        expected = [ids[symbol] for symbol in symbols_of(word, vocabulary, 4)]
+        assert row == expected + [spelled.padding] * (len(row) - len(expected))
+    assert spelled.table.shape[1] >= 5
+
+
+@pytest.mark.parametrize(("num_characters", "dtype"), [(252, torch.uint8), (254, torch.int16), (40_000, torch.int32)])
+def test_spelling_is_as_small_as_can_be(num_characters, dtype):
+    words = [chr(0x10000 + number) for number in range(num_characters)]
+    table = spell(Vocabulary(words, [1] * num_characters), 65).table
+    assert table.dtype == dtype
+    assert table[:, 1].tolist() == list(range(num_characters))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": []}, r"model.embedding.widths=\[\]"),
+        ({"widths": [1, 2]}, r"model.embedding.widths=\[1, 2\] and model.embedding.features=\[4\]"),
+        ({"widths": [0]}, r"model.embedding.widths must .* got 0"),
+        ({"features": [-1]}, r"model.embedding.features must .* got -1"),
+        ({"char_dim": 0}, r"model.embedding.char_dim must .* got 0"),
+        ({"num_highway_layers": -1}, r"model.embedding.num_highway_layers must .* got -1"),
+        ({"max_word_length": 0}, r"model.embedding.max_word_length must .* got 0"),
+    ],
+)
+def test_impossible_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        CharCNNEmbedding(
+            WordAllocation.in_order(3, (3,)), 6, vocabulary_of(3), **{"widths": [3], "features": [4], **options}
+        )
