@@ -1,8 +1,23 @@
 """Output layers: one file a strategy, all behind :class:`Output`."""
 
+from lightrnn_pl.nn.outputs.adaptive import AdaptiveOutput
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.nn.outputs.full import FullOutput
+from lightrnn_pl.nn.outputs.hashed import HashedOutput
+from lightrnn_pl.nn.outputs.hierarchical import HierarchicalOutput
 from lightrnn_pl.nn.outputs.multi_component import MultiComponentOutput
+from lightrnn_pl.nn.outputs.projected import ProjectedOutput
+from lightrnn_pl.nn.outputs.slim import SlimOutput
 from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
 
-__all__ = ["FullOutput", "MultiComponentOutput", "Output", "SoftmaxOutput"]
+__all__ = [
+    "AdaptiveOutput",
+    "FullOutput",
+    "HashedOutput",
+    "HierarchicalOutput",
+    "MultiComponentOutput",
+    "Output",
+    "ProjectedOutput",
+    "SlimOutput",
+    "SoftmaxOutput",
+]

@@ -1,0 +1,129 @@
+"""Adaptive softmax against loops over words and clusters, in any order of words."""
+
+import numpy as np
+import pytest
+import torch
+
+from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.outputs import AdaptiveOutput
+from lightrnn_pl.vocabulary import Vocabulary
+from tests.contracts.output import TABLES, OutputContract, dense_softmax
+
+
+def vocabulary_of(counts):
+    return Vocabulary([f"w{number}" for number in range(len(counts))], counts)
+
+
+class AdaptiveContract(OutputContract):
+    hidden_dim = 8
+    cutoffs = None
+    div_value = 2.0
+
+    def counts(self, num_words):
+        return list(range(num_words, 0, -1))
+
+    def tables(self):
+        return [table for table in TABLES[1] if table[0] > 1]
+
+    def starts(self, num_words):
+        """Where the clusters begin, at most so many."""
+        wanted = [max(1, num_words // 16), max(1, num_words // 4)] if self.cutoffs is None else self.cutoffs
+        return sorted({cutoff for cutoff in wanted if cutoff < num_words})
+
+    def make(self, allocation, hidden_dim):
+        cutoffs = self.cutoffs and (self.starts(allocation.num_words) or [1])
+        vocabulary = vocabulary_of(self.counts(allocation.num_words))
+        return AdaptiveOutput(allocation, hidden_dim, vocabulary, cutoffs, self.div_value)
+
+    def dense_log_probabilities(self, output, hidden):
+        hidden, parameters = hidden[:, 0], dict(output.named_parameters())
+        num_words = output.num_words
+        order = sorted(range(num_words), key=lambda word: (-self.counts(num_words)[word], word))
+        starts = self.starts(num_words) or [1]
+        head = dense_softmax(hidden @ parameters["softmax.head.weight"].T)
+        columns = {word: head[:, rank] for rank, word in enumerate(order[: starts[0]])}
+        for cluster, (start, stop) in enumerate(zip(starts, [*starts[1:], num_words], strict=True)):
+            short = hidden @ parameters[f"softmax.tail.{cluster}.0.weight"].T
+            inside = dense_softmax(short @ parameters[f"softmax.tail.{cluster}.1.weight"].T)
+            for place, word in enumerate(order[start:stop]):
+                columns[word] = head[:, starts[0] + cluster] + inside[:, place]
+        return torch.stack([columns[word] for word in range(num_words)], -1)
+
+    def num_parameters(self, num_words, sides, hidden_dim):
+        starts = self.starts(num_words) or [1]
+        total = (starts[0] + len(starts)) * hidden_dim
+        for cluster, (start, stop) in enumerate(zip(starts, [*starts[1:], num_words], strict=True), start=1):
+            size = int(hidden_dim // self.div_value**cluster)
+            total += size * (hidden_dim + stop - start)
+        return total
+
+    def test_its_tables_are_no_parameters(self):
+        output = self.largest()
+        counts = self.counts(output.num_words)
+        assert output.table_bytes == (0 if counts == sorted(counts, reverse=True) else 8 * output.num_words)
+
+
+class TestByCount(AdaptiveContract):
+    cutoffs = (3, 6)
+
+
+class TestAnyOrder(AdaptiveContract):
+    cutoffs = (2, 4, 8)
+
+    def counts(self, num_words):
+        return np.random.default_rng(1).integers(0, 6, num_words).tolist()  # with ties
+
+
+class TestChosen(AdaptiveContract):
+    pass
+
+
+def output_of(num_words, hidden_dim=64, **options):
+    allocation = WordAllocation.in_order(num_words, (num_words,))
+    return AdaptiveOutput(allocation, hidden_dim, vocabulary_of(range(num_words, 0, -1)), **options)
+
+
+def test_chooses_cutoffs():
+    assert output_of(1600).cutoffs == [100, 400]
+    assert output_of(2).cutoffs == [1]
+    assert output_of(1600, hidden_dim=8).cutoffs == [400]  # 8 / 4^2 is below 1
+
+
+def test_autocast_and_one_position():
+    torch.manual_seed(0)
+    output = output_of(50)
+    output.initialise(0.5)
+    hidden, targets = torch.randn(1, 6, 64), torch.tensor([[0, 3, 7, 13, 49, 3]])
+    exact = output.log_probability(hidden, targets)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = output.log_probability(hidden.bfloat16(), targets)
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(output.log_probability(hidden[:, :1], targets[:, :1]), exact[:, :1])
+    assert output.log_probability(hidden[:, :0], targets[:, :0]).shape == (1, 0)
+
+
+def test_top_some_positions_at_a_time(monkeypatch):
+    torch.manual_seed(0)
+    output = output_of(50)
+    output.initialise(0.5)
+    hidden = torch.randn(7, 64)
+    whole = output.top(hidden, 5)
+    monkeypatch.setattr("lightrnn_pl.nn.outputs.adaptive._WHOLE", 100)
+    for ours, theirs in zip(output.top(hidden, 5), whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("cutoffs", [[], [0], [50], [60], [5, 5], [9, 5], [True], [-3, 5]])
+def test_impossible_cutoffs_are_refused_by_name(cutoffs):
+    with pytest.raises(ValueError, match=r"model\.output\.cutoffs"):
+        output_of(50, cutoffs=cutoffs)
+
+
+def test_clusters_without_vectors_are_refused():
+    with pytest.raises(ValueError, match=r"model.output.cutoffs=\[1\] must .* below the 1 words"):
+        output_of(1)
+    with pytest.raises(ValueError, match=r"size 64 / 4.0\^4, below 1"):
+        output_of(50, cutoffs=[5, 10, 15, 20])
+    for div_value in (0.5, 65.0, float("nan")):
+        with pytest.raises(ValueError, match=rf"model.output.div_value .* got {div_value}"):
+            output_of(50, div_value=div_value)
