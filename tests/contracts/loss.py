@@ -1,4 +1,4 @@
-"""What every sampled loss must keep to: subclass ``SampledLossContract``, name the class and write its slow twin."""
+"""What every sampled loss must keep to: subclass ``LossContract``, name the class and write its slow twin."""
 
 import itertools
 import math
@@ -39,7 +39,7 @@ def fix_noise(loss, noise: list[int]) -> None:
     loss.noise.sample = lambda num: torch.tensor(noise)
 
 
-class SampledLossContract:
+class LossContract:
     """Set ``loss_class`` and the bounds, and give ``twin``."""
 
     loss_class: type

@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation (Gutmann and Hyvärinen 2012; Mnih and Teh 2012, Equations 8 to 10).
+"""Noise-contrastive estimation (Gutmann and Hyvärinen 2012; for language models Mnih and Teh 2012).
 
 Tells the target from S noise words, one binary decision each; the model's probability needs no normaliser for it:
 
@@ -62,7 +62,8 @@ class NceLoss(SampledLoss):
         self._start = float(log_partition)
         self.log_partition: nn.Parameter | float = self._start
         if learn_partition:
-            self.log_partition = nn.Parameter(torch.tensor(self._start))
+            # A vector of one, because bundles take the fingerprint of vectors.
+            self.log_partition = nn.Parameter(torch.tensor([self._start]))
 
     def initialise(self, scale: float) -> None:
         """Put a learned normaliser where it is to start."""

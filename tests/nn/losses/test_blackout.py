@@ -3,10 +3,10 @@
 import torch
 
 from lightrnn_pl.nn.losses import BlackoutLoss
-from tests.contracts.loss import SampledLossContract, fix_noise, random_output, zipf_vocabulary
+from tests.contracts.loss import LossContract, fix_noise, random_output, zipf_vocabulary
 
 
-class TestBlackoutLoss(SampledLossContract):
+class TestBlackoutLoss(LossContract):
     loss_class = BlackoutLoss
     largest_error_of_16_samples = 0.01
 

@@ -3,10 +3,10 @@
 import torch
 
 from lightrnn_pl.nn.losses import ExactLoss, ImportanceSamplingLoss
-from tests.contracts.loss import SampledLossContract, random_output, zipf_vocabulary
+from tests.contracts.loss import LossContract, random_output, zipf_vocabulary
 
 
-class TestImportanceSamplingLoss(SampledLossContract):
+class TestImportanceSamplingLoss(LossContract):
     loss_class = ImportanceSamplingLoss
     largest_error_of_16_samples = 0.05
     largest_kl = 2e-3
