@@ -34,6 +34,14 @@ NEEDED = {
     "model/output/projected": ["model.components=1", "model/embedding=full"],
     "model/output/slim": ["model.components=1", "model/embedding=full"],
     "model/output/hashed": ["model.components=1", "model/embedding=full"],
+    "model/output/hierarchical": ["model.components=1", "model/embedding=full"],
+    "model/output/adaptive": ["model.components=1", "model/embedding=full"],
+    "model/output/classes/random": ["model.components=1", "model/embedding=full", "model/output=hierarchical"],
+    "model/output/classes/frequency": ["model.components=1", "model/embedding=full", "model/output=hierarchical"],
+    "model/output/classes/file": [
+        *("model.components=1", "model/embedding=full", "model/output=hierarchical"),
+        "model.output.classes.path=classes.tsv",
+    ],
     "model/map/shuffled": ["model/embedding=slim"],
     "model/map/hashed": ["model/embedding=slim"],
     "model/map/clustered": ["model/embedding=slim", "model.embedding.map.path=vectors.npy"],
@@ -48,6 +56,7 @@ CLASS_FILES = {
     "allocation": "first",  # small classes that share a file
     "schedule": "callbacks/schedule",
     "model/core": "cores",
+    "model/output/classes": "classes",
 }
 
 
@@ -85,6 +94,8 @@ def test_says_what_it_is(path):
 def test_composes_and_instantiates(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("vectors.npy", np.random.default_rng(0).normal(size=(30, 20)))
+    table = ["word\trow\tcolumn", *(f"w{number}\t{number % 5}\t{number}" for number in range(30))]
+    Path("classes.tsv").write_text("\n".join(table))
     if path.parts[0] == "hydra":
         return  # composed by every other case; it has no objects
     config = choose(path)
