@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from lightrnn_pl.allocation.growth import usable_cells
+from lightrnn_pl.allocation.solvers import ExactSolver
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.building import as_config, build_model
 from lightrnn_pl.data.batches import StreamBatches
@@ -116,9 +117,28 @@ def cheapest(costs: np.ndarray, room: np.ndarray) -> np.ndarray:
     return places[linear_sum_assignment(costs[:, places])[1]]
 
 
-def test_cells_are_those_of_the_dense_twin(grown):
-    model, _, larger, _, batches = grown
+class Recorded(ExactSolver):
+    """Keeps the costs it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.costs = []
+
+    def solve(self, problem):
+        self.costs.append(problem.costs[0])
+        return super().solve(problem)
+
+
+def test_cells_and_costs_are_those_of_the_dense_twin(grown):
+    model, _, larger, vocabulary, batches = grown
     free = usable_cells(model.allocation)
+    solver = Recorded()
+    again = grow_model(model, config_of(), vocabulary, batches, solver)
+    assert torch.equal(again.allocation.codes, larger.allocation.codes)
+    expected = dense_costs(model, larger.allocation, batches, 0, 6)
+    for costs in (expected, solver.costs[0]):
+        costs -= costs.mean(1, keepdims=True)  # what a word pays anywhere decides nothing
+    np.testing.assert_allclose(solver.costs[0], expected, atol=1e-10)
     codes = larger.allocation.codes[9:].long().numpy()
     rows = cheapest(dense_costs(model, larger.allocation, batches, 0, 6), free.sum(1))
     assert rows.tolist() == codes[:, 0].tolist()
