@@ -16,6 +16,9 @@ from lightrnn_pl.nn.embeddings.hashed import HashedEmbedding
 from lightrnn_pl.nn.outputs.softmax import WHOLE, SoftmaxOutput
 from lightrnn_pl.nn.sharing import hashed_vectors, shared_count
 
+_HASHED_AT_ONCE = 2**20
+"""Elements whose hashes, a score of passes over 64-bit numbers, stay near the processor: more take twice as long."""
+
 
 class HashedOutput(SoftmaxOutput):
     """N weights and V biases: element j of word w is weight xxhash(w, j) mod N, with a sign from a second hash.
@@ -65,8 +68,9 @@ class HashedOutput(SoftmaxOutput):
 
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
         """See :class:`SoftmaxOutput`."""
-        return hashed_vectors(self.weight, words, self.hidden_dim, self.signed, self.seed)
+        few = words.split(max(1, _HASHED_AT_ONCE // self.hidden_dim))
+        return torch.cat([hashed_vectors(self.weight, some, self.hidden_dim, self.signed, self.seed) for some in few])
 
     def _chunk(self, num_positions: int) -> int:
-        # Hashing holds some eight 64-bit numbers an element.
-        return min(super()._chunk(num_positions), self.chunk_size or max(1, WHOLE // (16 * self.hidden_dim)))
+        # An element leaves some 16 bytes for the backward pass, a score four.
+        return min(super()._chunk(num_positions), self.chunk_size or max(1, WHOLE // (4 * self.hidden_dim)))

@@ -31,6 +31,9 @@ from lightrnn_pl.types import Hidden, Words, WordScores
 _CPU_BLOCK = 2**23
 """Scores that a processor works on at once, 32 MiB of float32: beyond, fresh pages cost more than the arithmetic."""
 
+_LEAST_POSITIONS = 16
+"""Fewer at once, and reading the sub-vectors costs more than multiplying with them."""
+
 
 class SlimOutput(SoftmaxOutput):
     """M x H/K weights and V biases, however large the matrix V x H would be; it is never made.
@@ -157,7 +160,7 @@ class SlimOutput(SoftmaxOutput):
             return max(1, self.chunk_size * num_positions // self.num_words)
         # Dots of all sub-vectors are held beside the scores.
         widest = max(self.num_words, self.map.num_subvectors)
-        return max(1, (_CPU_BLOCK if device.type == "cpu" else WHOLE) // widest)
+        return max(_LEAST_POSITIONS, (_CPU_BLOCK if device.type == "cpu" else WHOLE) // widest)
 
     def _layout_now(self) -> _Layout:
         """The map as the gathers want it, made anew only when the map has changed or moved."""

@@ -3,6 +3,7 @@ import torch
 
 from lightrnn_pl.nn.embeddings import FullEmbedding, HashedEmbedding
 from lightrnn_pl.nn.outputs import HashedOutput
+from lightrnn_pl.nn.outputs import hashed as module
 from lightrnn_pl.nn.sharing import xxhash32
 from tests.contracts.output import SoftmaxContract, dense_softmax, random_table
 
@@ -51,9 +52,19 @@ def test_keeps_no_table():
 
 def test_wide_vectors_are_made_a_few_words_at_a_time():
     output = HashedOutput(random_table(11, (11,)), 2**20, num_weights=7)
-    assert output._chunk(1) == 4
+    assert output._chunk(1) == 16
     output.chunk_size = 9
     assert output._chunk(1) == 9
+
+
+def test_hashing_in_pieces_changes_nothing(monkeypatch):
+    output = HashedOutput(random_table(11, (11,)), 6, 0.5)
+    output.initialise(0.5)
+    words = torch.tensor([4, 0, 10, 4])
+    whole = output.output_vectors(words)
+    monkeypatch.setattr(module, "_HASHED_AT_ONCE", 12)
+    assert torch.equal(output.output_vectors(words), whole)
+    assert output.output_vectors(words[:0]).shape == (0, 6)
 
 
 def test_ties_where_sizes_and_hashes_agree():

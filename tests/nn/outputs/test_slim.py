@@ -132,11 +132,11 @@ def test_small_blocks_of_positions_equal_one_with_gradients(monkeypatch):
     output = SlimOutput(random_table(11, (11,)), 6, 3, ShuffledMap, compression=0.4).double()
     torch.manual_seed(0)
     output.initialise(0.8)
-    hidden = torch.randn(1, 9, 6, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(11, (1, 9))
+    hidden = torch.randn(1, 50, 6, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(11, (1, 50))
     whole = values_and_gradients(output.log_probability(hidden, targets), output, hidden)
-    monkeypatch.setattr(module, "_CPU_BLOCK", 4 * 13)
-    assert output._block(9, hidden.device) == 4
+    monkeypatch.setattr(module, "_CPU_BLOCK", 20 * 13)
+    assert output._block(50, hidden.device) == 20
     for held in (10**6, 0):
         monkeypatch.setattr(module, "WHOLE", held)
         blocks = values_and_gradients(output.log_probability(hidden, targets), output, hidden)
