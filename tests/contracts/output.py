@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.nn.outputs import Output, SoftmaxOutput
@@ -177,6 +179,20 @@ class OutputContract(ABC):
         again = coarse.to(torch.float64)
         torch.testing.assert_close(every_word(again, hidden), exact, rtol=tolerance, atol=tolerance)
 
+    @pytest.mark.parametrize("num_positions", [1, 6])
+    def test_mixed_precision_is_near_and_trains(self, num_positions):
+        output = self.largest()
+        hidden = self.hidden(output, num_positions)
+        exact = every_word(output, hidden).detach()
+        mixed = copy.deepcopy(output).float()
+        narrow = hidden.detach().bfloat16().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = every_word(mixed, narrow)
+        torch.testing.assert_close(scores.double(), exact, rtol=0.1, atol=0.1)
+        scores.sum().backward()
+        assert narrow.grad is not None and narrow.grad.isfinite().all()
+        assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in mixed.parameters())
+
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     def test_equals_itself_on_the_gpu_with_gradients(self):
         output = self.largest()
@@ -290,6 +306,20 @@ class SoftmaxContract(OutputContract):
                     assert all(len(row.unique()) == len(row) for row in words)
                     assert tied or torch.equal(words, dense.argsort(-1, descending=True)[:, :k])
 
+    def test_the_top_of_nothing_is_refused(self):
+        output = self.largest()
+        with pytest.raises(ValueError, match="k must be a whole number of at least 1, got 0"):
+            output.top(self.flat(output).detach(), 0)
+
+    def test_no_positions_are_no_scores(self):
+        output = self.largest()
+        hidden, targets = torch.zeros(2, 0, self.hidden_dim).double(), torch.zeros(2, 0, dtype=torch.int64)
+        for chunk_size in (None, 7):
+            output.chunk_size = chunk_size
+            assert output.log_probability(hidden, targets).shape == (2, 0)
+            values, words = output.top(hidden[0], 3)
+            assert values.shape == words.shape == (0, 3)
+
     def test_refuses_an_impossible_chunk_size(self):
         for chunk_size in (0, -1, True):
             with pytest.raises(ValueError, match=rf"model.output.chunk_size .* got {chunk_size}"):
@@ -307,3 +337,15 @@ class SoftmaxContract(OutputContract):
 def dense_softmax(scores: Tensor) -> Tensor:
     """log softmax over the last axis, by its definition."""
     return scores - scores.exp().sum(-1, keepdim=True).log()
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements of any floating-point tensor that is made, forward or backward."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(made) if torch.is_tensor(leaf) and leaf.is_floating_point()]
+        self.numel = max(self.numel, *sizes) if sizes else self.numel
+        return made

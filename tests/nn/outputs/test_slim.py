@@ -4,14 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lightrnn_pl.nn.embeddings import FullEmbedding, SlimEmbedding
 from lightrnn_pl.nn.outputs import SlimOutput
 from lightrnn_pl.nn.outputs import slim as module
 from lightrnn_pl.nn.sharing import HashedMap, ShuffledMap
-from tests.contracts.output import SoftmaxContract, dense_softmax, random_table, values_and_gradients
+from tests.contracts.output import Largest, SoftmaxContract, dense_softmax, random_table, values_and_gradients
 
 
 def dense_scores(output, hidden):
@@ -87,19 +85,6 @@ def test_nothing_shared_is_a_full_output():
     output = SlimOutput(random_table(11, (11,)), 6, 3, ShuffledMap, compression=1.0)
     numbers = output.map(torch.arange(11))
     assert len(numbers.unique()) == numbers.numel() == len(output.subvectors)
-
-
-class Largest(TorchDispatchMode):
-    """The most elements of any floating-point tensor made."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-                self.numel = max(self.numel, tensor.numel())
-        return made
 
 
 def test_no_matrix_of_words_by_hidden_units_is_made():
