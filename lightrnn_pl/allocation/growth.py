@@ -50,7 +50,7 @@ def choose_codes(
         costs: What each word would pay for each code of the next axis; a constant a word changes nothing.
         prefixes: The codes that the words have on the axes before; no columns for the first axis.
         free: The cells that may be filled, shape ``sides``.
-        solver: Finds the codes; None means ``AutoSolver``.
+        solver: Finds the codes; None means the choice of ``AutoSolver``.
 
     Raises:
         ValueError: If more words have a prefix than there are free cells behind it.
@@ -64,7 +64,8 @@ def choose_codes(
         # The codes of later axes cost nothing yet, so that the solver only counts their cells.
         undecided = np.zeros((len(members), behind.shape[1]), dtype=costs.dtype)
         problem = ReallocationProblem((costs[members], undecided), available=behind)
-        codes[members] = (solver or AutoSolver()).solve(problem).codes[:, 0]
+        # AutoSolver itself would log its choice for each row.
+        codes[members] = (solver or AutoSolver().choose(problem)).solve(problem).codes[:, 0]
     return codes
 
 
