@@ -66,10 +66,13 @@ def build_allocation(config: DictConfig, vocabulary: Vocabulary, tokens: Any = N
     return first_table(num_words, sides, vocabulary.words, vocabulary.counts, tokens)
 
 
-def build_model(config: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary) -> LanguageModel:
+def build_model(
+    config: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary, initialise: bool = True
+) -> LanguageModel:
     """The language model that ``config.model`` describes, its two outer layers closed over one word table.
 
-    A layer or loss that looks at spelling or counts is handed the vocabulary: it names it among its arguments.
+    A layer or loss that looks at spelling or counts is handed the vocabulary: it names it among its arguments.  With
+    ``initialise=False`` the parameters are left to be loaded, and no file that they could start from is read.
     """
     model = config.model
     embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary)
@@ -82,7 +85,7 @@ def build_model(config: DictConfig, allocation: WordAllocation, vocabulary: Voca
         loss,
         input_dropout=model.input_dropout,
         output_dropout=model.output_dropout,
-        init_scale=model.init_scale,
+        init_scale=model.init_scale if initialise else None,
         tied=model.tied,
     )
 

@@ -97,7 +97,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     codes = content["state"]["embedding.allocation.codes"]
     _check_parts(path, content, vocabulary, codes)
     config = as_config(content["config"])
-    model = build_model(config, WordAllocation(codes, tuple(content["sides"])), vocabulary)
+    model = build_model(config, WordAllocation(codes, tuple(content["sides"])), vocabulary, initialise=False)
     try:
         model.load_state_dict(content["state"])
     except RuntimeError as error:
@@ -116,7 +116,7 @@ def _weights_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
     for name, tensor in sorted(state.items()):
         if not name.endswith("allocation.codes"):  # the table has a fingerprint of its own
             digest.update(name.encode())
-            digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

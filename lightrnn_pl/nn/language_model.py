@@ -28,7 +28,8 @@ class LanguageModel(nn.Module):
         loss: What training minimises; None means the exact negative log-likelihood.
         input_dropout: Probability of zeroing a unit of a step vector.
         output_dropout: The same before the output layer.
-        init_scale: Parameters start uniform in [-init_scale, init_scale], unless their part knows better.
+        init_scale: Parameters start uniform in [-init_scale, init_scale], unless their part knows better; None leaves
+            them to be loaded.
         tied: The output uses the embedding's vectors, where both have the same shape.
     """
 
@@ -40,7 +41,7 @@ class LanguageModel(nn.Module):
         loss: Loss | None = None,
         input_dropout: float = 0.0,
         output_dropout: float = 0.0,
-        init_scale: float = 0.1,
+        init_scale: float | None = 0.1,
         tied: bool = False,
     ) -> None:
         super().__init__()
@@ -55,8 +56,9 @@ class LanguageModel(nn.Module):
         self.loss.check(output)
         self.input_dropout = nn.Dropout(input_dropout)
         self.output_dropout = nn.Dropout(output_dropout)
-        for part in (self.embedding, self.core, self.output, self.loss):
-            part.initialise(init_scale)
+        if init_scale is not None:
+            for part in (self.embedding, self.core, self.output, self.loss):
+                part.initialise(init_scale)
         if tied:
             output.tie(embedding)
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.cores import State, detach_state
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.losses import ExactLoss
 from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
 from lightrnn_pl.types import Hidden, WordMask, Words
 
@@ -53,12 +53,13 @@ class LanguageModelingModule(pl.LightningModule):
         self._state: State | None = None
         self._validation_state: State | None = None
         self._validation_sums = torch.zeros(2, dtype=torch.float64)
-        # Every rank makes the same word table; its int16 codes are nothing that gloo or NCCL could broadcast.
+        # Every rank makes the same tables, of words and of shared vectors.  Gloo and NCCL know no int16, and to send
+        # them anew every step would be waste.
         self._ddp_params_and_buffers_to_ignore = [
             f"{name}.{buffer}"
             for name, part in self.named_modules(remove_duplicate=False)
-            if isinstance(part, WordAllocation)
-            for buffer in part._buffers
+            for buffer, values in part.named_buffers(recurse=False)
+            if not values.is_floating_point()
         ]
 
     def reset_state(self) -> None:
@@ -85,7 +86,9 @@ class LanguageModelingModule(pl.LightningModule):
         total = losses[batch.mask].sum()
         words = batch.mask.sum()
         mean = total / words.clamp(min=1)
-        self.log("train/nll", mean.detach(), prog_bar=True)
+        # A sampled loss is no likelihood, and must not pass for one.
+        name = "train/nll" if isinstance(self.model.loss, ExactLoss) else "train/loss"
+        self.log(name, mean.detach(), prog_bar=True)
         return mean if self.loss_reduction == "word" else total / len(batch.inputs)
 
     def on_validation_epoch_start(self) -> None:

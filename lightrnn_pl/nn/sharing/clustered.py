@@ -38,8 +38,7 @@ class ClusteredMap(SubvectorMap):
         seed: Of its first centroids.
 
     Raises:
-        ValueError: If the file is there and holds something else, or M is out of range.  Where it is missing, the
-            first use of the map says so, unless a saved map has been loaded by then.
+        ValueError: If M is out of range, or, when the first values are given, the file is missing or does not fit.
     """
 
     numbers: Tensor
@@ -68,8 +67,6 @@ class ClusteredMap(SubvectorMap):
         dtype = torch.int16 if num_subvectors - 1 <= torch.iinfo(torch.int16).max else torch.int32
         self.register_buffer("numbers", torch.full((num_words, num_parts), -1, dtype=dtype))
         self._is_known = False
-        if self.path.exists():
-            self._matrix()
 
     def forward(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N K"]:
         """See :class:`SubvectorMap`.
@@ -81,18 +78,18 @@ class ClusteredMap(SubvectorMap):
             self._is_known = bool((self.numbers >= 0).all())
         if not self._is_known:
             raise ValueError(
-                f"no clusters are known, because there was no file {self.path} when the model was made; "
-                "set map.path to a .npy file with a vector for each word"
+                "no clusters are known: neither were the sub-vectors given first values, nor was a saved map loaded"
             )
         return self.numbers[words].long()
 
     def starting_vectors(self) -> Float[Tensor, "M P"] | None:
         """Cluster the vectors in the file: sets the map, and gives the centroids.
 
-        None where there is no file, and then the map is left as it is, to be loaded with a trained model.
+        Raises:
+            ValueError: If there is no such file.
         """
         if not self.path.exists():
-            return None
+            raise ValueError(f"there is no file map.path={self.path}; give a .npy file with a vector for each word")
         matrix = self._matrix().astype(np.float32)
         if not np.isfinite(matrix).all():
             raise ValueError(f"map.path={self.path} holds numbers that are not finite; mend the model it is from")
