@@ -8,6 +8,7 @@ column is only known once the row is: the model reads the row before it predicts
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ def choose_codes(
     prefixes: Int[np.ndarray, "N axis"],
     free: Bool[np.ndarray, "*sides"],
     solver: Solver | None = None,
+    filling: Float[np.ndarray, "*sides"] | None = None,
 ) -> Int[np.ndarray, " N"]:
     """The next code of each new word: the cheapest in all with no more words under a code than it has free cells.
 
@@ -51,6 +53,8 @@ def choose_codes(
         prefixes: The codes that the words have on the axes before; no columns for the first axis.
         free: The cells that may be filled, shape ``sides``.
         solver: Finds the codes; None means the choice of ``AutoSolver``.
+        filling: What it costs to fill a cell, whichever word does, shape ``sides``; None means nothing.  A code with
+            several free cells behind it costs their mean.
 
     Raises:
         ValueError: If more words have a prefix than there are free cells behind it.
@@ -64,6 +68,9 @@ def choose_codes(
         # The codes of later axes cost nothing yet, so that the solver only counts their cells.
         undecided = np.zeros((len(members), behind.shape[1]), dtype=costs.dtype)
         problem = ReallocationProblem((costs[members], undecided), available=behind)
+        if filling is not None:
+            price = np.where(free, filling, 0.0)[tuple(prefix)].reshape(behind.shape).sum(1)
+            problem = replace(problem, costs=(costs[members] + price / np.maximum(1, behind.sum(1)), undecided))
         # AutoSolver itself would log its choice for each row.
         codes[members] = (solver or AutoSolver().choose(problem)).solve(problem).codes[:, 0]
     return codes

@@ -9,9 +9,13 @@ adds up, for each new word w, the hidden states from which code d of w is predic
 What is exact and what is not.  Rows are only chosen among those with words, so the mask over rows, and with it the
 row loss, is the grown model's.  The normaliser of the column softmax depends on which cells of the row get filled in
 the end, which is left out: it belongs to const_w where the row is filled, and else differs between choices by the
-share of the cells left empty.  The states are approximate: new words are read as the unknown word (in the first pass
-as input and as target; in the later ones their chosen codes are fed before the one that is predicted, and only the
-input of the next word is the unknown word's).  What filling a cell takes from the words of its row is not counted.
+share of the cells left empty.  Beside its own loss a word is charged what filling its cell takes from the words that
+share the row: the sum over their occurrences of log(1 + exp(score of the column) / normaliser), exact for the first
+cell filled in a row; for a row it is the mean over its empty cells.
+
+The states are approximate: new words are read as the unknown word.  In the first pass that is so as input and as
+target; in the later ones their chosen codes are fed before the one that is predicted, and only the input of the next
+word is the unknown word's.
 
 Knows models, ids and batches; neither files nor perplexities.
 """
@@ -127,25 +131,56 @@ def grow_model(
         model: Of the first ``model.allocation.num_words`` words of the vocabulary; it is left as it is.
         config: Describes it (``config.model``).
         vocabulary: The grown one.
-        batches: The text with the ids of the grown vocabulary; read once an axis, so an iterable that starts over.
+        batches: The text with the ids of the grown vocabulary; read k + 1 times, so an iterable that starts over.
         solver: Finds the cells; None means ``AutoSolver``.
     """
     num_old = model.allocation.num_words
     num_new = len(vocabulary) - num_old
     free = usable_cells(model.allocation)
+    assert vocabulary.unknown_id is not None
+    filling = filling_costs(model, batches, vocabulary.unknown_id)
     codes = np.empty((num_new, 0), dtype=np.int64)
     allocation = grown_table(model.allocation, first_cells(codes, free))
     grown = _with_table(model, config, vocabulary, allocation)
-    assert isinstance(grown.output, MultiComponentOutput) and vocabulary.unknown_id is not None
+    assert isinstance(grown.output, MultiComponentOutput)
     weights, biases = grown.output.axis_parameters()
     for axis, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         move_new(allocation, first_cells(codes, free))
         sums, counts = _sum_states(grown, batches, axis, num_old, vocabulary.unknown_id)
         costs = -(sums @ weight.double().t() + counts[:, None] * bias.double())
-        chosen = choose_codes(costs.cpu().numpy(), codes, free, solver)
+        chosen = choose_codes(costs.cpu().numpy(), codes, free, solver, filling)
         codes = np.concatenate([codes, chosen[:, None]], axis=1)
     move_new(allocation, codes)
     return grown
+
+
+@torch.no_grad()
+def filling_costs(model: LanguageModel, batches: Iterable[Batch], unknown: int) -> np.ndarray:
+    """What the old words of a text would lose if a cell were filled, each cell alone: nats, shape ``sides``.
+
+    Args:
+        model: Not grown yet.
+        batches: May hold words beyond the model's; they are read as the unknown word and not counted.
+        unknown: The id of that.
+    """
+    assert isinstance(model.output, MultiComponentOutput)
+    allocation, device = model.allocation, next(model.parameters()).device
+    last = allocation.num_components - 1
+    weight, bias = (parts[last] for parts in model.output.axis_parameters())
+    allowed = allocation.allowed(last)
+    assert allowed is not None, "a table with an empty cell has masks"
+    costs = torch.zeros(allowed.shape, dtype=torch.float64, device=device)
+    state: State | None = None
+    for batch in batches:
+        words, targets, mask, reset = (part.to(device) for part in batch)
+        counted = mask & (targets < allocation.num_words)
+        words, targets = (ids.masked_fill(ids >= allocation.num_words, unknown) for ids in (words, targets))
+        hidden, state = model.hidden(words, targets, state, reset)
+        scores = hidden.unflatten(1, (targets.shape[1], -1))[:, :, last][counted] @ weight.t() + bias
+        prefixes = allocation.prefixes(allocation.encode(targets[counted]), last)
+        log_total = scores.masked_fill(~allowed[prefixes], -torch.inf).logsumexp(-1, keepdim=True)
+        costs.index_add_(0, prefixes, torch.nn.functional.softplus(scores - log_total).double())
+    return costs.view(allocation.sides).cpu().numpy()
 
 
 def _with_table(

@@ -48,6 +48,16 @@ def test_columns_are_chosen_within_each_row():
     assert columns.tolist() == [3, 1, 3]
 
 
+def test_cells_may_cost_something_to_fill():
+    free = np.array([[True, True, False], [False, True, True]])
+    filling = np.array([[4.0, 2.0, 99.0], [99.0, 0.0, 1.0]])
+    # Row 0 costs 3 and row 1 half as much as a whole: 0.5.
+    rows = choose_codes(np.array([[0.0, 2.4], [0.0, 2.6], [0.0, 2.2]]), NOTHING, free, filling=filling)
+    assert rows.tolist() == [1, 0, 1]
+    columns = choose_codes(np.array([[0.0, 1.9, 0.0]]), np.array([[0]]), free, filling=filling)
+    assert columns.tolist() == [1]
+
+
 def test_three_codes_are_filled_one_after_the_other():
     free = np.zeros((2, 2, 2), dtype=bool)
     free[0, 1] = True

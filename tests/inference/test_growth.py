@@ -7,13 +7,22 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from lightrnn_pl.allocation.growth import usable_cells
+from lightrnn_pl.allocation.growth import grown_table, usable_cells
 from lightrnn_pl.allocation.solvers import ExactSolver
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.building import as_config, build_model
 from lightrnn_pl.data.batches import StreamBatches
-from lightrnn_pl.inference.growth import check_growable, choose_new_words, grow_model, grown_vocabulary
+from lightrnn_pl.evaluation.perplexity import mean_nll
+from lightrnn_pl.inference.growth import (
+    check_growable,
+    choose_new_words,
+    filling_costs,
+    grow_model,
+    grown_vocabulary,
+)
 from lightrnn_pl.vocabulary import Vocabulary
+
+PARTS = ("embedding", "output")
 
 OLD = ("<unk>", "a", "b", "c", "d", "e", "f", "g", "h")
 HOLES = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 2], [2, 1], [2, 3], [3, 3], [3, 0]])
@@ -132,21 +141,37 @@ class Recorded(ExactSolver):
 def test_cells_and_costs_are_those_of_the_dense_twin(grown):
     model, _, larger, vocabulary, batches = grown
     free = usable_cells(model.allocation)
+    filling = np.where(free, filling_costs(model, batches, 0), 0.0)
     solver = Recorded()
     again = grow_model(model, config_of(), vocabulary, batches, solver)
     assert torch.equal(again.allocation.codes, larger.allocation.codes)
-    expected = dense_costs(model, larger.allocation, batches, 0, 6)
+    expected = dense_costs(model, larger.allocation, batches, 0, 6) + filling.sum(1) / free.sum(1)
     for costs in (expected, solver.costs[0]):
         costs -= costs.mean(1, keepdims=True)  # what a word pays anywhere decides nothing
     np.testing.assert_allclose(solver.costs[0], expected, atol=1e-10)
     codes = larger.allocation.codes[9:].long().numpy()
-    rows = cheapest(dense_costs(model, larger.allocation, batches, 0, 6), free.sum(1))
+    rows = cheapest(expected, free.sum(1))
     assert rows.tolist() == codes[:, 0].tolist()
     costs = dense_costs(model, larger.allocation, batches, 1, 6)
     for row in set(rows.tolist()):
         members = np.flatnonzero(rows == row)
-        columns = cheapest(costs[members], free[row].astype(int))
+        columns = cheapest(costs[members] + filling[row], free[row].astype(int))
         assert columns.tolist() == codes[members, 1].tolist()
+
+
+def test_a_filled_cell_takes_what_was_said(grown):
+    """Where the text has none of the new word, the old words lose exactly the cost of filling its cell."""
+    model, *_ = grown
+    vocabulary = grown_vocabulary(Vocabulary(OLD, range(9), unknown="<unk>"), ["new"])
+    batches = batches_of(vocabulary, "a b c d e f g h a c e g b d f h a a <unk> e d")
+    costs = filling_costs(model, batches, 0)
+    before = mean_nll(model, batches, torch.device("cpu"))
+    for cell in np.argwhere(usable_cells(model.allocation)):
+        table = grown_table(model.allocation, cell[None])
+        larger = build_model(config_of(), table, vocabulary).double().eval()
+        larger.load_state_dict({**model.state_dict(), **{f"{part}.allocation.codes": table.codes for part in PARTS}})
+        after = mean_nll(larger, batches, torch.device("cpu"))
+        assert 21 * (after - before) == pytest.approx(costs[tuple(cell)], rel=1e-9)
 
 
 def test_nothing_old_changes(grown):
