@@ -24,9 +24,11 @@ class SlimEmbedding(WordEmbedding):
         allocation: The word table.
         embedding_dim: D, divisible by K.
         num_parts: K.
-        map: Makes the map of words to sub-vectors, given its sizes; all parts may draw from one pool.
+        map: Makes the map of words to sub-vectors, given its sizes.
         compression: M / (K V), so the size beside a full embedding's; None where ``num_subvectors`` is given.
         num_subvectors: M; None where ``compression`` is given.
+        disjoint: Each part draws from a set of its own, as an output's must, so that the two can be tied; otherwise all
+            draw from one pool, as in the paper.
 
     Raises:
         ValueError: If K does not divide D, or M is not given once and in range.
@@ -40,6 +42,7 @@ class SlimEmbedding(WordEmbedding):
         map: Callable[..., SubvectorMap],
         compression: float | None = None,
         num_subvectors: int | None = None,
+        disjoint: bool = False,
     ) -> None:
         super().__init__(allocation, embedding_dim)
         check_count("model.embedding.num_parts", num_parts)
@@ -48,7 +51,7 @@ class SlimEmbedding(WordEmbedding):
                 f"model.embedding_dim must be divisible by model.embedding.num_parts={num_parts}, got {embedding_dim}"
             )
         number = subvectors_for(compression, num_subvectors, allocation.num_words, num_parts, "model.embedding")
-        self.map = map(num_words=allocation.num_words, num_parts=num_parts, num_subvectors=number, disjoint=False)
+        self.map = map(num_words=allocation.num_words, num_parts=num_parts, num_subvectors=number, disjoint=disjoint)
         self.vectors = nn.Embedding(number, embedding_dim // num_parts)
 
     @property

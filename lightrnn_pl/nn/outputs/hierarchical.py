@@ -29,7 +29,7 @@ class HierarchicalOutput(Output):
     """V x H word vectors, laid out class by class, and one vector a class, all with biases; for k = 1.
 
     The classes are saved with the weights, so that a loaded model needs no file of classes: where a strategy does not
-    find its file, the layer waits for ``load_state_dict`` and refuses to compute before.
+    find its file, the layer waits for ``load_state_dict``, and refuses to start or to compute before.
 
     Args:
         allocation: The word table, k = 1.
@@ -84,6 +84,15 @@ class HierarchicalOutput(Output):
     def table_bytes(self) -> int:
         """See :class:`Part`: the classes, and both ways between words and places."""
         return sum(table.numel() * table.element_size() for table in (self.word_classes, self.ranks, self.order))
+
+    def initialise(self, scale: float) -> None:
+        """See :class:`Part`.
+
+        Raises:
+            FileNotFoundError: If the classes were to be read from a file that is not there.
+        """
+        self._require_classes()
+        super().initialise(scale)
 
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """See :class:`Output`."""

@@ -161,7 +161,8 @@ def test_rows_of_a_file_are_classes_and_a_loaded_layer_needs_no_file(tmp_path):
 
     path.unlink()
     other = output_of(10, ClassesFromFile(path))
-    other.initialise(1.0)
+    with pytest.raises(FileNotFoundError, match=r"model.output.classes.path"):
+        other.initialise(1.0)
     with pytest.raises(FileNotFoundError, match=r"model.output.classes.path"):
         other.log_probability(hidden, targets)
     with pytest.raises(FileNotFoundError, match=r"model.output.classes.path"):

@@ -1,0 +1,96 @@
+"""Any embedding with any output and any loss: a training step and an evaluation, or an error that says why not."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightrnn_pl.building import build_allocation, build_model
+from lightrnn_pl.vocabulary import Vocabulary
+from tests.training.runs import compose_overrides
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+EMBEDDINGS, OUTPUTS, LOSSES = (
+    sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("embedding", "output", "loss")
+)
+SOFTMAX = ("full", "hashed", "projected", "slim")
+VOCABULARY = Vocabulary([f"w{number}" for number in range(40)], range(80, 40, -1))
+
+
+def build(embedding: str, output: str, components: int, *overrides: str):
+    chosen = (f"model/embedding={embedding}", f"model/output={output}", f"model.components={components}")
+    config = compose_overrides(*chosen, "model.hidden_dim=40", "model.num_layers=1", *overrides)
+    torch.manual_seed(0)
+    return build_model(config, build_allocation(config, VOCABULARY), VOCABULARY)
+
+
+def step_and_evaluate(model) -> None:
+    words = torch.randint(40, (3, 5), generator=torch.Generator().manual_seed(1))
+    targets = words.roll(-1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters(remove_duplicate=False)}
+    losses, state = model.train()(words, targets)
+    assert losses.shape == words.shape and losses.isfinite().all()
+    losses.sum().backward()
+    optimizer.step()
+    assert any(not torch.equal(before[name], parameter) for name, parameter in model.output.named_parameters("output"))
+    assert any(
+        not torch.equal(before[name], parameter) for name, parameter in model.embedding.named_parameters("embedding")
+    )
+    with torch.no_grad():
+        every = torch.arange(40).expand(3, 40)
+        scores, _ = model.eval().score(words, targets, state)
+        assert (scores <= 0).all() and scores.isfinite().all()
+        # Each word in turn after the same word: their probabilities sum to one.
+        one = every[:1].T
+        total = model.score(torch.zeros_like(one), one)[0].exp().sum()
+    assert total == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("components", [1, 2, 3])
+@pytest.mark.parametrize(("embedding", "output"), itertools.product(EMBEDDINGS, OUTPUTS))
+def test_embedding_with_output(embedding, output, components):
+    if output != "multi_component" and components > 1:
+        with pytest.raises(ValueError, match=r"predicts a word in one step.*use model.components=1 or model/output="):
+            build(embedding, output, components)
+        return
+    step_and_evaluate(build(embedding, output, components))
+
+
+@pytest.mark.parametrize(("output", "loss"), itertools.product(OUTPUTS, LOSSES))
+def test_output_with_loss(output, loss):
+    if loss != "exact" and output not in SOFTMAX:
+        with pytest.raises(ValueError, match="model/loss=exact"):
+            build("full", output, 1, f"model/loss={loss}")
+        return
+    step_and_evaluate(build("full", output, 1, f"model/loss={loss}"))
+
+
+SAME_VECTORS = {
+    ("full", "full"): [],
+    ("multi_component", "multi_component"): [],
+    ("hashed", "hashed"): ["model.output.compression=0.1"],
+    ("projected", "projected"): [],
+    ("slim", "slim"): ["model.embedding.disjoint=true", "model.output.num_parts=10", "model.output.compression=0.1"],
+    ("full", "projected"): ["model.output.projection_dim=40"],
+}
+"""Which can be tied, and what has to be equal for it."""
+
+
+@pytest.mark.parametrize(("embedding", "output"), itertools.product(EMBEDDINGS, OUTPUTS))
+def test_tied(embedding, output):
+    if (embedding, output) not in SAME_VECTORS:
+        with pytest.raises(ValueError, match=r"set model\.tied=false"):
+            build(embedding, output, 1, "model.tied=true")
+        return
+    equal = SAME_VECTORS[embedding, output]
+    apart, tied = (build(embedding, output, 1, f"model.tied={choice}", *equal) for choice in ("false", "true"))
+    assert tied.num_parameters < apart.num_parameters
+    step_and_evaluate(tied)
+
+
+def test_the_lists_are_what_the_configuration_has():
+    assert {"full", "multi_component", "slim", "hashed", "projected", "char_cnn"} == set(EMBEDDINGS)
+    assert {*SOFTMAX, "multi_component", "hierarchical", "adaptive"} == set(OUTPUTS)
+    assert {"exact", "nce", "importance_sampling", "blackout"} == set(LOSSES)
