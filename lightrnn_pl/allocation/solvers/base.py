@@ -22,7 +22,7 @@ class Solver(abc.ABC):
     """Solves reallocation problems; a subclass finds codes and a bound, this class times and checks them."""
 
     def solve(self, problem: ReallocationProblem) -> ReallocationResult:
-        """The assignment, its cost and the proof.
+        """The assignment, its cost and the proof; the problem's own codes where what was found is no cheaper.
 
         Raises:
             ValueError: If no assignment avoids the forbidden codes, or if the solver cannot take the problem on,
@@ -30,6 +30,8 @@ class Solver(abc.ABC):
         """
         start = time.perf_counter()
         codes, lower_bound = self._assign(problem)
+        if problem.codes is not None and problem.cost(problem.codes) <= problem.cost(codes):
+            codes = problem.codes  # moving words costs training; nothing is moved that does not pay
         result = problem.result(codes, lower_bound, time.perf_counter() - start)
         if np.isinf(result.cost):
             raise ValueError(
