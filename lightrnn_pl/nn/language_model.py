@@ -6,7 +6,7 @@ layers.  Knows nothing of text, batches' origin, or training.
 
 from __future__ import annotations
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.table import WordAllocation
@@ -122,3 +122,13 @@ class LanguageModel(nn.Module):
         """The exact natural-log probability of each target, (B, T), and the state after the window."""
         hidden, state = self.hidden(words, targets, state, reset)
         return self.output.log_probability(hidden, targets), state
+
+    def step(self, vectors: Float[Tensor, "N D"], state: State | None = None) -> tuple[Float[Tensor, "N H"], State]:
+        """One step of every stream: the hidden state that predicts the next code, and the state after the step.
+
+        Args:
+            vectors: What is read, from ``embedding.first_step`` or ``embedding.code_step``.
+            state: The state after the step before; None means zeros.
+        """
+        hidden, state = self.core(self.input_dropout(vectors[:, None]), state)
+        return self.output_dropout(hidden[:, 0]), state

@@ -190,6 +190,21 @@ def test_statistics_of_training_are_those_of_a_pass_where_nothing_is_learnt(stor
     assert trained["words_moved"] == passed["words_moved"] > 0
 
 
+def test_only_an_epoch_that_can_be_the_last_is_watched(tiny_text, tmp_path, watched, monkeypatch):
+    epochs = []
+    watch = Reallocation.on_train_batch_start
+
+    def note(self, trainer, pl_module, batch, index):
+        watch(self, trainer, pl_module, batch, index)
+        if index == 0 and pl_module.observer is not None:
+            epochs.append(trainer.current_epoch)
+
+    monkeypatch.setattr(Reallocation, "on_train_batch_start", note)
+    overrides = ("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.epochs_per_round=3")
+    train(compose_run(tmp_path / "run", tiny_text, *FEW, *overrides, "reallocation.patience=9"))
+    assert epochs == [2] and not watched["gathered"]
+
+
 def test_a_run_resumed_within_an_epoch_takes_a_pass(tiny_text, tmp_path, watched):
     """What the killed run had added up of its epoch is lost, so the numbers come from a pass, and are whole."""
     overrides = (

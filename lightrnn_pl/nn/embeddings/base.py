@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from jaxtyping import Float, Int
+from torch import Tensor
+
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.part import Part
@@ -40,4 +43,16 @@ class Embedding(Part, ABC):
         Args:
             words: The words read, (B, T).
             targets: The words to predict, (B, T); only their codes before the last are read.
+        """
+
+    @abstractmethod
+    def first_step(self, words: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        """What the step reads that predicts the first code of the word after each of ``words``."""
+
+    @abstractmethod
+    def code_step(self, axis: int, codes: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        """What the step reads that predicts code ``axis`` + 1 of a word, given its code ``axis``; for k > 1.
+
+        ``first_step`` of a word, then ``code_step`` of each code of the next one but the last: the steps of
+        ``forward``, one at a time.
         """

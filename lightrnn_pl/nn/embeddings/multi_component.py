@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.table import WordAllocation
@@ -30,3 +31,11 @@ class MultiComponentEmbedding(Embedding):
         if self.steps_per_word > 1:
             read = torch.cat([read, self.allocation.encode(targets)[..., :-1]], -1)
         return self.vectors(read + self.offsets.roll(1)).flatten(1, 2)
+
+    def first_step(self, words: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        """See :class:`Embedding`: the vector of the word's last code."""
+        return self.code_step(self.steps_per_word - 1, self.allocation.encode(words)[..., -1])
+
+    def code_step(self, axis: int, codes: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        """See :class:`Embedding`."""
+        return self.vectors(codes + self.offsets[axis])

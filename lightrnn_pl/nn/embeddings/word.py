@@ -41,3 +41,11 @@ class WordEmbedding(Embedding):
             return own
         codes = self.allocation.encode(targets)[..., :-1] + self.offsets
         return torch.cat([own[:, :, None], self.code_vectors(codes)], dim=2).flatten(1, 2)
+
+    def first_step(self, words: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        """See :class:`Embedding`: the word's own vector."""
+        return self.word_vectors(words)
+
+    def code_step(self, axis: int, codes: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        """See :class:`Embedding`."""
+        return self.code_vectors(codes + self.offsets[axis])

@@ -88,6 +88,12 @@ class AdaptiveOutput(Output):
             flat = hidden.flatten(0, 1).to(self.softmax.head.weight.dtype)
             return self.softmax(flat, words).output.view(targets.shape)
 
+    def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """See :class:`Output`."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            by_rank = self.softmax.log_prob(hidden.to(self.softmax.head.weight.dtype))
+        return by_rank if self.ranks is None else by_rank[:, self.ranks.long()]
+
     @torch.no_grad()
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
         """Log-probabilities and ids of the k most likely words, best first; some positions at a time."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from jaxtyping import Float, Int
+from torch import Tensor
+
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
@@ -31,6 +34,17 @@ class Output(Part, ABC):
     @abstractmethod
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """Natural-log probability of each target, (B, T), given the k hidden states of its position."""
+
+    @abstractmethod
+    def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """Natural-log probability of every word, for k = 1: all V numbers are held, for all positions at once."""
+
+    @abstractmethod
+    def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
+        """Log-probabilities and ids of the k most likely words, best first, for k = 1 code a word.
+
+        No more than V are given; the order of words that are exactly as likely is left open.
+        """
 
     def tie(self, embedding: Embedding) -> None:
         """Use the embedding's vectors as the output's (Press and Wolf 2017), where both have the same shape.

@@ -111,6 +111,16 @@ class HierarchicalOutput(Output):
         in_class = torch.empty_like(in_class).index_copy(0, by_class, in_class)
         return (of_class + in_class).view(targets.shape)
 
+    def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """See :class:`Output`."""
+        self._require_classes()
+        of_class = F.linear(hidden, self.class_weight, self.class_bias).log_softmax(-1)
+        by_class = [
+            F.linear(hidden, self.weight[span], self.bias[span]).log_softmax(-1) + of_class[:, number, None]
+            for number, span in enumerate(self._spans)
+        ]
+        return torch.cat(by_class, 1)[:, self.order.long().argsort()]
+
     @torch.no_grad()
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
         """Log-probabilities and ids of the k most likely words, best first; scores are held a class at a time.

@@ -45,15 +45,44 @@ class MultiComponentOutput(Output):
         losses = [self._axis_loss(axis, steps[:, axis], codes) for axis in range(len(self._spans))]
         return -torch.stack(losses).sum(0).view(targets.shape)
 
+    def code_log_probabilities(
+        self, axis: int, hidden: Float[Tensor, "N H"], prefixes: Int[Tensor, " N"]
+    ) -> Float[Tensor, "N side"]:
+        """Natural-log probability of each code of ``axis``, given the codes before it; -inf where no word has it.
+
+        Args:
+            axis: Which code, from 0.
+            hidden: The states that predict it.
+            prefixes: The codes before it, as the number that ``WordAllocation.prefixes`` gives them: 0 for axis 0, the
+                row for axis 1.
+        """
+        return self._scores(axis, hidden, prefixes).log_softmax(-1)
+
+    def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """See :class:`Output`."""
+        assert len(self._spans) == 1, "words of several codes take several hidden states"
+        prefixes = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
+        return self.code_log_probabilities(0, hidden, prefixes)[:, self.allocation.cells()]
+
+    @torch.no_grad()
+    def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
+        """See :class:`Output`; ``inference.search`` has it for words of several codes."""
+        values, words = self.log_probabilities(hidden).topk(min(k, self.allocation.num_words), dim=-1)
+        return values, words
+
     def axis_parameters(self) -> tuple[list[Float[Tensor, "side H"]], list[Float[Tensor, " side"]]]:
         """Output vectors and biases of each axis, what the loss statistics are priced with."""
         weights = [self.weight.detach()[start:stop] for start, stop in self._spans]
         return weights, [self.bias.detach()[start:stop] for start, stop in self._spans]
 
     def _axis_loss(self, axis: int, hidden: Float[Tensor, "N H"], codes: Int[Tensor, "N k"]) -> Float[Tensor, " N"]:
+        scores = self._scores(axis, hidden, self.allocation.prefixes(codes, axis))
+        return F.cross_entropy(scores, codes[:, axis], reduction="none")
+
+    def _scores(
+        self, axis: int, hidden: Float[Tensor, "N H"], prefixes: Int[Tensor, " N"]
+    ) -> Float[Tensor, "N side"]:
         start, stop = self._spans[axis]
         scores = F.linear(hidden, self.weight[start:stop], self.bias[start:stop])
         allowed = self.allocation.allowed(axis)
-        if allowed is not None:
-            scores = scores.masked_fill(~allowed[self.allocation.prefixes(codes, axis)], float("-inf"))
-        return F.cross_entropy(scores, codes[:, axis], reduction="none")
+        return scores if allowed is None else scores.masked_fill(~allowed[prefixes], float("-inf"))

@@ -82,6 +82,10 @@ class SoftmaxOutput(Output):
             return -F.cross_entropy(self.scores(flat), words, reduction="none").view(targets.shape)
         return (self.own_scores(flat, words) - self.log_partition(flat)).view(targets.shape)
 
+    def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """See :class:`Output`."""
+        return self.scores(hidden).log_softmax(-1)
+
     def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
         """log of the sum over all words of exp score; no more than a chunk of scores is in memory at any time."""
         query = self.query(hidden)

@@ -64,8 +64,8 @@ class Reallocation(pl.Callback):
             lets it be.
         max_hours: No new round is started after so many hours of training.
         optimizer_state: ``keep`` or ``rebuild`` (momenta and the like start from nothing) at a reallocation.
-        statistics: Gather the loss statistics in a ``pass`` over the training text, or in ``training``, from each
-            epoch as it is trained, as the paper suggests; see ``training/statistics.py`` for the difference.
+        statistics: Gather the loss statistics in a ``pass`` over the training text, or in ``training``, from the round's
+            last epoch as it is trained, as the paper suggests; see ``training/statistics.py`` for the difference.
         storage: What the statistics add up: ``hidden`` states, ``scores``, or with ``auto`` the narrower.
         measure: Say what a move really did to the training loss, at the price of one more pass over the text.
     """
@@ -148,9 +148,14 @@ class Reallocation(pl.Callback):
             )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        """Begin to watch with an epoch's first batch; a run resumed in the middle of one lets the rest of it be."""
+        """Begin to watch an epoch that can be its round's last; a run resumed in the middle of one lets it be."""
         assert isinstance(pl_module, LanguageModelingModule)
-        if index == 0 and self.statistics == "training" and self.round < self.max_rounds:
+        if index > 0 or self.statistics != "training" or self.round >= self.max_rounds:
+            return
+        self._in_training = pl_module.observer = None
+        epochs = trainer.current_epoch + 1 - self._now.first_epoch
+        is_last = self.epochs_per_round is not None and epochs > self.epochs_per_round - _ROUNDING
+        if is_last or self._now.stalls + 1 >= self.patience:
             self._in_training = empty_statistics(pl_module.model, self.storage)
             self._seconds_watching = 0.0
             pl_module.observer = self._watch
@@ -256,7 +261,7 @@ class Reallocation(pl.Callback):
         self._in_training = module.observer = None
         if statistics is None:
             if self.statistics == "training":
-                _tell("The run was resumed within this epoch: the loss statistics take a pass of their own.")
+                _tell("The epoch was not watched from its start: the loss statistics take a pass of their own.")
             statistics, watched = self._gather(module, datamodule), 0.0
         statistics.all_reduce()
         gathered = time.monotonic()
