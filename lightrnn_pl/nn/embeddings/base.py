@@ -36,6 +36,10 @@ class Embedding(Part, ABC):
         """k."""
         return self.allocation.num_components
 
+    def project_codes(self, old: Int[Tensor, "V k"], new: Int[Tensor, "V k"], counts: Int[Tensor, " V"]) -> None:
+        """After words got ``new`` codes: make each code's vector the mean of those that its members had by their
+        ``old`` ones, weighted by ``counts``; nothing where codes have no vectors."""
+
     @abstractmethod
     def forward(self, words: Words, targets: Words) -> StepVectors:
         """Step vectors, k for each position, the steps of one position side by side.

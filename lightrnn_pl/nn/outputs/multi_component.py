@@ -40,10 +40,14 @@ class MultiComponentOutput(Output):
 
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """See :class:`Output`."""
+        return -torch.stack(self.axis_losses(hidden, targets)).sum(0)
+
+    def axis_losses(self, hidden: Hidden, targets: Words) -> list[WordScores]:
+        """Negative natural-log probability of each code of each target: row loss, column loss, ..."""
         codes = self.allocation.encode(targets).flatten(0, 1)
         steps = hidden.reshape(len(codes), len(self._spans), self.hidden_dim)
         losses = [self._axis_loss(axis, steps[:, axis], codes) for axis in range(len(self._spans))]
-        return -torch.stack(losses).sum(0).view(targets.shape)
+        return [loss.view(targets.shape) for loss in losses]
 
     def code_log_probabilities(
         self, axis: int, hidden: Float[Tensor, "N H"], prefixes: Int[Tensor, " N"]
@@ -79,9 +83,7 @@ class MultiComponentOutput(Output):
         scores = self._scores(axis, hidden, self.allocation.prefixes(codes, axis))
         return F.cross_entropy(scores, codes[:, axis], reduction="none")
 
-    def _scores(
-        self, axis: int, hidden: Float[Tensor, "N H"], prefixes: Int[Tensor, " N"]
-    ) -> Float[Tensor, "N side"]:
+    def _scores(self, axis: int, hidden: Float[Tensor, "N H"], prefixes: Int[Tensor, " N"]) -> Float[Tensor, "N side"]:
         start, stop = self._spans[axis]
         scores = F.linear(hidden, self.weight[start:stop], self.bias[start:stop])
         allowed = self.allocation.allowed(axis)
