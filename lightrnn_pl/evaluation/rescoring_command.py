@@ -1,0 +1,337 @@
+"""What ``lightrnn-rescore`` does: lists get features, weights are tuned, lists are reranked, and BLEU says what for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lightrnn_pl.building import as_plain
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.evaluation.scoring_command import check_output, load_bundle, watched
+from lightrnn_pl.files import write_json
+from lightrnn_pl.inference.lines import byte_lines, text_lines, write_lines
+from lightrnn_pl.inference.nbest import Hypothesis, Layout, Malformed, read_nbest, read_weights
+from lightrnn_pl.inference.rescoring import (
+    Chooser,
+    Feature,
+    LanguageModelFeature,
+    References,
+    TuningList,
+    add_features,
+    count_words,
+)
+from lightrnn_pl.inference.tuning import Vector, corpus_bleu, tune
+
+_WORD_COUNT = "WordCount0"
+
+_MISFIT = 0.01
+"""Share of the scores' size above which the features do not explain the scores of a list."""
+
+
+@dataclass
+class System:
+    """A set of features, the weights tuned for it, and what it reaches.
+
+    Attributes:
+        name: As the table says.
+        features: The new features among those it uses.
+        chooser: Picks hypotheses.
+        dev_bleu: On the list tuned on.
+        perplexity: Of its one language model on the first references of test.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    chooser: Chooser
+    dev_bleu: float | None = None
+    perplexity: float | None = None
+
+
+def rescore(config: DictConfig) -> dict[str, Any]:
+    """Do what ``config`` asks for, print the table, and return what it says.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: Naming the key or the line, for what cannot be read or done.
+    """
+    _check(config)
+    job = _Rescoring(config)
+    systems = job.tune() if config.dev is not None else job.given()
+    if config.test is not None:
+        job.rerank(systems)
+    return job.finish(systems)
+
+
+class _Rescoring:
+    """One call of the command: its models, what it has told, and its report."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.errors = Console(stderr=True, highlight=False, markup=False)
+        self.report: dict[str, Any] = {"settings": as_plain(config)}
+        tokens = {"tokenize": config.tokenize, "lowercase": config.lowercase}
+        self.references = {
+            split: References([list(text_lines(path)) for path in given], **tokens)
+            for split in ("dev", "test")
+            if (given := _paths(config[f"{split}_references"]))
+        }
+        self.models: dict[str, LanguageModelFeature] = {}
+        for number, checkpoint in enumerate(_paths(config.checkpoints)):
+            bundle = load_bundle(checkpoint, config.device)
+            self.models[f"{config.feature}{number}"] = LanguageModelFeature(
+                bundle.model, bundle.vocabulary, config.batch_size
+            )
+        self.features: dict[str, Feature] = {_WORD_COUNT: count_words} if config.word_count else {}
+        self.features.update(self.models)
+
+    def given(self) -> list[System]:
+        """The list's own order, and that of the weights given, if any."""
+        listed = System("as listed", (), Chooser(Layout()))
+        if self.config.weights is None:
+            return [listed]
+        weights = read_weights(self.config.weights)
+        layout = Layout({name: np.size(values) for name, values in weights.items()})
+        return [listed, System("weights given", tuple(self.features), Chooser(layout, layout.vector(weights)))]
+
+    def tune(self) -> list[System]:
+        """The list's own order, and for each set of features the order of the weights tuned for it."""
+        config, references = self.config, self.references["dev"]
+        layout = Layout()
+        # The columns have to be known before the first row is written.
+        for _ in self._read("dev", layout, tell=False):
+            pass
+        for name in self.features:
+            if name in layout.sizes:
+                raise ValueError(f"the list already has a feature {name}; choose another name with feature=...")
+            layout.sizes[name] = 1
+        listing = TuningList(layout, references)
+        before = Chooser(layout)
+        for group in self._with_features("dev", Layout(layout.sizes)):
+            before.choose(group, references)
+            listing.add(group)
+        candidates = listing.candidates()
+        self._tell_missing("dev", listing.num_missing, len(references))
+        start = self._start(listing)
+        listed_bleu = float(corpus_bleu(before.counts + candidates.constant))
+        systems = [System("as listed", (), before, dev_bleu=listed_bleu)]
+        before.counts = np.zeros_like(before.counts)
+        for name, features in self._feature_sets():
+            used = np.ones(layout.num_columns, dtype=bool)
+            for left_out in set(self.features) - set(features):
+                used &= layout.vector({left_out: 1.0}) == 0
+            # From the best that has fewer features, so that more of them never make it worse on dev.
+            smaller = [one for one in systems[1:] if set(one.features) <= set(features)]
+            if smaller:
+                best = max(smaller, key=lambda one: one.dev_bleu or 0.0).chooser.weights
+                start = start if best is None else best
+            weights, bleu = tune(candidates, start, used, config.restarts, config.directions, config.seed)
+            self.errors.print(f"tuned {name}: BLEU {bleu:.2f} on dev", soft_wrap=True)
+            systems.append(System(name, features, Chooser(layout, weights), dev_bleu=bleu))
+        if config.weights_out is not None:
+            assert systems[-1].chooser.weights is not None
+            write_json(config.weights_out, layout.named(systems[-1].chooser.weights))
+        return systems
+
+    def _start(self, listing: TuningList) -> Vector:
+        if self.config.weights is not None:
+            return listing.layout.vector(read_weights(self.config.weights))
+        weights, missed = listing.fit_scores()
+        if missed > _MISFIT:
+            self.errors.print(
+                f"the scores of dev are no weighted sum of its features ({missed:.1%} is missed); tuning starts from "
+                "the nearest weights, weights=... gives others",
+                soft_wrap=True,
+            )
+        # What was not among the features of the list cannot have made its scores.
+        for name in self.features:
+            weights[listing.layout.vector({name: 1.0}) > 0] = 0.0
+        return weights
+
+    def _feature_sets(self) -> list[tuple[str, tuple[str, ...]]]:
+        common: tuple[str, ...] = (_WORD_COUNT,) if self.config.word_count else ()
+        sets = [("features of the list" + (" and word count" if common else ""), common)]
+        sets += [(f"+ {name}", (*common, name)) for name in self.models]
+        if len(self.models) > 1:
+            sets.append(("+ all of them", (*common, *self.models)))
+        return sets
+
+    def rerank(self, systems: Sequence[System]) -> None:
+        """Let every system choose from ``config.test``, and write the list as the last one ranks it."""
+        config, references, last = self.config, self.references.get("test"), systems[-1].chooser
+        layout = Layout(last.layout.sizes)
+        sentences = hypotheses = missing = 0
+        with ExitStack() as stack:
+            output = None if config.output is None else stack.enter_context(write_lines(config.output))
+            onebest = None if config.onebest is None else stack.enter_context(write_lines(config.onebest))
+
+            def skip_to(sentence: int) -> int:
+                for number in range(sentences, sentence):
+                    if onebest is not None:
+                        onebest.write(b"\n")
+                    if references is not None:
+                        for system in systems:
+                            system.chooser.add(references.counts(number, ""))
+                return sentence - sentences
+
+            for group in watched(self._with_features("test", layout), self.errors, "sentences"):
+                missing += skip_to(group[0].sentence)
+                for system in systems:
+                    chosen = system.chooser.choose(group, references)
+                if onebest is not None:
+                    onebest.write(chosen.text.encode() + b"\n")
+                if output is not None:
+                    _write(output, group, last)
+                sentences = group[0].sentence + 1
+                hypotheses += len(group)
+            if references is not None:
+                missing += skip_to(len(references))
+        if not hypotheses:
+            raise ValueError(f"test={config.test} holds no hypothesis that can be read")
+        self._tell_missing("test", missing, sentences)
+        self.report["test"] = {"sentences": sentences, "hypotheses": hypotheses, "sentences_without": missing}
+        if last.weights is not None and (extra := set(layout.sizes) - set(last.layout.sizes) - set(self.features)):
+            names = ", ".join(sorted(extra)[:10])
+            self.errors.print(
+                f"{len(extra)} features of test have no weight and count nothing: {names}", soft_wrap=True
+            )
+
+    def finish(self, systems: Sequence[System]) -> dict[str, Any]:
+        """Perplexities, the table, and the report."""
+        measured = "test" in self.references and self.config.test is not None
+        self._tell_unknown()
+        if measured:
+            self._perplexities(systems)
+        self.report["systems"] = [
+            {
+                "name": system.name,
+                "dev_bleu": system.dev_bleu,
+                "test_bleu": float(corpus_bleu(system.chooser.counts)) if measured else None,
+                "perplexity": system.perplexity,
+                "weights": None
+                if system.chooser.weights is None
+                else system.chooser.layout.named(system.chooser.weights),
+            }
+            for system in systems
+        ]
+        if measured or self.config.dev is not None:
+            _print(self.report["systems"], measured)
+        for key in ("output", "onebest", "weights_out"):
+            if self.config[key] is not None:
+                self.errors.print(f"{key}: {self.config[key]}", soft_wrap=True)
+        if self.config.json:
+            write_json(self.config.json, self.report)
+        return self.report
+
+    def _perplexities(self, systems: Sequence[System]) -> None:
+        """Of each language model on the first references of test, end markers counted."""
+        lines = self.references["test"].texts[0]
+        for name, model in self.models.items():
+            total, counted = 0.0, 0
+            for start in range(0, len(lines), self.config.buffer):
+                part = lines[start : start + self.config.buffer]
+                total += math.fsum(model(part))
+                counted += sum(len(line.split()) for line in part)
+            counted += len(lines) * (model.vocabulary.end is not None)
+            for system in systems:
+                if system.features and [one for one in system.features if one in self.models] == [name]:
+                    system.perplexity = math.exp(min(700.0, -total / max(1, counted)))
+
+    def _read(self, split: str, layout: Layout | None, tell: bool = True) -> Iterator[list[Hypothesis]]:
+        path = self.config[split]
+
+        def say(message: str) -> None:
+            if tell:
+                self.errors.print(f"{path}, {message}", soft_wrap=True)
+
+        malformed = Malformed(say)
+        try:
+            yield from read_nbest(byte_lines(path), malformed, layout)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if malformed.count and tell:
+            more = malformed.count - len(malformed.numbers)
+            also = f", the last {more:,} of them not shown" if more else ""
+            self.errors.print(f"{path}: {malformed.count:,} malformed lines left out{also}", soft_wrap=True)
+        self.report.setdefault("malformed", {})[split] = {"count": malformed.count, "first": malformed.numbers}
+
+    def _with_features(self, split: str, layout: Layout) -> Iterator[list[Hypothesis]]:
+        return add_features(self._read(split, layout), self.features, self.config.buffer)
+
+    def _tell_missing(self, split: str, missing: int, sentences: int) -> None:
+        if missing:
+            self.errors.print(
+                f"{split}: {missing:,} of {sentences:,} sentences have no hypothesis and count as empty", soft_wrap=True
+            )
+
+    def _tell_unknown(self) -> None:
+        for name, model in self.models.items():
+            share = model.num_unknown / model.num_words if model.num_words else 0.0
+            self.errors.print(
+                f"{name}: {model.num_unknown:,} of {model.num_words:,} words scored are unknown to it ({share:.2%})",
+                soft_wrap=True,
+            )
+
+
+def _paths(given: Any) -> list[str]:
+    """One path or a list of them."""
+    return [] if given is None else [given] if isinstance(given, str) else [str(path) for path in given]
+
+
+def _write(file: IO[bytes], group: Sequence[Hypothesis], chooser: Chooser) -> None:
+    """The hypotheses of a sentence, the best first; as they stand where the list's own scores rank them."""
+    if chooser.weights is None:
+        lines = [hypothesis.line() for hypothesis in group]
+    else:
+        scores = chooser.scores(group)
+        order = np.argsort(-scores, kind="stable").tolist()
+        lines = [group[place].line(float(scores[place])) for place in order]
+    file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def _check(config: DictConfig) -> None:
+    for key in ("batch_size", "buffer"):
+        check_count(key, config[key])
+    for key in ("restarts", "directions"):
+        check_count(key, config[key], at_least=0)
+    if config.dev is None and config.test is None:
+        raise ValueError("nothing to do; give test=LIST to rescore, or dev=LIST and dev_references=[FILE] to tune on")
+    if (config.dev is None) != (not config.dev_references):
+        raise ValueError("dev= and dev_references= belong together: tuning needs a list and its references")
+    if config.test is None and (config.test_references or config.output or config.onebest):
+        raise ValueError("test_references, output and onebest are those of test=LIST, which is missing")
+    if config.weights_out is not None and config.dev is None:
+        raise ValueError(f"weights_out={config.weights_out} is for tuned weights; give dev= and dev_references=")
+    for split in ("dev", "test"):
+        # A list is read twice, and its progress and that of its references must not mix.
+        if "-" in (config[split], *_paths(config[f"{split}_references"])):
+            raise ValueError(f"{split} and its references are read from files, not from standard input")
+    weights = config.weights if isinstance(config.weights, str) else None
+    sources = [config.dev, config.test, weights, *_paths(config.dev_references), *_paths(config.test_references)]
+    outputs = [key for key in ("output", "onebest", "weights_out", "json") if config[key] is not None]
+    for place, key in enumerate(outputs):
+        check_output(key, config[key], [*sources, *(config[other] for other in outputs[:place])])
+
+
+def _print(systems: Sequence[Mapping[str, Any]], measured: bool) -> None:
+    table = Table(title="reranking", title_justify="left")
+    table.add_column("")
+    columns = (("perplexity", "perplexity"), ("BLEU dev", "dev_bleu"), ("BLEU test", "test_bleu"))
+    shown = [(title, key) for title, key in columns if any(system[key] is not None for system in systems)]
+    for title, _ in shown:
+        table.add_column(title, justify="right", no_wrap=True)
+    for system in systems:
+        values = ("" if system[key] is None else f"{system[key]:,.2f}" for _, key in shown)
+        table.add_row(Text(system["name"]), *values)
+    console = Console(highlight=False)
+    console.print(table)
+    if measured and any(system["perplexity"] is not None for system in systems):
+        console.print("perplexity: of the first references of test, every line from a fresh state, end markers counted")
