@@ -1,4 +1,4 @@
-"""N-best lists in Moses's format made of real text, to try rescoring on: noisy variants of each sentence, with features.
+"""N-best lists in Moses's format made of real text, to try rescoring on: noisy variants of sentences, with features.
 
 Each hypothesis is the sentence after a few edits: neighbours swapped, words dropped, replaced by another word of the
 text, or said twice; the undamaged sentence itself is among them only by chance.  Its features know of the noise no

@@ -167,7 +167,8 @@ class _Rescoring:
     def rerank(self, systems: Sequence[System]) -> None:
         """Let every system choose from ``config.test``, and write the list as the last one ranks it."""
         config, references, last = self.config, self.references.get("test"), systems[-1].chooser
-        layout = Layout(last.layout.sizes)
+        # A list tuned for says how many values a feature has; weights that were given may be of another list.
+        layout = Layout(last.layout.sizes if config.dev is not None else None)
         sentences = hypotheses = missing = 0
         with ExitStack() as stack:
             output = None if config.output is None else stack.enter_context(write_lines(config.output))
@@ -184,6 +185,7 @@ class _Rescoring:
 
             for group in watched(self._with_features("test", layout), self.errors, "sentences"):
                 missing += skip_to(group[0].sentence)
+                last.layout.check(layout)
                 for system in systems:
                     chosen = system.chooser.choose(group, references)
                 if onebest is not None:
@@ -194,6 +196,7 @@ class _Rescoring:
                 hypotheses += len(group)
             if references is not None:
                 missing += skip_to(len(references))
+                sentences = len(references)
         if not hypotheses:
             raise ValueError(f"test={config.test} holds no hypothesis that can be read")
         self._tell_missing("test", missing, sentences)

@@ -182,6 +182,16 @@ class Layout:
             if self.sizes.setdefault(name, len(values)) != len(values):
                 raise ValueError(f"feature {name!r} has {len(values)} values, not {self.sizes[name]} as before")
 
+    def check(self, other: Layout) -> None:
+        """Refuse another list's layout where a feature has another number of values.
+
+        Raises:
+            ValueError: Naming the feature.
+        """
+        for name, size in self.sizes.items():
+            if other.sizes.get(name, size) != size:
+                raise ValueError(f"feature {name!r} has {other.sizes[name]} values in the list, but {size} weights")
+
     def matrix(self, group: Sequence[Hypothesis]) -> NDArray[np.float64]:
         """The feature values of hypotheses, (N, D); zero where one is missing, and what has no column is left out."""
         values = np.zeros((len(group), self.num_columns))
