@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import resource
@@ -40,6 +41,17 @@ def composed(*overrides: str) -> Any:
         return compose("train", ["name=benchmark", "paths.run_dir=.", *overrides])
 
 
+def check_names(parser: argparse.ArgumentParser, flag: str, names: str, group: str) -> None:
+    """Refuse what the configuration does not have before anything is timed; ``name:loss`` names two options."""
+    conf = Path(__file__).parents[1] / "conf"
+    for name in names.split(","):
+        option, _, loss = name.partition(":")
+        for folder, chosen in ((group, option), ("model/loss", loss or "exact")):
+            if not (conf / folder / f"{chosen}.yaml").is_file():
+                choices = sorted(path.stem for path in (conf / folder).glob("[a-z]*.yaml"))
+                parser.error(f"{flag} has {name!r}, but conf/{folder} has no {chosen!r}; choose from {choices}")
+
+
 def median_seconds(step: Callable[[], Any], at_least: float = 2.0, most: int = 30) -> float:
     """Median time of ``step`` after one call that is not counted; three calls or more, until ``at_least`` seconds."""
     step()
@@ -70,7 +82,7 @@ def in_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str
     finally:
         process.join()
         if process.exitcode:
-            print(f"{arguments}: ended with exit code {process.exitcode}", file=sys.stderr)
+            print(f"{arguments[:2]}: ended with exit code {process.exitcode}", file=sys.stderr)
 
 
 def _call(connection: Any, case: Callable[..., dict[str, Any]], *arguments: Any) -> None:
@@ -103,6 +115,8 @@ def markdown(rows: list[dict[str, Any]], name: str) -> str:
 
 def finish(rows: list[dict[str, Any]], name: str, path: Path | None) -> None:
     """Print the table; write the rows as JSON and a picture beside it."""
+    if not rows:
+        sys.exit("nothing was measured")
     add_speedup(rows, name)
     print(markdown(rows, name))
     if path is None:

@@ -12,15 +12,20 @@ imports.  ``weights_mib`` is what the layer's parameters and maps take.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring import composed, finish, in_process, median_seconds, peak_mib, zipf_vocabulary, zipf_words
+from measuring import check_names, composed, finish, in_process, median_seconds, peak_mib, zipf_vocabulary, zipf_words
 
 OUTPUTS = (
     "full,projected,slim,hashed,hierarchical,adaptive,multi_component,"
     "full:nce,slim:nce,full:importance_sampling,slim:importance_sampling,full:blackout,slim:blackout"
 )
+
+
+_SMALL = 200
+"""Words of the layer that is tried first."""
 
 
 def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
@@ -29,6 +34,7 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
 
     from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
     from lightrnn_pl.building import build_layers
+    from lightrnn_pl.nn.outputs import Output
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -40,25 +46,30 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
         *([f"model.output.num_parts={arguments.parts}"] if layer_name == "slim" else []),
         *([f"model.output.projection_dim={arguments.hidden // 4}"] if layer_name == "projected" else []),
     )
-    vocabulary = zipf_vocabulary(arguments.vocabulary)
-    table = WordAllocation.in_order(arguments.vocabulary, balanced_sides(arguments.vocabulary, num_components))
-    targets = zipf_words(arguments.vocabulary, (arguments.batch, 1))
     hidden = torch.randn(arguments.batch, num_components, arguments.hidden)
+
+    def made(num_words: int) -> tuple[Output, Callable[[], None]]:
+        table = WordAllocation.in_order(num_words, balanced_sides(num_words, num_components))
+        layer, loss = build_layers(config.model, table, zipf_vocabulary(num_words), arguments.hidden)
+        for part in (layer, loss):
+            part.initialise(0.1)
+        targets = zipf_words(num_words, (arguments.batch, 1))
+
+        @torch.no_grad()
+        def infer() -> None:
+            layer.log_probability(hidden, targets)
+
+        def train() -> None:
+            layer.zero_grad()
+            loss(layer, hidden.requires_grad_(), targets).sum().backward()
+
+        layer.train(phase == "training")
+        return layer, train if phase == "training" else infer
+
+    made(_SMALL)[1]()  # what is loaded at first use is no memory of the layer's
     before = peak_mib()
-    layer, loss = build_layers(config.model, table, vocabulary, arguments.hidden)
-    for part in (layer, loss):
-        part.initialise(0.1)
-
-    @torch.no_grad()
-    def infer() -> None:
-        layer.log_probability(hidden, targets)
-
-    def train() -> None:
-        layer.zero_grad()
-        loss(layer, hidden.requires_grad_(), targets).sum().backward()
-
-    layer.train(phase == "training")
-    seconds = median_seconds(train if phase == "training" else infer)
+    layer, step = made(arguments.vocabulary)
+    seconds = median_seconds(step)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in layer.parameters())
     return {
         "output": output,
@@ -88,6 +99,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1])
     parser.add_argument("--json", type=Path, help="write the figures here, and a picture beside it")
     arguments = parser.parse_args()
+    check_names(parser, "--outputs", arguments.outputs, "model/output")
     rows = []
     for threads in arguments.threads:
         for phase in arguments.phases.split(","):

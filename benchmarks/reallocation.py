@@ -1,6 +1,6 @@
 """Reallocation solvers on the same instances: cost over the optimum, proven gap, seconds and peak memory.
 
-    python benchmarks/reallocation.py --words 2500 10000 60025 --results outputs/reallocation.json
+    python benchmarks/reallocation.py --words 2500 10000 60025 --json outputs/reallocation.json
     python benchmarks/reallocation.py --costs ptb.npz --solvers exact auction alternating greedy
     python benchmarks/reallocation.py --counts word_counts.npy --solvers auction greedy alternating
 
@@ -112,7 +112,11 @@ def run_solver(name, folder, threads, connection):
     solver.solve(ReallocationProblem(small, np.stack(np.divmod(np.arange(500), 23), axis=-1)))
     problem = load_problem(folder)
     before = time.process_time()
-    result = solver.solve(problem)
+    try:
+        result = solver.solve(problem)
+    except (ValueError, ImportError) as error:
+        connection.send({"error": str(error)})
+        return
     connection.send(
         {
             "cost": result.cost,
@@ -138,30 +142,45 @@ def measure(instance, folder, names, threads):
         process.start()
         theirs.close()
         try:
-            row = {"instance": instance, "words": num_words, "solver": name, "threads": threads, **ours.recv()}
+            found = ours.recv()
         except EOFError:
             print(f"{name} gave no result on {instance}", file=sys.stderr)
             continue
         finally:
             process.join()
+        if "error" in found:
+            print(f"{name} gave no result on {instance}: {found['error']}", file=sys.stderr)
+            continue
+        row = {"instance": instance, "words": num_words, "solver": name, "threads": threads, **found}
         rows.append(row)
         print(f"{instance}: {name} {row['cost']:.6g}, gap {row['gap']:.2e}, {row['seconds']:.2f} s", file=sys.stderr)
-    # What is not known to be the optimum is held against the best proven bound: an upper limit of its distance.
-    bound = max(row["lower_bound"] for row in rows) if rows else 0.0
-    return [{**row, "over_bound": row["cost"] / bound - 1} for row in rows]
+    return rows
+
+
+def relate(rows):
+    """Each cost held against the best bound that any solver proved for the instance, an upper limit of its distance.
+
+    The excess is what words can lose or win; a part of the cost, the floor, is lost in any case.
+    """
+    for row in rows:
+        bound = max(other["lower_bound"] for other in rows if other["instance"] == row["instance"])
+        row["over_bound"] = row["cost"] / bound - 1
+        row["excess_over_bound"] = (row["cost"] - bound) / max(bound - row["floor"], 1e-300)
+    return rows
 
 
 def markdown(rows):
     """A table for a note."""
-    lines = [
-        "| instance | words | solver | cost over best bound | proven gap | seconds | CPU seconds | peak GiB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    columns = ("instance", "words", "solver", "cost over best bound", "share of the excess", "proven gap", "threads")
+    columns += ("seconds", "CPU seconds", "peak GiB")
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for row in rows:
-        lines.append(
-            f"| {row['instance']} | {row['words']:,} | {row['solver']} | {100 * row['over_bound']:.4f} % | "
-            f"{100 * row['gap']:.4f} % | {row['seconds']:.2f} | {row['cpu_seconds']:.2f} | {row['peak_gib']:.2f} |"
+        figures = (
+            *(row["instance"], f"{row['words']:,}", row["solver"], f"{100 * row['over_bound']:.4f} %"),
+            *(f"{100 * row['excess_over_bound']:.3f} %", f"{100 * row['gap']:.3f} %", str(row["threads"])),
+            *(f"{row['seconds']:.2f}", f"{row['cpu_seconds']:.2f}", f"{row['peak_gib']:.2f}"),
         )
+        lines.append(f"| {' | '.join(figures)} |")
     return "\n".join(lines)
 
 
@@ -176,10 +195,10 @@ def draw(rows, path):
     for name in dict.fromkeys(row["solver"] for row in rows):
         mine = sorted((row for row in rows if row["solver"] == name), key=lambda row: row["words"])
         words = [row["words"] for row in mine]
-        left.loglog(words, [row["seconds"] for row in mine], "o-", label=name)
-        right.loglog(words, [max(row["over_bound"], 1e-7) for row in mine], "o-", label=name)
-    left.set(xlabel="words", ylabel="seconds")
-    right.set(xlabel="words", ylabel="cost over the best proven bound, share")
+        left.loglog(words, [max(row["cpu_seconds"], 1e-3) for row in mine], "o-", label=name)
+        right.loglog(words, [max(row["excess_over_bound"], 1e-6) for row in mine], "o-", label=name)
+    left.set(xlabel="words", ylabel="CPU seconds")
+    right.set(xlabel="words", ylabel="share of the excess above the best proven bound")
     right.legend(fontsize=8)
     figure.savefig(path, dpi=120)
 
@@ -191,12 +210,15 @@ def main():
     parser.add_argument("--counts", type=Path, help=".npy of occurrences for a synthetic instance of that size")
     parser.add_argument("--solvers", nargs="*", default=["keep", "exact", "auction", "alternating", "greedy"])
     parser.add_argument("--threads", type=int, default=1, help="of the auction")
-    parser.add_argument("--results", type=Path, help="write the figures as JSON, and a picture beside it")
+    parser.add_argument(
+        "--earlier", type=Path, nargs="*", default=[], help="JSON of earlier calls, shown with this one's"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here, and a picture beside it")
     arguments = parser.parse_args()
     unknown = set(arguments.solvers) - set(SOLVERS)
     if unknown:
         parser.error(f"unknown solvers {sorted(unknown)}; choose from {list(SOLVERS)}")
-    rows = []
+    rows = [row for path in arguments.earlier for row in json.loads(path.read_text())]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for path in arguments.costs:
@@ -211,11 +233,12 @@ def main():
             side = math.isqrt(len(counts) - 1) + 1
             synthetic_costs(counts, (math.ceil(len(counts) / side), side), folder)
             rows += measure(instance, folder, arguments.solvers, arguments.threads)
+    relate(rows)
     print(markdown(rows))
-    if arguments.results is not None:
-        arguments.results.parent.mkdir(parents=True, exist_ok=True)
-        arguments.results.write_text(json.dumps(rows, indent=2) + "\n")
-        draw(rows, arguments.results.with_suffix(".png"))
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+        draw(rows, arguments.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":
