@@ -115,7 +115,7 @@ class _Rescoring:
             layout.sizes[name] = 1
         listing = TuningList(layout, references)
         before = Chooser(layout)
-        for group in self._with_features("dev", Layout(layout.sizes)):
+        for group in watched(self._with_features("dev", Layout(layout.sizes)), self.errors, "sentences of dev"):
             before.choose(group, references)
             listing.add(group)
         candidates = listing.candidates()
@@ -183,7 +183,7 @@ class _Rescoring:
                             system.chooser.add(references.counts(number, ""))
                 return sentence - sentences
 
-            for group in watched(self._with_features("test", layout), self.errors, "sentences"):
+            for group in watched(self._with_features("test", layout), self.errors, "sentences of test"):
                 missing += skip_to(group[0].sentence)
                 last.layout.check(layout)
                 for system in systems:
@@ -202,10 +202,9 @@ class _Rescoring:
         self._tell_missing("test", missing, sentences)
         self.report["test"] = {"sentences": sentences, "hypotheses": hypotheses, "sentences_without": missing}
         if last.weights is not None and (extra := set(layout.sizes) - set(last.layout.sizes) - set(self.features)):
-            names = ", ".join(sorted(extra)[:10])
-            self.errors.print(
-                f"{len(extra)} features of test have no weight and count nothing: {names}", soft_wrap=True
-            )
+            names = ", ".join(sorted(extra)[:10]) + (", ..." if len(extra) > 10 else "")
+            told = f"features of test without a weight, which count nothing: {len(extra)} ({names})"
+            self.errors.print(told, soft_wrap=True)
 
     def finish(self, systems: Sequence[System]) -> dict[str, Any]:
         """Perplexities, the table, and the report."""

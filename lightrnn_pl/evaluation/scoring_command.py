@@ -138,14 +138,14 @@ _FORMATS: dict[str, Callable[[ScoredLine], str]] = {"tsv": _tsv, "json": _json}
 
 def _tell(console: Console, totals: Totals, vocabulary: Vocabulary) -> None:
     ends = f" and {totals.ends:,} end markers" if vocabulary.end is not None else ", no end markers"
-    told = f"{totals.lines:,} lines, each from a fresh state; {totals.words:,} words{ends} scored"
+    told = f"lines: {totals.lines:,}, each from a fresh state; {totals.words:,} words{ends} scored"
     if counted := totals.words + totals.ends:
         mean = -totals.log_probability / counted
         told += f"; log-probability {totals.log_probability:,.2f} (natural), perplexity {math.exp(min(mean, 700)):,.2f}"
     console.print(told, soft_wrap=True)
     share = totals.unknown / totals.words if totals.words else 0.0
     console.print(
-        f"{totals.unknown:,} unknown words, {share:.2%} of the words"
+        f"unknown words: {totals.unknown:,}, {share:.2%} of the words"
         + (f", scored as {vocabulary.unknown}" if totals.unknown else ""),
         soft_wrap=True,
     )

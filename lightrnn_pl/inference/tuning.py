@@ -22,7 +22,7 @@ ORDER = 4
 NUM_COUNTS = 2 + 2 * ORDER
 """BLEU's counts: length of the hypothesis, length of the reference, n-grams that match, n-grams; n from 1 to 4."""
 
-_ROWS = 1 << 16
+_ROWS = 1 << 14
 """Rows of a matrix on disk that are multiplied at a time."""
 
 _NARROW = 1e-9

@@ -48,8 +48,8 @@ def test_a_line_for_each_line_in_order(trained, score):
     lines, told = score("text=text.txt")
     assert [line.split("\t", 1)[1] for line in lines] == TEXT.splitlines()
     assert [float(line.split("\t")[0]) for line in lines] == pytest.approx(expected(trained), abs=1e-4)
-    assert "4 lines, each from a fresh state; 7 words and 4 end markers scored" in told
-    assert "2 unknown words, 28.57% of the words, scored as <unk>" in told
+    assert "lines: 4, each from a fresh state; 7 words and 4 end markers scored" in told
+    assert "unknown words: 2, 28.57% of the words, scored as <unk>" in told
     assert score("text=-", given=TEXT.encode())[0] == score("buffer=1", given=TEXT.encode())[0]
 
 
