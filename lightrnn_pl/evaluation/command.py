@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, file_hash, load
+from lightrnn_pl.evaluation.interpolation import check_interpolation, interpolate, print_interpolation
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.files import write_json
 
@@ -26,6 +27,9 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     path = path / "best.ckpt" if path.is_dir() else path
     source, splits = _source(config, bundle)
     datamodule = instantiate(source)
+    home = _home(config, bundle, datamodule)
+    if config.interpolate is not None:
+        check_interpolation(config, bundle, home)
     results = {
         split: measure_perplexity(
             bundle.model, datamodule.loader_for(bundle.vocabulary, split), bundle.vocabulary, device
@@ -34,7 +38,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     }
     read_now = datamodule.reading(split_at_once=True)
     tokens = {split: result.tokens for split, result in results.items()}
-    report = {
+    report: dict[str, Any] = {
         "checkpoint": str(path),
         "sha256": file_hash(path),
         "table": bundle.model.allocation.fingerprint(),
@@ -43,7 +47,11 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         "protocol": {**bundle.protocol, **read_now, "tokens": tokens},
         "splits": {split: result.as_dict() for split, result in results.items()},
     }
+    if config.interpolate is not None:
+        report["interpolation"] = interpolate(config, bundle, home, dict.fromkeys(splits, datamodule), device)
     _print(report, results)
+    if config.interpolate is not None:
+        print_interpolation(Console(), report["interpolation"])
     if config.json:
         write_json(config.json, report)
     return report
@@ -64,6 +72,14 @@ def _source(config: DictConfig, bundle: Bundle) -> tuple[dict[str, Any], list[st
     if not splits:
         raise ValueError(f"the corpus has none of the splits {list(config.splits)}; give data.valid, data.test or text")
     return {**chosen, **common}, splits
+
+
+def _home(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:
+    """The corpus to estimate and to tune on: the one that is judged, or the model's own where a text is judged."""
+    if config.text is None or config.interpolate is None:
+        return datamodule
+    source, _ = _source(OmegaConf.merge(config, {"text": None, "splits": ["valid"]}), bundle)  # type: ignore[arg-type]
+    return instantiate(source)
 
 
 def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
