@@ -10,8 +10,9 @@ import hashlib
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from omegaconf import DictConfig
@@ -20,6 +21,9 @@ from lightrnn_pl.allocation.formats import write_table
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.building import as_config, as_plain, build_model
 from lightrnn_pl.files import atomic_write
+from lightrnn_pl.inference.decoding import Decoder
+from lightrnn_pl.inference.generation import Continuation, Sampling, beam_search, continue_text
+from lightrnn_pl.inference.prediction import Prediction, next_words
 from lightrnn_pl.inference.scoring import score_lines
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.vocabulary import Vocabulary
@@ -56,6 +60,85 @@ class Bundle:
             batch_size: Lines scored at a time.
         """
         return score_lines(self.model, self.vocabulary, lines, batch_size)
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Reads word by word, and answers what comes next."""
+        return Decoder(self.model, self.vocabulary.context_id)
+
+    # A string is a sequence of strings too, so the type checker sees two answers for it; the first is meant.
+    @overload
+    def next_words(  # type: ignore[overload-overlap]
+        self, text: str, k: int = 10, search: str = "exact", batch_size: int = 32
+    ) -> Prediction: ...
+
+    @overload
+    def next_words(
+        self, text: Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32
+    ) -> list[Prediction]: ...
+
+    def next_words(
+        self, text: str | Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32
+    ) -> Prediction | list[Prediction]:
+        """The k most likely next words as (word, probability) pairs, best first, and how many rows that took.
+
+        Args:
+            text: One text or several, tokenised, words parted by white space; each is read from the start of a line.
+                Unknown words are read as the unknown word.
+            k: How many words.
+            search: ``exact``: the proven most likely ones.  ``greedy``: those of the most likely row only, the paper's
+                way (LightRNN, section 3.1), which misses likelier words of other rows.
+            batch_size: Texts searched at a time.
+
+        Raises:
+            ValueError: If an argument is none of these.
+        """
+        if isinstance(text, str):
+            return next_words(self.decoder, self.vocabulary, [text], k, search)[0]
+        return next_words(self.decoder, self.vocabulary, text, k, search, batch_size)
+
+    def generate(
+        self,
+        prompt: str = "",
+        num_words: int = 20,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        beams: int | None = None,
+        seed: int = 0,
+        samples: int = 1,
+        stop: bool = True,
+        unknown: bool = False,
+    ) -> list[Continuation]:
+        """Continuations of a text: ``samples`` drawn ones, or those of a beam search, best first.
+
+        Args:
+            prompt: Tokenised, words parted by white space; read from the start of a line, unknown words as the unknown
+                word.
+            num_words: The most words of a continuation.
+            temperature: Above 1 flatter, below 1 sharper than the model; 0 the most likely word each time; None is 1.
+            top_k: Draw from this many most likely words only.
+            top_p: Draw from the fewest most likely words that hold this share of the probability only.
+            beams: Search for the likeliest continuations instead of drawing, with this many at a time.
+            seed: Of what is drawn.
+            samples: How many are drawn.
+            stop: Whether the end marker ends a continuation.
+            unknown: Whether the unknown word may be written.
+
+        Raises:
+            ValueError: If an argument is none of these, or does not go with ``beams``.
+        """
+        if beams is None:
+            sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p)
+            return continue_text(
+                self.decoder, self.vocabulary, prompt, num_words, sampling, seed, samples, stop, unknown
+            )
+        for name, value in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
+            if value is not None:
+                raise ValueError(f"{name}={value} is for drawing words, and beams={beams} draws none; leave one out")
+        if samples != 1:
+            raise ValueError(f"beams={beams} give as many continuations; leave samples={samples} out")
+        return beam_search(self.decoder, self.vocabulary, prompt, num_words, beams, stop, unknown)
 
     def save_table(self, path: str | Path) -> None:
         """Write the word table as word, row, column (.tsv, .csv or .parquet); ``allocation=file`` reads it back."""

@@ -48,18 +48,14 @@ class Decoder:
     Args:
         model: In evaluation mode.
         context_id: The word that every text is read after (``Vocabulary.context_id``).
-
-    Raises:
-        ValueError: If the model is in training mode, whose dropout would make every answer another.
     """
 
     def __init__(self, model: LanguageModel, context_id: int) -> None:
-        if model.training:
-            raise ValueError("a model in training mode drops units at random; call model.eval() before decoding")
         self.model = model
         self.context_id = context_id
         self.num_codes = model.allocation.num_components
         self.num_words = model.allocation.num_words
+        self._table: tuple[tuple[torch.device, int, int], Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -68,8 +64,13 @@ class Decoder:
 
     @torch.no_grad()
     def start(self, batch_size: int) -> DecodingState:
-        """The state before the first word of B texts."""
+        """The state before the first word of B texts.
+
+        Raises:
+            ValueError: If the model is in training mode, whose dropout would make every answer another.
+        """
         check_count("batch_size", batch_size)
+        self._require_evaluation()
         context = torch.full((batch_size,), self.context_id, device=self.device)
         return DecodingState(*self.model.step(self.model.embedding.first_step(context)))
 
@@ -118,7 +119,7 @@ class Decoder:
             values, words = self.model.output.top(state.hidden, min(k, self.num_words))
             return Found(values, words, torch.zeros(len(state), dtype=torch.int64, device=self.device))
         look = most_likely_row if greedy else best_first
-        return look(self.model, state.hidden, state.core, k)
+        return look(self.model, self._words_of_cells(), state.hidden, state.core, k)
 
     @torch.no_grad()
     def sample(
@@ -134,7 +135,8 @@ class Decoder:
         """
         without = torch.tensor(list(excluded), dtype=torch.int64, device=self.device)
         if self.num_codes > 1:
-            return draw(self.model, state.hidden, state.core, temperature, generator, without)
+            table = self._words_of_cells()
+            return draw(self.model, table, state.hidden, state.core, temperature, generator, without)
         scores = self.model.output.log_probabilities(state.hidden) / temperature
         scores[:, without] = -torch.inf
         return torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
@@ -144,14 +146,30 @@ class Decoder:
         """The state after each text, all steps of the texts of one length in one call of the core.
 
         Args:
-            texts: Word ids, without the context word; a text may be empty.
+            texts: Word ids, without the context word; one or more, and a text may be empty.
+
+        Raises:
+            ValueError: As ``start``.
         """
+        self._require_evaluation()
         by_length: dict[int, list[int]] = {}
         for place, text in enumerate(texts):
             by_length.setdefault(len(text), []).append(place)
         states = [self._after_equal([texts[place] for place in places]) for places in by_length.values()]
         places = torch.tensor([place for some in by_length.values() for place in some], device=self.device)
         return _joined(states).select(places.argsort())
+
+    def _require_evaluation(self) -> None:
+        if self.model.training:
+            raise ValueError("a model in training mode drops units at random; call model.eval() before decoding")
+
+    def _words_of_cells(self) -> Int[Tensor, "*sides"]:
+        """The word table read the other way, which takes as long as a search; made anew when words have moved."""
+        codes = self.model.allocation.codes
+        version = (codes.device, codes.data_ptr(), codes._version)
+        if self._table is None or self._table[0] != version:
+            self._table = version, self.model.allocation.words()
+        return self._table[1]
 
     def _after_equal(self, texts: Sequence[Sequence[int]]) -> DecodingState:
         words = torch.tensor([[self.context_id, *text] for text in texts], device=self.device)

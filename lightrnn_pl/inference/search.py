@@ -50,11 +50,14 @@ def select_state(state: State, places: Int[Tensor, " N"]) -> State:
     return tuple(part[:, places] for part in state)
 
 
-def best_first(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State, k: int) -> Found:
+def best_first(
+    model: LanguageModel, table: Int[Tensor, "*sides"], hidden: Float[Tensor, "B H"], core: State, k: int
+) -> Found:
     """The k most likely words of each stream, exactly; of equally likely ones, any.
 
     Args:
         model: Of words with two codes or more.
+        table: The word in each cell, ``WordAllocation.words`` of it.
         hidden: The states that predict the first code.
         core: The core's state after the same step.
         k: No more than V are found.
@@ -75,7 +78,7 @@ def best_first(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State, 
     while True:
         useful = (scores > best[stream, -1]).nonzero()[:, 0]
         if not len(useful):
-            return Found(best, _words_in(model, cells), opened)
+            return Found(best, _words_in(table, cells), opened)
         order = useful[scores[useful].argsort(descending=True)]
         order = order[stream[order].argsort(stable=True)]
         scores, stream, parent, prefix, length = (part[order] for part in (scores, stream, parent, prefix, length))
@@ -102,7 +105,9 @@ def best_first(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State, 
         scores, stream, parent, prefix, length = rest
 
 
-def most_likely_row(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State, k: int) -> Found:
+def most_likely_row(
+    model: LanguageModel, table: Int[Tensor, "*sides"], hidden: Float[Tensor, "B H"], core: State, k: int
+) -> Found:
     """The best words of the most likely row (of the most likely prefix), up to k of them.
 
     The most likely word need not be among them, and a row has few words: LightRNN, section 3.1, reads the next word
@@ -118,7 +123,7 @@ def most_likely_row(model: LanguageModel, hidden: Float[Tensor, "B H"], core: St
     values, codes = of_code.topk(min(k, sides[-1]), dim=-1)
     cells = torch.where(values.isneginf(), -1, prefix[:, None] * sides[-1] + codes)
     opened = torch.full_like(prefix, len(sides) - 1)
-    return Found(values + scores[:, None], _words_in(model, cells), opened)
+    return Found(values + scores[:, None], _words_in(table, cells), opened)
 
 
 def every_word(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State) -> Float[Tensor, "B V"]:
@@ -141,6 +146,7 @@ def every_word(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State) 
 
 def draw(
     model: LanguageModel,
+    table: Int[Tensor, "*sides"],
     hidden: Float[Tensor, "B H"],
     core: State,
     temperature: float,
@@ -160,7 +166,7 @@ def draw(
     pending = torch.arange(len(hidden), device=hidden.device)
     for tries in _TRIES:
         places = pending.repeat_interleave(tries)
-        proposed, kept = _propose(model, hidden[places], select_state(core, places), 1 / temperature, generator)
+        proposed, kept = _propose(model, table, hidden[places], select_state(core, places), 1 / temperature, generator)
         kept = (kept & ~torch.isin(proposed, excluded)).view(-1, tries)
         # argmax gives the first of equals: the proposal that came first.
         chosen = proposed.view(-1, tries).gather(1, kept.int().argmax(1, keepdim=True))[:, 0]
@@ -198,8 +204,8 @@ def _first_codes(model: LanguageModel, hidden: Float[Tensor, "B H"]) -> Float[Te
     return model.output.code_log_probabilities(0, hidden, root)
 
 
-def _words_in(model: LanguageModel, cells: Int[Tensor, "B k"]) -> Int[Tensor, "B k"]:
-    return torch.where(cells < 0, -1, model.allocation.words().flatten()[cells])
+def _words_in(table: Int[Tensor, "*sides"], cells: Int[Tensor, "*N"]) -> Int[Tensor, "*N"]:
+    return torch.where(cells < 0, -1, table.flatten()[cells])
 
 
 def _ranks(sorted_groups: Int[Tensor, " N"], num_groups: int) -> Int[Tensor, " N"]:
@@ -229,7 +235,12 @@ def _merge(
 
 
 def _propose(
-    model: LanguageModel, hidden: Float[Tensor, "N H"], core: State, power: float, generator: torch.Generator
+    model: LanguageModel,
+    table: Int[Tensor, "*sides"],
+    hidden: Float[Tensor, "N H"],
+    core: State,
+    power: float,
+    generator: torch.Generator,
 ) -> tuple[Int[Tensor, " N"], Bool[Tensor, " N"]]:
     """A word of each stream, and whether it is to be kept; see ``draw``."""
     sides = model.allocation.sides
@@ -240,22 +251,16 @@ def _propose(
     for axis, side in enumerate(sides):
         if axis:
             of_code, core = open_prefixes(model, core, prefix, axis)
-        bounds = _log_bounds(model, axis, power).to(of_code.dtype).view(-1, side)[prefix]
-        scores = power * of_code + bounds
+        scores = power * of_code
+        if power < 1:
+            # Masked codes have no words: -inf either way.
+            sizes = (table >= 0).reshape(prod(sides[: axis + 1]), -1).sum(1).view(-1, side)[prefix]
+            bounds = (1 - power) * sizes.to(of_code.dtype).log()
+            scores = scores + bounds
         if axis:
             log_kept = log_kept + scores.logsumexp(-1) - bound
         code = torch.multinomial(scores.softmax(-1), 1, generator=generator)
-        bound = bounds.gather(1, code)[:, 0]
+        bound = bounds.gather(1, code)[:, 0] if power < 1 else bound
         prefix = prefix * side + code[:, 0]
     luck = torch.rand(len(prefix), generator=generator, dtype=log_kept.dtype, device=log_kept.device)
-    return _words_in(model, prefix), luck < log_kept.exp()
-
-
-def _log_bounds(model: LanguageModel, axis: int, power: float) -> Float[Tensor, " prefixes"]:
-    """Log of a bound on the tempered probabilities' sum over the words that begin with each prefix, ``axis`` included;
-    0 where the prefix is a word, -inf where no word has it.
-    """
-    allocation = model.allocation
-    prefixes = allocation.prefixes(allocation.codes.long(), axis + 1)
-    sizes = torch.bincount(prefixes, minlength=prod(allocation.sides[: axis + 1])).double()
-    return torch.where(sizes > 0, max(0.0, 1 - power) * sizes.log(), -torch.inf)
+    return _words_in(table, prefix), luck < log_kept.exp()

@@ -1,0 +1,109 @@
+"""``lightrnn-generate``: continue a text, or tell its most likely next words.
+
+Prompts come from the command line, from a pipe line by line, or are typed at a terminal.  Standard output has the
+answers only, so that it can be read by the next program; all else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig
+
+from lightrnn_pl.cli.errors import explained
+
+if TYPE_CHECKING:
+    from lightrnn_pl.checkpoint import Bundle
+
+
+def main() -> None:
+    """The command; a prompt is taken as it stands, whatever Hydra's grammar makes of commas and quotes."""
+    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    run()
+
+
+def quoted(argument: str) -> str:
+    """``prompt=l'eau , je`` as Hydra reads a string; other arguments, and what is quoted already, as they are."""
+    key, equals, value = argument.partition("=")
+    if key != "prompt" or not equals or value == "null" or re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
+        return argument
+    # Hydra: backslashes count only before a quote.  OmegaConf: ${ begins an interpolation.
+    value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
+    return f"prompt='{value}'".replace("${", "\\${")
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lightrnn_pl.conf", config_name="generate")
+@explained
+def run(config: DictConfig) -> None:
+    """Answer ``config.prompt``, or each line of standard input, with ``config.checkpoint``."""
+    import torch
+
+    from lightrnn_pl.checkpoint import load
+
+    if not config.checkpoint:
+        raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
+    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    bundle = load(config.checkpoint, device)
+    seed = torch.seed() % 2**31 if config.seed is None else config.seed
+    if config.prompt is not None:
+        _answer(bundle, config, str(config.prompt), seed)
+        return
+    typed = sys.stdin.isatty()
+    for number, prompt in enumerate(_typed() if typed else _piped()):
+        try:
+            _answer(bundle, config, prompt, seed + number)
+        except ValueError as error:
+            if not typed:
+                raise ValueError(f"standard input, line {number + 1}: {error}") from error
+            _note(f"error: {error}")
+
+
+def _answer(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:
+    vocabulary = bundle.vocabulary
+    unknown = [word for word in dict.fromkeys(prompt.split()) if word not in vocabulary]
+    if unknown and vocabulary.unknown is not None:
+        _note(f"not in the vocabulary, read as {vocabulary.unknown}: {' '.join(unknown)}")
+    if config.next is not None:
+        prediction = bundle.next_words(prompt, config.next, config.search)
+        for word, probability in prediction:
+            print(f"{word}\t{probability:.6g}")
+        if prediction.rows_opened:
+            _note(f"{prediction.rows_opened} of {bundle.model.allocation.sides[0]} rows opened")
+        sys.stdout.flush()
+        return
+    options: dict[str, Any] = {
+        key: config[key] for key in ("temperature", "top_k", "top_p", "beams", "samples", "stop", "unknown")
+    }
+    for continuation in bundle.generate(prompt, config.words, seed=seed, **options):
+        print(f"{prompt} {continuation.text}".strip(), flush=True)
+
+
+def _piped() -> Iterator[str]:
+    for line in sys.stdin:
+        yield line.rstrip("\n")
+
+
+def _typed() -> Iterator[str]:
+    """What is typed until the end of input; with a history where the platform has readline."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  # input() uses it once it is imported
+    _note("type a text, words parted by spaces; end with Ctrl-D")
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            _note("")
+            return
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
