@@ -85,6 +85,11 @@ class LossStatistics:
         self._nll = torch.zeros(len(self.sides), dtype=torch.float64, device=device)
 
     @property
+    def counts(self) -> Int[Tensor, " V"]:
+        """Tokens added of each word."""
+        return self._counts
+
+    @property
     def count(self) -> int:
         """Tokens added."""
         return int(self._counts.sum())

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.vocabulary import Vocabulary
 
 BIN_EDGES = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -109,6 +110,22 @@ def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.devic
         torch.distributed.all_reduce(sums)
     total, words = sums.tolist()
     return total / words if words else math.nan
+
+
+def mean_nll_by_axis(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> tuple[float, ...]:
+    """``mean_nll`` split by code: row loss, column loss, ...; for multi-component outputs."""
+    output = model.output
+    assert isinstance(output, MultiComponentOutput)
+    sums = torch.zeros(model.allocation.num_components + 1, dtype=torch.float64, device=device)
+    with torch.no_grad():
+        for hidden, targets, mask in hidden_states(model, batches, device):
+            for axis, losses in enumerate(output.axis_losses(hidden, targets)):
+                sums[axis] += losses[mask].sum(dtype=torch.float64)
+            sums[-1] += mask.sum()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    *totals, words = sums.tolist()
+    return tuple(total / words if words else math.nan for total in totals)
 
 
 @torch.no_grad()

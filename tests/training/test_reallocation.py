@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import seed_everything
 
 from lightrnn_pl.building import build_allocation, build_model, instantiate
-from lightrnn_pl.training.callbacks import reallocation as module_under_test
+from lightrnn_pl.training import moving, passes
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
 from lightrnn_pl.training.experiment import train
 from lightrnn_pl.training.module import LanguageModelingModule
@@ -114,7 +114,7 @@ def watched(monkeypatch):
 
     monkeypatch.setattr(LanguageModelingModule, "training_step", watch_step)
     monkeypatch.setattr(Reallocation, "observe", watch_observe)
-    monkeypatch.setattr(module_under_test, "gather_statistics", watch_gather)
+    monkeypatch.setattr(passes, "gather_statistics", watch_gather)
     monkeypatch.setattr(Reallocation, "_reallocate", watch_move)
     return seen
 
@@ -226,7 +226,7 @@ def test_statistics_of_training_need_whole_epochs(tiny_text, tmp_path):
 
 
 def test_an_unmeasured_move_takes_no_second_pass(tiny_text, tmp_path, monkeypatch):
-    monkeypatch.setattr(module_under_test, "mean_nll", lambda *_: pytest.fail("a pass"))
+    monkeypatch.setattr(moving, "mean_nll_by_axis", lambda *_: pytest.fail("a pass"))
     overrides = ("reallocation.measure=false", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1")
     facts = train(compose_run(tmp_path / "run", tiny_text, *FEW, *overrides))["rounds"][0]["reallocation"]
     assert facts["nll_measured"] is None and facts["words_moved"] > 0

@@ -2,7 +2,7 @@
 
 With the rows held fixed, the best columns are one small assignment problem a row, and the other way round; each is
 solved by scipy, so no step makes the table worse.  It stops where no single row and no single column can be improved,
-which is a local optimum only: on PTB costs some 20 % above the best.  Knows nothing of prices.
+which is a local optimum only.  Knows nothing of prices.
 """
 
 from __future__ import annotations

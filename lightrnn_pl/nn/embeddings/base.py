@@ -36,9 +36,10 @@ class Embedding(Part, ABC):
         """k."""
         return self.allocation.num_components
 
-    def project_codes(self, old: Int[Tensor, "V k"], new: Int[Tensor, "V k"], counts: Int[Tensor, " V"]) -> None:
-        """After words got ``new`` codes: make each code's vector the mean of those that its members had by their
-        ``old`` ones, weighted by ``counts``; nothing where codes have no vectors."""
+    def axis_vectors(self) -> list[Float[Tensor, "side D"] | None]:
+        """The vectors that words share by their code of each axis, as views of the parameters, detached; None for an
+        axis whose codes are not read."""
+        return [None] * self.steps_per_word
 
     @abstractmethod
     def forward(self, words: Words, targets: Words) -> StepVectors:

@@ -32,6 +32,10 @@ class MultiComponentEmbedding(Embedding):
             read = torch.cat([read, self.allocation.encode(targets)[..., :-1]], -1)
         return self.vectors(read + self.offsets.roll(1)).flatten(1, 2)
 
+    def axis_vectors(self) -> list[Float[Tensor, "side D"] | None]:
+        """See :class:`Embedding`."""
+        return list(self.vectors.weight.detach().split(list(self.allocation.sides)))
+
     def first_step(self, words: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """See :class:`Embedding`: the vector of the word's last code."""
         return self.code_step(self.steps_per_word - 1, self.allocation.encode(words)[..., -1])

@@ -42,6 +42,12 @@ class WordEmbedding(Embedding):
         codes = self.allocation.encode(targets)[..., :-1] + self.offsets
         return torch.cat([own[:, :, None], self.code_vectors(codes)], dim=2).flatten(1, 2)
 
+    def axis_vectors(self) -> list[Float[Tensor, "side D"] | None]:
+        """See :class:`Embedding`; the last code is predicted, and what is read is the word itself."""
+        if self.steps_per_word == 1:
+            return [None]
+        return [*self.code_vectors.weight.detach().split(list(self.allocation.sides[:-1])), None]
+
     def first_step(self, words: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """See :class:`Embedding`: the word's own vector."""
         return self.word_vectors(words)

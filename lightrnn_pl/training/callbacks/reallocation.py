@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from lightrnn_pl.allocation.problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.statistics import LossStatistics
-from lightrnn_pl.evaluation.perplexity import mean_nll, perplexity
+from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
 from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.moving import Mover
+from lightrnn_pl.training.objectives import Objective
 from lightrnn_pl.training.progress import epochs_done, validation_interval
-from lightrnn_pl.training.statistics import Storage, add, empty_statistics, gather_statistics
+from lightrnn_pl.training.statistics import Storage, add, empty_statistics
 from lightrnn_pl.types import Hidden, WordMask, Words
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,9 @@ class Reallocation(pl.Callback):
     rate has fallen below ``min_learning_rate``, or after ``epochs_per_round`` where given.
 
     Args:
-        solver: Finds the new table.
+        solver: Solves the objective's problems.
         schedule: Starts over with each round.
+        objective: Proposes where words go.
         max_rounds: Rounds in all; there is one reallocation less.
         patience: See above.
         min_gain: Nats a word by which validation must fall to count as a gain.
@@ -64,16 +65,16 @@ class Reallocation(pl.Callback):
             lets it be.
         max_hours: No new round is started after so many hours of training.
         optimizer_state: ``keep`` or ``rebuild`` (momenta and the like start from nothing) at a reallocation.
-        statistics: Gather the loss statistics in a ``pass`` over the training text, or in ``training``, from the round's
-            last epoch as it is trained, as the paper suggests; see ``training/statistics.py`` for the difference.
-        storage: What the statistics add up: ``hidden`` states, ``scores``, or with ``auto`` the narrower.
-        measure: Say what a move really did to the training loss, at the price of one more pass over the text.
+        statistics: Gather the loss statistics in a ``pass`` over the training text, or in ``training``, from the
+            round's last epoch as it is trained, as the paper suggests; see ``training/statistics.py``.
+        storage, inputs, sample_every, measure: See :class:`~lightrnn_pl.training.moving.Mover`.
     """
 
     def __init__(
         self,
         solver: Solver,
         schedule: RoundSchedule,
+        objective: Objective,
         max_rounds: int = 4,
         patience: int = 2,
         min_gain: float = 0.0,
@@ -84,6 +85,8 @@ class Reallocation(pl.Callback):
         optimizer_state: Literal["keep", "rebuild"] = "rebuild",
         statistics: Literal["pass", "training"] = "pass",
         storage: Storage = "auto",
+        inputs: Literal["keep", "project"] = "keep",
+        sample_every: int = 10,
         measure: bool = True,
     ) -> None:
         for name, count in (("max_rounds", max_rounds), ("patience", patience)):
@@ -94,11 +97,10 @@ class Reallocation(pl.Callback):
         for name, value, choices in (
             ("optimizer_state", optimizer_state, ("keep", "rebuild")),
             ("statistics", statistics, ("pass", "training")),
-            ("storage", storage, ("auto", "hidden", "scores")),
         ):
             if value not in choices:
                 raise ValueError(f"reallocation.{name} is {' or '.join(choices)}, got {value!r}")
-        self.solver = solver
+        self.mover = Mover(solver, objective, storage, inputs, sample_every, measure)
         self.schedule = schedule
         self.max_rounds = max_rounds
         self.patience = patience
@@ -109,8 +111,6 @@ class Reallocation(pl.Callback):
         self.max_hours = max_hours
         self.optimizer_state = optimizer_state
         self.statistics = statistics
-        self.storage = storage
-        self.measure = measure
         self.rounds: list[dict[str, Any]] = []
         self._now = _Round()
         self._in_training: LossStatistics | None = None  # of the epoch under way, from its first batch on
@@ -137,7 +137,7 @@ class Reallocation(pl.Callback):
             _tell("This model has no word table (k = 1): training ends when validation first converges.")
             self.max_rounds = 1
         if self.max_rounds > 1:
-            self.solver.check(pl_module.model.allocation.num_words, pl_module.model.allocation.sides)
+            self.mover.check(pl_module.model)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse what cannot be gathered, now that the trainer knows how long an epoch is."""
@@ -156,7 +156,7 @@ class Reallocation(pl.Callback):
         epochs = trainer.current_epoch + 1 - self._now.first_epoch
         is_last = self.epochs_per_round is not None and epochs > self.epochs_per_round - _ROUNDING
         if is_last or self._now.stalls + 1 >= self.patience:
-            self._in_training = empty_statistics(pl_module.model, self.storage)
+            self._in_training = empty_statistics(pl_module.model, self.mover.storage)
             self._seconds_watching = 0.0
             pl_module.observer = self._watch
 
@@ -253,45 +253,18 @@ class Reallocation(pl.Callback):
         }
 
     def _reallocate(self, trainer: pl.Trainer, module: LanguageModelingModule) -> None:
-        model, datamodule = module.model, trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer.fit
         assert self._now.weights is not None
-        model.load_state_dict(self._now.weights)
-        started = time.monotonic()
-        statistics, watched = self._in_training, self._seconds_watching
+        module.model.load_state_dict(self._now.weights)
+        first, watched = self._in_training, self._seconds_watching
         self._in_training = module.observer = None
-        if statistics is None:
-            if self.statistics == "training":
-                _tell("The epoch was not watched from its start: the loss statistics take a pass of their own.")
-            statistics, watched = self._gather(module, datamodule), 0.0
-        statistics.all_reduce()
-        gathered = time.monotonic()
-        solution = self.solver.solve(statistics.problem()) if trainer.is_global_zero else None
-        result: ReallocationResult = trainer.strategy.broadcast(solution)  # type: ignore[assignment]
-        codes = torch.as_tensor(result.codes)
-        nll_before = statistics.total_nll() / statistics.count
-        nll_predicted = statistics.predicted_nll(codes) / statistics.count
-        model.allocation.assign(codes.to(module.device))
-        moved = time.monotonic()
-        nll_measured = mean_nll(model, datamodule.statistics_dataloader(), module.device) if self.measure else None
-
-        reallocation = {
-            "solver": type(self.solver).__name__,
-            "nll_before": nll_before,
-            "nll_predicted": nll_predicted,
-            "nll_measured": nll_measured,
-            "cost": result.cost,
-            "lower_bound": result.lower_bound,
-            "gap": result.gap,
-            "words_moved": result.moved,
-            "share_moved": result.moved / model.allocation.num_words,
-            "statistics": self.statistics,
-            "seconds_statistics": watched + gathered - started,
-            "seconds_solver": result.seconds,
-            "seconds": watched + moved - started,
-            "seconds_measuring": time.monotonic() - moved,
-            "share_of_training_time": (watched + moved - started) / self.seconds,
-        }
-        summary = {**self._round_summary(), "reallocation": reallocation}
+        if first is None and self.statistics == "training":
+            _tell("The epoch was not watched from its start: the loss statistics take a pass of their own.")
+        facts = self.mover.move(trainer, module, first)
+        facts["statistics"] = self.statistics if first is None else "training"
+        for key in ("seconds_statistics", "seconds"):
+            facts[key] += watched if first is not None else 0.0
+        facts["share_of_training_time"] = facts["seconds"] / self.seconds
+        summary = {**self._round_summary(), "reallocation": facts}
         self._report(trainer, summary)
         self.rounds.append(summary)
 
@@ -302,9 +275,6 @@ class Reallocation(pl.Callback):
         module.reset_state()
         self._now = _Round(self._epoch)
 
-    def _gather(self, module: LanguageModelingModule, datamodule: Any) -> LossStatistics:
-        return gather_statistics(module.model, datamodule.statistics_dataloader(), module.device, self.storage)
-
     def _report(self, trainer: pl.Trainer, summary: dict[str, Any]) -> None:
         facts = summary["reallocation"]
         nll = facts["nll_measured"]
@@ -313,8 +283,8 @@ class Reallocation(pl.Callback):
             f"Reallocation after round {summary['round']} (valid perplexity {summary['valid_perplexity']:.2f}): "
             f"train NLL {facts['nll_before']:.4f} -> {facts['nll_predicted']:.4f} predicted, "
             f"{measured}; {facts['words_moved']} words moved "
-            f"({facts['share_moved']:.1%}), gap {facts['gap']:.3%}, {facts['seconds']:.1f} s "
-            f"({facts['share_of_training_time']:.2%} of training time so far)"
+            f"({facts['share_moved']:.1%}, {facts['tokens_moved']:.1%} of the text), gap {facts['gap']:.3%}, "
+            f"{facts['seconds']:.1f} s ({facts['share_of_training_time']:.2%} of training time so far)"
         )
         numbers = {f"reallocation/{name}": value for name, value in facts.items() if isinstance(value, int | float)}
         for logger in trainer.loggers:

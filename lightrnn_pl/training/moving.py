@@ -1,0 +1,138 @@
+"""One reallocation: an objective proposes new codes, the table takes them, and what they did is measured."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lightrnn_pl.allocation.solvers import Solver
+from lightrnn_pl.allocation.statistics import LossStatistics
+from lightrnn_pl.evaluation.perplexity import mean_nll_by_axis
+from lightrnn_pl.nn.embeddings import Embedding
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.objectives import Objective
+from lightrnn_pl.training.passes import Passes
+from lightrnn_pl.training.statistics import Storage
+
+
+class Mover:
+    """Moves the words of a model.
+
+    Args:
+        solver: Solves the objective's problems.
+        objective: Says which problems, and what is promised.
+        storage: What the loss statistics add up: ``hidden`` states, ``scores``, or with ``auto`` the narrower.
+        inputs: ``keep`` the input vectors of rows and columns as they are, or ``project``: each becomes the mean of the
+            vectors that its new members were read as before, weighted by frequency.
+        sample_every: One batch in so many is looked at where an objective samples contexts.
+        measure: Say what a move really did to the training loss, at the price of one more pass over the text.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        objective: Objective,
+        storage: Storage = "auto",
+        inputs: Literal["keep", "project"] = "keep",
+        sample_every: int = 10,
+        measure: bool = True,
+    ) -> None:
+        for name, value, choices in (
+            ("storage", storage, ("auto", "hidden", "scores")),
+            ("inputs", inputs, ("keep", "project")),
+        ):
+            if value not in choices:
+                raise ValueError(f"reallocation.{name} is {' or '.join(choices)}, got {value!r}")
+        if sample_every < 1:
+            raise ValueError(f"reallocation.sample_every must be at least 1, got {sample_every}")
+        self.solver = solver
+        self.objective = objective
+        self.storage = storage
+        self.inputs = inputs
+        self.sample_every = sample_every
+        self.measure = measure
+
+    def check(self, model: LanguageModel) -> None:
+        """Refuse before training what could not be done after it.
+
+        Raises:
+            ValueError: If the solver cannot take a table of this size.
+        """
+        self.solver.check(model.allocation.num_words, model.allocation.sides)
+
+    def move(
+        self, trainer: pl.Trainer, module: LanguageModelingModule, first: LossStatistics | None = None
+    ) -> dict[str, Any]:
+        """Give the words new codes; what was promised, what was kept, and what it took.
+
+        Args:
+            trainer: The running one.
+            module: Whose model is changed, in place.
+            first: Loss statistics under the present codes, where there are some already.
+        """
+        model = module.model
+        started = time.monotonic()
+        passes = Passes(trainer, module, self.solver, self.storage, first, self.sample_every)
+        proposal = self.objective.propose(passes)
+        old = model.allocation.codes.long()
+        new = torch.as_tensor(proposal.codes).to(old.device)
+        counts = passes.counts
+        model.allocation.assign(new)
+        if self.inputs == "project":
+            project_inputs(model.embedding, old, new, counts.to(old.device))
+        moved = time.monotonic()
+        measured = None
+        if self.measure:
+            measured = mean_nll_by_axis(model, passes.batches(), module.device)
+        tokens = int(counts.sum())
+        before, promised = (np.array(by_axis) / tokens for by_axis in (proposal.before, proposal.promised))
+        solution = proposal.solution
+        changed = (old != new).any(1).to(counts.device)
+        return {
+            "solver": type(self.solver).__name__,
+            "objective": type(self.objective).__name__,
+            "nll_before": float(before.sum()),
+            "nll_predicted": float(promised.sum()),
+            "nll_measured": None if measured is None else sum(measured),
+            "nll_before_by_axis": before.tolist(),
+            "nll_predicted_by_axis": promised.tolist(),
+            "nll_measured_by_axis": None if measured is None else list(measured),
+            "cost": solution.cost,
+            "lower_bound": solution.lower_bound,
+            "gap": solution.gap,
+            "words_moved": int(changed.sum()),
+            "share_moved": int(changed.sum()) / len(changed),
+            "tokens_moved": int(counts[changed].sum()) / tokens,
+            "seconds_statistics": passes.seconds,
+            "seconds_solver": solution.seconds,
+            "seconds": moved - started,
+            "seconds_measuring": time.monotonic() - moved,
+        }
+
+
+@torch.no_grad()
+def project_inputs(
+    embedding: Embedding, old: Int[Tensor, "V k"], new: Int[Tensor, "V k"], counts: Int[Tensor, " V"]
+) -> None:
+    """Each code's input vector becomes the mean, weighted by ``counts``, of those that its members had before.
+
+    So a word is read as much like before as a vector shared with its new neighbours can be.  A code without members
+    keeps its vector.
+    """
+    weights = counts.double() + 1e-3  # words that never occurred count a little, so that no member is left out
+    for axis, vectors in enumerate(embedding.axis_vectors()):
+        if vectors is None:
+            continue
+        totals = torch.zeros(len(vectors), dtype=torch.float64, device=vectors.device)
+        totals.index_add_(0, new[:, axis], weights)
+        sums = torch.zeros(vectors.shape, dtype=torch.float64, device=vectors.device)
+        sums.index_add_(0, new[:, axis], weights[:, None] * vectors[old[:, axis]].double())
+        used = totals > 0
+        vectors[used] = (sums[used] / totals[used, None]).to(vectors.dtype)

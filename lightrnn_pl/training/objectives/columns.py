@@ -1,0 +1,62 @@
+"""Only the last code moves: columns inside rows, which is exact on the output side.
+
+The row that is fed stays the true one, so the column loss of every column is what it was measured to be; only the
+input vectors of the words that move change their meaning.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lightrnn_pl.allocation.growth import choose_codes
+from lightrnn_pl.allocation.problem import ReallocationResult
+from lightrnn_pl.allocation.statistics import LossStatistics
+from lightrnn_pl.training.objectives.base import Losses, Objective, Proposal
+
+
+class ColumnsObjective(Objective):
+    """Each row's words among that row's cells, each row an assignment problem of its own, solved exactly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def propose(self, losses: Losses) -> Proposal:
+        """See :class:`Objective`."""
+        statistics = losses.statistics()
+        problem = statistics.problem()
+        codes = problem.codes
+        assert codes is not None
+        solution = losses.decide(lambda: last_codes(statistics, codes))
+        before = statistics.nll_by_axis(codes)
+        return Proposal(solution.codes, before, statistics.nll_by_axis(solution.codes), solution)
+
+
+def last_codes(
+    statistics: LossStatistics,
+    codes: Int[np.ndarray, "V k"],
+    costs: Float[np.ndarray, "V side"] | None = None,
+) -> ReallocationResult:
+    """The best last code of each word, all others as in ``codes``; its own ones where nothing is better.
+
+    Args:
+        statistics: Losses with ``codes`` fed.
+        codes: The words' codes.
+        costs: Losses of the last axis; None means those of ``statistics``.
+    """
+    started = time.perf_counter()
+    problem = statistics.problem()
+    last = problem.costs[-1] if costs is None else costs
+    free = np.ones(problem.sides, bool) if problem.available is None else problem.available
+    prefixes = codes[:, :-1]
+    chosen = np.concatenate([prefixes, choose_codes(last, prefixes, free)[:, None]], axis=1)
+    # No row gets worse for rounding or for ties.
+    words = np.arange(len(codes))
+    gained = last[words, codes[:, -1]].astype(np.float64) - last[words, chosen[:, -1]]
+    rows = np.ravel_multi_index(tuple(prefixes.T), problem.sides[:-1]) if prefixes.shape[1] else np.zeros_like(words)
+    by_row = np.bincount(rows, gained, minlength=math.prod(problem.sides[:-1]))
+    chosen = np.where((by_row > 0)[rows][:, None], chosen, codes)
+    return problem.result(chosen, problem.floor, time.perf_counter() - started)

@@ -1,0 +1,51 @@
+"""Axis by axis: rows by their own loss, then columns by the losses that the new rows bring.
+
+The row loss is honest: the row is predicted before anything of the word is read.  The column losses are gathered
+again with the new rows fed, so what is promised for the output side is what is kept there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
+from lightrnn_pl.training.objectives.base import Losses, Objective, Proposal
+from lightrnn_pl.training.objectives.columns import last_codes
+
+
+class StagedObjective(Objective):
+    """Rows first, with as many words as they have cells; then columns row by row.  For tables of two axes."""
+
+    def propose(self, losses: Losses) -> Proposal:
+        """See :class:`Objective`."""
+        statistics = losses.statistics()
+        problem = statistics.problem()
+        assert problem.codes is not None
+        if problem.num_components != 2:
+            raise ValueError(
+                f"reallocation/objective=staged is for tables of rows and columns, and the words have "
+                f"{problem.num_components} codes; use reallocation/objective=joint"
+            )
+        before = statistics.nll_by_axis(problem.codes)
+        rows = self.solve(losses, rows_alone(problem), statistics.counts)
+        fed = losses.statistics(rows.codes)
+        solution = losses.decide(lambda: last_codes(fed, rows.codes))
+        promised = fed.nll_by_axis(solution.codes)
+        return Proposal(solution.codes, before, promised, _summary(solution, rows, problem))
+
+
+def rows_alone(problem: ReallocationProblem) -> ReallocationProblem:
+    """The problem in which columns cost nothing, so that only the number of words in a row counts."""
+    row_cost, column_cost = problem.costs
+    nothing = np.where(np.isinf(column_cost), np.inf, 0.0).astype(column_cost.dtype)
+    return ReallocationProblem((row_cost, nothing), problem.codes, problem.available)
+
+
+def _summary(
+    solution: ReallocationResult, rows: ReallocationResult, problem: ReallocationProblem
+) -> ReallocationResult:
+    moved = int((solution.codes != problem.codes).any(axis=1).sum())
+    seconds = solution.seconds + rows.seconds
+    return replace(solution, lower_bound=rows.lower_bound, gap=rows.gap, seconds=seconds, moved=moved)
