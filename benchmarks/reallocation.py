@@ -185,22 +185,30 @@ def markdown(rows):
 
 
 def draw(rows, path):
-    """Seconds over V, and cost over the best bound, both log-log."""
+    """CPU seconds over V, and what is above the best bound, both log-log; variants of a solver share its colour."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)
-    for name in dict.fromkeys(row["solver"] for row in rows):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), constrained_layout=True)
+    names = list(dict.fromkeys(row["solver"] for row in rows))
+    families = list(dict.fromkeys(name.split()[0] for name in names))
+    for name in names:
         mine = sorted((row for row in rows if row["solver"] == name), key=lambda row: row["words"])
         words = [row["words"] for row in mine]
-        left.loglog(words, [max(row["cpu_seconds"], 1e-3) for row in mine], "o-", label=name)
-        right.loglog(words, [max(row["excess_over_bound"], 1e-6) for row in mine], "o-", label=name)
+        family, *variant = name.split()
+        style = {"color": f"C{families.index(family)}", "label": name}
+        style |= (
+            {"linestyle": "--", "marker": {"regret": "^", "rows_first": "v"}.get(variant[0], "s")} if variant else {}
+        )
+        style = {"linestyle": "-", "marker": "o", **style}
+        left.loglog(words, [max(row["cpu_seconds"], 1e-3) for row in mine], **style)
+        right.loglog(words, [max(row["excess_over_bound"], 1e-6) for row in mine], **style)
     left.set(xlabel="words", ylabel="CPU seconds")
-    right.set(xlabel="words", ylabel="share of the excess above the best proven bound")
-    right.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    right.set(xlabel="words", ylabel="share of the excess above the best bound (1e-6: optimal)")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 def main():
