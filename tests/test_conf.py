@@ -29,6 +29,7 @@ NEEDED = {
     "data/disk": ["data.path=folder"],
     "data/billionw": ["data.root=folder"],
     "allocation/file": ["allocation.path=table.tsv"],
+    "allocation/vectors": ["allocation.path=vectors.npz"],
     # An output that predicts a word in one step knows words of one code only.
     "model/output/full": ["model.components=1", "model/embedding=full"],
     "model/output/projected": ["model.components=1", "model/embedding=full"],
@@ -38,6 +39,7 @@ NEEDED = {
     "model/output/adaptive": ["model.components=1", "model/embedding=full"],
     "model/output/classes/random": ["model.components=1", "model/embedding=full", "model/output=hierarchical"],
     "model/output/classes/frequency": ["model.components=1", "model/embedding=full", "model/output=hierarchical"],
+    "model/output/classes/clusters": ["model.components=1", "model/embedding=full", "model/output=hierarchical"],
     "model/output/classes/file": [
         *("model.components=1", "model/embedding=full", "model/output=hierarchical"),
         "model.output.classes.path=classes.tsv",
@@ -115,7 +117,7 @@ def make_all(config) -> list[Any]:
 
 def make_model(config):
     vocabulary = Vocabulary([f"w{number}" for number in range(30)], list(range(30, 0, -1)))
-    model = build_model(config, build_allocation(config, vocabulary), vocabulary)
+    model = build_model(config, build_allocation(config, vocabulary), vocabulary, tokens=np.arange(300) % 30)
     words = torch.zeros(2, 3, dtype=torch.int64)
     assert model.score(words, words)[0].shape == (2, 3)
     return model

@@ -18,6 +18,7 @@ import scipy.sparse as sparse
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from lightrnn_pl.allocation.solvers.transport import assign_codes
 
@@ -96,6 +97,39 @@ def balanced_clusters(
         mean = distances[np.arange(len(vectors)), clusters].mean()
         log.debug("clustering %d: mean distance %.4f, %.1f s", iteration, mean, time.monotonic() - started)
     return clusters
+
+
+def column_clusters(
+    vectors: Float[np.ndarray, "V dimension"],
+    rows: Int[np.ndarray, " V"],
+    counts: Int[np.ndarray, " V"],
+    num_columns: int,
+    iterations: int,
+    seed: int,
+) -> Int[np.ndarray, " V"]:
+    """A column for each word, no two of a row in one, so that a column's words differ alike from their rows' means.
+
+    k-means of what is left of the vectors without their rows' means, in which each row is an assignment problem of its
+    own.  A row with fewer words than columns takes its first ones, so that empty cells come last.
+    """
+    weights = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
+    members = [np.flatnonzero(rows == row) for row in range(int(rows.max()) + 1)]
+    rest = vectors.copy()
+    for words in members:
+        rest[words] -= np.average(vectors[words], axis=0, weights=weights[words]) if len(words) else 0
+    columns = np.empty(len(vectors), dtype=np.int64)
+    generator = np.random.default_rng(seed)
+    for words in members:
+        columns[words] = generator.permutation(len(words))
+    for _ in range(iterations):
+        sums = np.zeros((num_columns, vectors.shape[1]), dtype=np.float32)
+        np.add.at(sums, columns, rest * weights[:, None])
+        totals = np.bincount(columns, weights, minlength=num_columns)
+        centers = sums / np.maximum(totals, 1e-9)[:, None].astype(np.float32)
+        for words in members:
+            near = -2 * rest[words] @ centers[: len(words)].T + (centers[: len(words)] ** 2).sum(1)
+            columns[words] = linear_sum_assignment(near * weights[words, None])[1]
+    return columns
 
 
 def _count_neighbours(

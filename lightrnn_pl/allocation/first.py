@@ -10,14 +10,15 @@ import abc
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from lightrnn_pl.allocation.cooccurrence import balanced_clusters, cooccurrence_vectors
+from lightrnn_pl.allocation.cooccurrence import balanced_clusters, column_clusters, cooccurrence_vectors
 from lightrnn_pl.allocation.formats import read_table
 from lightrnn_pl.allocation.table import WordAllocation, validate_sides
+from lightrnn_pl.allocation.vectors import read_vectors
 
 
 class FirstTable(abc.ABC):
@@ -73,42 +74,107 @@ class FrequencyTable(FirstTable):
         return WordAllocation.in_order(num_words, tuple(sides))
 
 
-class CooccurrenceTable(FirstTable):
-    """Rows are balanced clusters of words that occur in the same places; the other codes are random in a row.
+class TableFromVectors(FirstTable):
+    """Rows are balanced clusters of word vectors; where the vectors come from is the subclass's business.
 
     Args:
-        dimension: Of the co-occurrence vectors.
         iterations: Of the clustering.
-        num_contexts: How many most frequent words are looked at as neighbours.
+        columns: What the other codes of a row's words mean: ``clusters``, words that differ from their rows in the same
+            way share a column; ``frequency``, the most frequent word of each row comes first; ``random``, nothing.
         seed: Of all that is drawn.
     """
 
-    def __init__(self, dimension: int = 64, iterations: int = 12, num_contexts: int = 10_000, seed: int = 0) -> None:
-        for name, value in (("dimension", dimension), ("iterations", iterations), ("num_contexts", num_contexts)):
-            if value < 1:
-                raise ValueError(f"allocation.{name} must be at least 1, got {value}")
-        self.dimension = dimension
+    def __init__(self, iterations: int, columns: Literal["clusters", "frequency", "random"], seed: int) -> None:
+        if iterations < 1:
+            raise ValueError(f"allocation.iterations must be at least 1, got {iterations}")
+        if columns not in ("clusters", "frequency", "random"):
+            raise ValueError(f"allocation.columns is clusters, frequency or random, got {columns!r}")
         self.iterations = iterations
-        self.num_contexts = num_contexts
+        self.columns = columns
         self.seed = seed
+
+    @abc.abstractmethod
+    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+        """A unit vector for each word, (V, dimension), zero where nothing is known of it."""
 
     def __call__(
         self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
     ) -> WordAllocation:
-        """See FirstTable; needs ``tokens``."""
+        """See FirstTable."""
         validate_sides(num_words, tuple(sides))
-        if tokens is None:
-            raise ValueError("allocation=cooccurrence counts neighbours in the training text; set data.cache=true")
         line = math.prod(sides[1:])
         capacities = np.minimum(line, np.maximum(num_words - line * np.arange(sides[0]), 0))
-        vectors = cooccurrence_vectors(tokens, num_words, self.dimension, self.num_contexts, self.seed)
+        vectors = self.vectors(words, tokens)
         rows = balanced_clusters(vectors, counts, capacities, self.iterations, self.seed)
-        # Words of a row take its first cells in random order, so that empty cells come last.
-        order = np.lexsort((np.random.default_rng(self.seed).random(num_words), rows))
-        places = np.empty(num_words, dtype=np.int64)
-        places[order] = np.arange(num_words) - np.searchsorted(rows[order], rows[order])
+        if self.columns == "clusters":
+            places = column_clusters(vectors, rows, counts, line, self.iterations, self.seed)
+        else:
+            # Words of a row take its first cells, so that empty cells come last.
+            drawn = np.random.default_rng(self.seed).random(num_words)
+            order = np.lexsort((drawn if self.columns == "random" else -np.asarray(counts), rows))
+            places = np.empty(num_words, dtype=np.int64)
+            places[order] = np.arange(num_words) - np.searchsorted(rows[order], rows[order])
         codes = np.stack(np.unravel_index(rows * line + places, tuple(sides)), -1)
         return WordAllocation(torch.from_numpy(codes), tuple(sides))
+
+
+class CooccurrenceTable(TableFromVectors):
+    """Rows are balanced clusters of words that occur in the same places.
+
+    Args:
+        dimension: Of the co-occurrence vectors.
+        iterations: See TableFromVectors.
+        num_contexts: How many most frequent words are looked at as neighbours.
+        columns: See TableFromVectors.
+        seed: See TableFromVectors.
+    """
+
+    def __init__(
+        self,
+        dimension: int = 64,
+        iterations: int = 12,
+        num_contexts: int = 10_000,
+        columns: Literal["clusters", "frequency", "random"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(iterations, columns, seed)
+        for name, value in (("dimension", dimension), ("num_contexts", num_contexts)):
+            if value < 1:
+                raise ValueError(f"allocation.{name} must be at least 1, got {value}")
+        self.dimension = dimension
+        self.num_contexts = num_contexts
+
+    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+        """See TableFromVectors; needs ``tokens``."""
+        if tokens is None:
+            raise ValueError("allocation=cooccurrence counts neighbours in the training text; set data.cache=true")
+        return cooccurrence_vectors(tokens, len(words), self.dimension, self.num_contexts, self.seed)
+
+
+class GivenVectorsTable(TableFromVectors):
+    """Rows are balanced clusters of vectors that were made elsewhere, or by a trained model.
+
+    Args:
+        path: A file of word vectors, see ``vectors.read_vectors``.
+        iterations: See TableFromVectors.
+        columns: See TableFromVectors.
+        seed: See TableFromVectors.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        iterations: int = 12,
+        columns: Literal["clusters", "frequency", "random"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(iterations, columns, seed)
+        self.path = path
+
+    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+        """See TableFromVectors."""
+        found = read_vectors(self.path, words)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
 
 
 class TableFromFile(FirstTable):
