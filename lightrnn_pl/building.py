@@ -67,17 +67,22 @@ def build_allocation(config: DictConfig, vocabulary: Vocabulary, tokens: Any = N
 
 
 def build_model(
-    config: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary, initialise: bool = True
+    config: DictConfig,
+    allocation: WordAllocation,
+    vocabulary: Vocabulary,
+    initialise: bool = True,
+    tokens: Any = None,
 ) -> LanguageModel:
     """The language model that ``config.model`` describes, its two outer layers closed over one word table.
 
-    A layer or loss that looks at spelling or counts is handed the vocabulary: it names it among its arguments.  With
-    ``initialise=False`` the parameters are left to be loaded, and no file that they could start from is read.
+    A layer or loss that looks at spelling or counts is handed the vocabulary: it names it among its arguments.  So it
+    is with ``tokens``, the word ids of the training text, where they are at hand.  With ``initialise=False`` the
+    parameters are left to be loaded, and no file that they could start from is read.
     """
     model = config.model
-    embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary)
+    embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary, tokens=tokens)
     core = _complete(instantiate(model.core), input_dim=embedding.embedding_dim)
-    output, loss = build_layers(model, allocation, vocabulary, core.hidden_dim)
+    output, loss = build_layers(model, allocation, vocabulary, core.hidden_dim, tokens)
     return LanguageModel(
         embedding,
         core,
@@ -91,16 +96,19 @@ def build_model(
 
 
 def build_layers(
-    model: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary, hidden_dim: int
+    model: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary, hidden_dim: int, tokens: Any = None
 ) -> tuple[Output, Loss]:
-    """The output layer of ``config.model`` and the loss that trains it."""
-    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=hidden_dim, vocabulary=vocabulary)
-    return output, _complete(instantiate(model.loss), vocabulary=vocabulary)
+    """The output layer of ``config.model`` and the loss that trains it; see :func:`build_model`."""
+    offered = {"vocabulary": vocabulary, "tokens": tokens}
+    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=hidden_dim, **offered)
+    return output, _complete(instantiate(model.loss), **offered)
 
 
 def _complete(partial: Callable[..., Any], **arguments: Any) -> Any:
-    if "vocabulary" not in inspect.signature(getattr(partial, "func", partial)).parameters:
-        arguments.pop("vocabulary", None)
+    named = inspect.signature(getattr(partial, "func", partial)).parameters
+    for offered in ("vocabulary", "tokens"):
+        if offered not in named:
+            arguments.pop(offered, None)
     try:
         return partial(**arguments)
     except TypeError as error:

@@ -1,9 +1,13 @@
 """From configuration to objects: only trusted targets, one word table."""
 
+import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
-from lightrnn_pl.building import as_config, as_plain, instantiate
+from lightrnn_pl.building import as_config, as_plain, build_allocation, build_model, instantiate
+from lightrnn_pl.vocabulary import Vocabulary
+from tests.training.runs import compose_overrides
 
 
 def test_instantiates_trusted_targets():
@@ -66,3 +70,21 @@ def test_a_refused_accelerator_is_told(monkeypatch):
 def test_plain_configuration_round_trips():
     config = as_config({"a": 1, "b": {"c": "${a}", "d": [1, None]}})
     assert as_plain(config) == {"a": 1, "b": {"c": 1, "d": [1, None]}}
+
+
+def test_the_training_text_is_offered_to_whom_asks_for_it_by_name():
+    vocabulary = Vocabulary([f"w{number}" for number in range(30)], range(60, 30, -1))
+    tokens = np.random.default_rng(0).integers(0, 30, 500)
+    config = compose_overrides("model=hierarchical", "model/output/classes=clusters", "model.hidden_dim=10")
+
+    def build(**options):
+        return build_model(config, build_allocation(config, vocabulary), vocabulary, **options)
+
+    model = build(tokens=tokens)
+    assert model.output.num_classes == 6
+    with pytest.raises(ValueError, match=r"set data\.cache=true"):
+        build()
+    loaded = build(initialise=False)  # as a bundle is read
+    loaded.load_state_dict(model.state_dict())
+    words = torch.arange(30)[None]
+    assert torch.equal(loaded.eval().score(words, words)[0], model.eval().score(words, words)[0])

@@ -104,7 +104,7 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
     datamodule.prepare_data()
     datamodule.setup("fit")
     allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
-    model = build_model(config, allocation, datamodule.vocabulary)
+    model = build_model(config, allocation, datamodule.vocabulary, tokens=datamodule.training_tokens())
     if is_first_rank():
         print_model(model)
 

@@ -185,6 +185,25 @@ class EmbeddingContract:
             other.load_state_dict(save_and_load(embedding.state_dict()))
             torch.testing.assert_close(self.answer(other), self.answer(embedding), rtol=0, atol=0)
 
+    @pytest.mark.parametrize("training", [False, True])
+    def test_inference_mode_loads_looks_up_and_leaves_a_layer_that_trains(self, training):
+        words, targets = some_words(self.num_words, 3, 5), some_words(self.num_words, 3, 5, seed=1)
+        for components in self.components:
+            embedding = self.ready(components=components)
+            state, steps = embedding.state_dict(), embedding(words, targets)
+            other = self.make(shuffled_table(self.num_words, components, 9), self.embedding_dim).double()
+            with torch.inference_mode():
+                born_there = self.make(shuffled_table(self.num_words, components, 9), self.embedding_dim).double()
+                for layer in (born_there, other):
+                    layer.train(training).load_state_dict(state)
+                    torch.testing.assert_close(layer(words, targets), steps)
+            with torch.no_grad():
+                torch.testing.assert_close(born_there(words, targets), steps)
+            found = other(words, targets)
+            torch.testing.assert_close(found, steps)
+            found.square().sum().backward()
+            assert all(parameter.grad is not None for parameter in other.parameters())
+
     def test_a_copy_says_the_same_and_stands_alone(self):
         for components in self.components:
             embedding = self.ready(components=components)

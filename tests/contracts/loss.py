@@ -197,8 +197,8 @@ class LossContract:
         ("options", "message"),
         [
             ({"num_samples": 0}, "model.loss.num_samples must be a whole number of at least 1, got 0"),
-            ({"num_samples": 5, "power": 1.5}, "model.loss.power must be from 0 .* got 1.5"),
-            ({"num_samples": 5, "power": -0.5}, "model.loss.power must be from 0 .* got -0.5"),
+            ({"num_samples": 5, "power": 1.5}, "model.loss.power must be a number from 0 to 1 .* got 1.5"),
+            ({"num_samples": 5, "power": -0.5}, "model.loss.power must be a number from 0 to 1 .* got -0.5"),
         ],
     )
     def test_impossible_options_are_refused_by_name(self, options, message):

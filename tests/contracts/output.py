@@ -151,6 +151,24 @@ class OutputContract(ABC):
             hidden = self.hidden(output)
             assert torch.equal(every_word(other, hidden), every_word(output, hidden))
 
+    @pytest.mark.parametrize("training", [False, True])
+    def test_inference_mode_loads_scores_and_leaves_a_layer_that_trains(self, training):
+        for num_words, sides in self.tables():
+            output = self.make_ready(num_words, sides)
+            hidden, state = self.hidden(output), output.state_dict()
+            scores = every_word(output, hidden)
+            other = self.make(WordAllocation.in_order(num_words, sides), self.hidden_dim).double().train(training)
+            with torch.inference_mode():
+                born_there = self.make(WordAllocation.in_order(num_words, sides), self.hidden_dim).double()
+                for layer in (born_there.train(training), other):
+                    layer.load_state_dict(state)
+                    assert torch.equal(every_word(layer, hidden), scores)
+            with torch.no_grad():
+                assert torch.equal(every_word(born_there, hidden), scores)
+            ours, theirs = (values_and_gradients(every_word(o, hidden), o, hidden) for o in (other, output))
+            for our, their in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(our, their, rtol=1e-12, atol=1e-12)
+
     def test_a_copy_is_equal_and_independent(self):
         output = self.largest()
         hidden = self.hidden(output)
@@ -334,6 +352,30 @@ class SoftmaxContract(OutputContract):
         return self.make_chunked(allocation, hidden_dim, None)
 
 
+class WeightContract(SoftmaxContract):
+    """For softmax layers whose vectors are all read from one tensor of weights."""
+
+    def test_gradients_as_large_as_the_weights_are_no_more_with_more_chunks(self):
+        table = random_table(60, (60,))
+        made = {}
+        for chunk_size in (20, 2):
+            output = self.make_chunked(table, self.hidden_dim, chunk_size)
+            output.initialise(0.5)
+            weights = max(output.parameters(), key=torch.numel)
+            hidden = torch.randn(1, 3, self.hidden_dim, requires_grad=True)
+            loss = output.log_probability(hidden, torch.tensor([[0, 7, 59]])).sum()
+            with Largest() as largest:
+                loss.backward()
+            made[chunk_size] = largest.count(weights.numel())
+            output.zero_grad()
+            with Largest() as largest:
+                output.log_partition(hidden[0]).sum().backward()
+            made[-chunk_size] = largest.count(weights.numel())
+        assert made[2] == made[20] and made[-2] == made[-20], made
+        # The gradient itself; the scores of one chunk or the weights in another order may be as large.
+        assert 1 <= made[-2] <= made[2] <= 3, made
+
+
 def dense_softmax(scores: Tensor) -> Tensor:
     """log softmax over the last axis, by its definition."""
     return scores - scores.exp().sum(-1, keepdim=True).log()
@@ -344,8 +386,21 @@ class Largest(TorchDispatchMode):
 
     numel = 0
 
+    def __init__(self):
+        super().__init__()
+        self.storages: dict[int, Tensor] = {}
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(made) if torch.is_tensor(leaf) and leaf.is_floating_point()]
+        leaves = [leaf for leaf in tree_leaves(made) if torch.is_tensor(leaf) and leaf.is_floating_point()]
+        sizes = [leaf.numel() for leaf in leaves]
         self.numel = max(self.numel, *sizes) if sizes else self.numel
+        given = {leaf.data_ptr() for leaf in tree_leaves((args, kwargs)) if torch.is_tensor(leaf)}
+        # Held, so that no two have one address.
+        self.storages.update({leaf.data_ptr(): leaf for leaf in leaves if leaf.data_ptr() not in given})
         return made
+
+    def count(self, numel: int) -> int:
+        """How many tensors of at least ``numel`` elements were made, those that share storage with their source not
+        counted."""
+        return sum(tensor.numel() >= numel for tensor in self.storages.values())

@@ -78,6 +78,24 @@ SAME_VECTORS = {
 """Which can be tied, and what has to be equal for it."""
 
 
+@pytest.mark.parametrize("model", ["slim", "hashed"])
+@pytest.mark.parametrize("overrides", [(), ("model.embedding.disjoint=true",), ("model.embedding_dim=20",)])
+def test_what_a_refusal_to_tie_asks_for_is_enough(model, overrides):
+    if model == "hashed":
+        overrides = tuple(override for override in overrides if "disjoint" not in override)
+    with pytest.raises(ValueError, match=r"set model\.tied=false, or set ") as refused:
+        build(model, model, 1, "model.tied=true", *overrides)
+    asked = str(refused.value).partition("or set ")[2].split()
+    tied = build(model, model, 1, "model.tied=true", *overrides, *asked)
+    assert tied.num_parameters < build(model, model, 1, *overrides, *asked).num_parameters
+    # Also from the layers of an ordinary model.
+    with pytest.raises(ValueError, match=r"set model\.tied=false, or set ") as refused:
+        build("full", model, 1, "model.tied=true")
+    chosen, *asked = str(refused.value).partition("or set ")[2].split()
+    assert chosen == f"model/embedding={model}"
+    build(model, model, 1, "model.tied=true", *asked)
+
+
 @pytest.mark.parametrize(("embedding", "output"), itertools.product(EMBEDDINGS, OUTPUTS))
 def test_tied(embedding, output):
     if (embedding, output) not in SAME_VECTORS:

@@ -1,5 +1,6 @@
 """Maps of words to sub-vectors, and the hash against the reference implementation."""
 
+import functools
 import struct
 
 import numpy as np
@@ -216,6 +217,31 @@ def test_a_file_that_does_not_fit_is_refused(content, message, tmp_path):
         np.save(path, content)
     with pytest.raises(ValueError, match=rf"map\.path.*{message}"):
         ClusteredMap(10, 2, 6, disjoint=True, path=path).starting_vectors()
+
+
+def test_a_clustered_map_without_a_file_says_which_key_is_missing():
+    with pytest.raises(ValueError, match=r"model\.embedding\.map\.path \(or model\.output\.map\.path.*missing"):
+        ClusteredMap(10, 2, 6, disjoint=True)
+
+
+@pytest.mark.parametrize("kind", [ShuffledMap, HashedMap, functools.partial(ClusteredMap, path="vectors.npy")])
+def test_impossible_options_are_refused_by_name(kind):
+    with pytest.raises(ValueError, match=r"model\.embedding\.map\.seed .*model\.output\.map\.seed.* got -1"):
+        kind(10, 2, 6, disjoint=True, seed=-1)
+
+
+def test_a_table_is_what_is_kept(tmp_path):
+    words = torch.arange(40)
+    for disjoint in (False, True):
+        made = ShuffledMap(40, 2, 9, disjoint)
+        assert made.table() is made.numbers and torch.equal(made.table().long(), made(words))
+        assert HashedMap(40, 2, 9, disjoint).table() is None
+    np.save(tmp_path / "vectors.npy", np.random.default_rng(0).normal(size=(40, 4)))
+    clustered = ClusteredMap(40, 2, 9, disjoint=True, path=tmp_path / "vectors.npy")
+    with pytest.raises(ValueError, match="no clusters are known"):
+        clustered.table()
+    clustered.starting_vectors()
+    assert torch.equal(clustered.table().long(), clustered(words))
 
 
 def test_more_clusters_than_words_are_refused(tmp_path):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightrnn_pl.allocation.table import WordAllocation
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_counts
 from lightrnn_pl.nn.characters import spell
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
 from lightrnn_pl.vocabulary import Vocabulary
@@ -66,12 +66,11 @@ class CharCNNEmbedding(WordEmbedding):
         super().__init__(allocation, embedding_dim)
         check_count("model.embedding.char_dim", char_dim)
         check_count("model.embedding.num_highway_layers", num_highway_layers, at_least=0)
-        for name, values in (("widths", widths), ("features", features)):
-            for value in values:
-                check_count(f"each of model.embedding.{name}", value)
+        widths = check_counts("model.embedding.widths", widths)
+        features = check_counts("model.embedding.features", features)
         if not widths or len(widths) != len(features):
             raise ValueError(
-                f"model.embedding.widths={list(widths)} and model.embedding.features={list(features)} must be lists of "
+                f"model.embedding.widths={widths} and model.embedding.features={features} must be lists of "
                 "one length, a number of filters for each width"
             )
         spelled = spell(vocabulary, max_word_length, shortest_row=max(widths))

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.checks import check_flag, check_seed
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
 from lightrnn_pl.nn.sharing import hashed_vectors, shared_count
 
@@ -42,6 +43,8 @@ class HashedEmbedding(WordEmbedding):
         most = allocation.num_words * embedding_dim
         number = shared_count(compression, num_weights, most, "num_weights", "model.embedding")
         self.weight = nn.Parameter(torch.zeros(number))
+        check_flag("model.embedding.signed", signed)
+        check_seed("model.embedding.seed", seed)
         self.signed = signed
         self.seed = seed
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.table import WordAllocation
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_flag
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
 from lightrnn_pl.nn.sharing import SubvectorMap, subvectors_for
 
@@ -50,6 +50,7 @@ class SlimEmbedding(WordEmbedding):
             raise ValueError(
                 f"model.embedding_dim must be divisible by model.embedding.num_parts={num_parts}, got {embedding_dim}"
             )
+        check_flag("model.embedding.disjoint", disjoint)
         number = subvectors_for(compression, num_subvectors, allocation.num_words, num_parts, "model.embedding")
         self.map = map(num_words=allocation.num_words, num_parts=num_parts, num_subvectors=number, disjoint=disjoint)
         self.vectors = nn.Embedding(number, embedding_dim // num_parts)

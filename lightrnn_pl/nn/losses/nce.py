@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightrnn_pl.checks import check_flag, check_number
 from lightrnn_pl.nn.losses.sampled import SampledLoss
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -51,14 +52,8 @@ class NceLoss(SampledLoss):
         super().__init__(vocabulary, num_samples, power)
         if log_partition is None:
             log_partition = math.log(len(vocabulary))
-        if (
-            isinstance(log_partition, bool)
-            or not isinstance(log_partition, int | float)
-            or not math.isfinite(log_partition)
-        ):
-            raise ValueError(
-                f"model.loss.log_partition must be a finite number, or null for log V, got {log_partition}"
-            )
+        check_number("model.loss.log_partition", log_partition, hint=", or null for log V")
+        check_flag("model.loss.learn_partition", learn_partition)
         self._start = float(log_partition)
         self.log_partition: nn.Parameter | float = self._start
         if learn_partition:

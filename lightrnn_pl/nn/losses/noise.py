@@ -16,7 +16,7 @@ from jaxtyping import Float, Float64, Int, Int64
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_number
 
 _SCALE = 2**31 - 1
 """Coins are whole numbers below this: what is kept fits int32, and no conversion of the model's dtype rounds it."""
@@ -42,8 +42,7 @@ class NoiseDistribution(nn.Module):
     def __init__(self, counts: NDArray[np.int64], power: float) -> None:
         super().__init__()
         check_count("the number of words to draw noise from", len(counts))
-        if not isinstance(power, int | float) or isinstance(power, bool) or not 0 <= power <= 1:
-            raise ValueError(f"model.loss.power must be from 0 (uniform noise) to 1 (unigram noise), got {power}")
+        check_number("model.loss.power", power, 0, 1, hint=" (0 is uniform noise, 1 the unigram distribution)")
         seen = np.maximum(counts, 1)
         weights = seen.astype(np.float64) ** power
         alias, threshold = _alias_table(weights)

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.table import WordAllocation
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_counts, check_number
+from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.types import Hidden, Words, WordScores
 from lightrnn_pl.vocabulary import Vocabulary
@@ -54,12 +55,14 @@ class AdaptiveOutput(Output):
         super().__init__(allocation, hidden_dim)
         self._require_one_code()
         self.num_words = allocation.num_words
-        if not isinstance(div_value, int | float) or not 1 <= div_value <= hidden_dim:
+        if self.num_words < 2:
             raise ValueError(
-                f"model.output.div_value must be at least 1 and at most model.hidden_dim={hidden_dim}, so that the "
-                f"words of a cluster have vectors at all, got {div_value}"
+                "model/output=adaptive keeps rare words apart from frequent ones, and the vocabulary has only "
+                f"{self.num_words} word; use model/output=full, or a larger vocabulary"
             )
-        chosen = self._choose(div_value) if cutoffs is None else list(cutoffs)
+        why = " (model.hidden_dim), so that the words of a cluster have vectors at all"
+        check_number("model.output.div_value", div_value, 1, hidden_dim, hint=why)
+        chosen = self._choose(div_value) if cutoffs is None else check_counts("model.output.cutoffs", cutoffs)
         self._check(chosen, div_value)
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(hidden_dim, self.num_words, chosen, div_value)
         order = torch.from_numpy(np.argsort(-vocabulary.counts, kind="stable"))
@@ -77,6 +80,13 @@ class AdaptiveOutput(Output):
     def table_bytes(self) -> int:
         """See :class:`Part`: the words' order, where it is not that of their ids."""
         return sum(t.numel() * t.element_size() for t in (self.ranks, self.order) if t is not None)
+
+    def tie(self, embedding: Embedding) -> None:
+        """Refused: vectors of several sizes are no embedding's."""
+        raise ValueError(
+            "AdaptiveOutput can share its vectors with no embedding, as those of rare words are shorter; set "
+            "model.tied=false, or choose another output, such as model/output=full with model/embedding=full"
+        )
 
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """See :class:`Output`."""
@@ -112,8 +122,6 @@ class AdaptiveOutput(Output):
         return sorted({min(max(1, part), max(1, self.num_words - 1)) for part in parts})
 
     def _check(self, cutoffs: list[int], div_value: float) -> None:
-        for cutoff in cutoffs:
-            check_count("each of model.output.cutoffs", cutoff)
         if not cutoffs or any(first >= second for first, second in pairwise([*cutoffs, self.num_words])):
             raise ValueError(
                 f"model.output.cutoffs={cutoffs} must be one or more rising numbers below the {self.num_words} words "

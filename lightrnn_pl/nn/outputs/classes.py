@@ -1,6 +1,7 @@
 """Which class each word belongs to, for outputs that predict a word's class before the word.
 
-Each class here is one way, and a file in ``conf/model/output/classes``.  Knows words and counts, nothing of vectors.
+Each class here is one way, and a file in ``conf/model/output/classes``.  Knows words, counts and the training text,
+nothing of a model's vectors.
 """
 
 from __future__ import annotations
@@ -8,30 +9,39 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lightrnn_pl.allocation.cooccurrence import balanced_clusters, cooccurrence_vectors
 from lightrnn_pl.allocation.formats import read_table
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_number, check_seed
 from lightrnn_pl.vocabulary import Vocabulary
+
+
+class MissingSourceError(ValueError):
+    """What classes are made from is not there; a model that is loaded does not need it."""
 
 
 class WordClasses(ABC):
     """A way to part a vocabulary into classes."""
 
     @abstractmethod
-    def __call__(self, vocabulary: Vocabulary, num_classes: int | None) -> Int[Tensor, " V"]:
+    def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
         """The class of each word; every class from 0 to the largest has at least one word.
 
         Args:
             vocabulary: Whose words are to be parted.
             num_classes: How many classes; None leaves the choice to the strategy.
+            tokens: Word ids of the training text, (N,), for strategies that look at co-occurrence; None where there is
+                none at hand.
 
         Raises:
             ValueError: If there cannot be so many classes.
+            MissingSourceError: If the classes are made from something that is not there.
         """
 
 
@@ -43,10 +53,10 @@ class RandomClasses(WordClasses):
     """
 
     def __init__(self, seed: int = 0) -> None:
-        check_count("model.output.classes.seed", seed, at_least=0)
+        check_seed("model.output.classes.seed", seed)
         self.seed = seed
 
-    def __call__(self, vocabulary: Vocabulary, num_classes: int | None) -> Int[Tensor, " V"]:
+    def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
         """See :class:`WordClasses`."""
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randperm(len(vocabulary), generator=generator) % _checked(len(vocabulary), num_classes)
@@ -65,11 +75,10 @@ class FrequencyClasses(WordClasses):
     """
 
     def __init__(self, power: float = 1.0) -> None:
-        if not isinstance(power, int | float) or not 0 <= power < math.inf:
-            raise ValueError(f"model.output.classes.power must be a number of at least 0, got {power}")
+        check_number("model.output.classes.power", power, least=0)
         self.power = power
 
-    def __call__(self, vocabulary: Vocabulary, num_classes: int | None) -> Int[Tensor, " V"]:
+    def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
         """See :class:`WordClasses`."""
         num_words = len(vocabulary)
         num_classes = _checked(num_words, num_classes)
@@ -89,6 +98,44 @@ class FrequencyClasses(WordClasses):
         return torch.from_numpy(classes)
 
 
+class ClusteredClasses(WordClasses):
+    """Words that occur in the same places: balanced clusters of co-occurrence vectors; by default ceil(sqrt(V)).
+
+    The sizes of classes differ by one word at most, so that none of them is slow.
+
+    Args:
+        dimension: Of the co-occurrence vectors.
+        iterations: Of the clustering.
+        num_contexts: How many most frequent words are looked at as neighbours.
+        seed: Of all that is drawn.
+    """
+
+    def __init__(self, dimension: int = 64, iterations: int = 12, num_contexts: int = 10_000, seed: int = 0) -> None:
+        check_count("model.output.classes.dimension", dimension)
+        check_count("model.output.classes.iterations", iterations)
+        check_count("model.output.classes.num_contexts", num_contexts)
+        check_seed("model.output.classes.seed", seed)
+        self.dimension = dimension
+        self.iterations = iterations
+        self.num_contexts = num_contexts
+        self.seed = seed
+
+    def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
+        """See :class:`WordClasses`; needs ``tokens``."""
+        num_words = len(vocabulary)
+        num_classes = _checked(num_words, num_classes)
+        if tokens is None:
+            raise MissingSourceError(
+                "model/output/classes=clusters counts neighbours in the training text, which is not at hand; set "
+                "data.cache=true, or choose model/output/classes=frequency"
+            )
+        capacities = np.full(num_classes, num_words // num_classes)
+        capacities[: num_words % num_classes] += 1
+        vectors = cooccurrence_vectors(tokens, num_words, self.dimension, self.num_contexts, self.seed)
+        clusters = balanced_clusters(vectors, vocabulary.counts, capacities, self.iterations, self.seed)
+        return torch.from_numpy(clusters.astype(np.int64))
+
+
 class ClassesFromFile(WordClasses):
     """Classes that somebody chose: the rows of a word table, such as a trained LightRNN's or the clusters of another
     program.
@@ -101,14 +148,14 @@ class ClassesFromFile(WordClasses):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def __call__(self, vocabulary: Vocabulary, num_classes: int | None) -> Int[Tensor, " V"]:
+    def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
         """See :class:`WordClasses`; rows without words are left out.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            MissingSourceError: If there is no such file.
         """
         if not self.path.is_file():
-            raise FileNotFoundError(
+            raise MissingSourceError(
                 f"there is no word table at {self.path}; give model.output.classes.path a .tsv, .csv or .parquet file"
             )
         codes, _ = read_table(self.path, vocabulary.words)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.full import FullEmbedding
-from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
+from lightrnn_pl.nn.outputs.softmax import MatrixOutput
 
 
-class FullOutput(SoftmaxOutput):
+class FullOutput(MatrixOutput):
     """V x H weights and V biases."""
 
     def __init__(self, allocation: WordAllocation, hidden_dim: int, chunk_size: int | None = None) -> None:
@@ -28,11 +26,3 @@ class FullOutput(SoftmaxOutput):
             super().tie(embedding)
         else:
             self.weight = cast(nn.Parameter, embedding.vectors.weight)
-
-    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
-        """See :class:`SoftmaxOutput`."""
-        return F.embedding(words, self.weight)
-
-    def query_scores(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
-        """See :class:`SoftmaxOutput`."""
-        return F.linear(query, self.weight[start:stop], self.bias[start:stop])

@@ -19,8 +19,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
-from lightrnn_pl.nn.outputs.classes import WordClasses
+from lightrnn_pl.nn.outputs.classes import MissingSourceError, WordClasses
 from lightrnn_pl.types import Hidden, Words, WordScores
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -28,8 +29,14 @@ from lightrnn_pl.vocabulary import Vocabulary
 class HierarchicalOutput(Output):
     """V x H word vectors, laid out class by class, and one vector a class, all with biases; for k = 1.
 
-    The classes are saved with the weights, so that a loaded model needs no file of classes: where a strategy does not
-    find its file, the layer waits for ``load_state_dict``, and refuses to start or to compute before.
+    The classes are saved with the weights, so that a loaded model needs neither a file of classes nor the training
+    text: where a strategy does not find what it needs, the layer waits for ``load_state_dict``, and refuses to start or
+    to compute before.
+
+    Designed for processors.  Words are scored in a Python loop over the classes that occur in a batch, one small matrix
+    product each; how many positions each class has is read back from the device every step.  A GPU therefore waits for
+    the host once a step and runs some hundreds of small kernels, of which it would do all at once what a full softmax
+    over a vocabulary of middling size needs: there, ``model/output=adaptive`` or ``slim`` are the better choice.
 
     Args:
         allocation: The word table, k = 1.
@@ -37,6 +44,7 @@ class HierarchicalOutput(Output):
         vocabulary: Words and counts that the classes are made from.
         classes: The way to make them.
         num_classes: C; None leaves the choice to ``classes``.
+        tokens: Word ids of the training text, for ``classes`` that look at it; None where there is none at hand.
 
     Raises:
         ValueError: If the words are spelled with more than one code, or there cannot be so many classes.
@@ -53,14 +61,15 @@ class HierarchicalOutput(Output):
         vocabulary: Vocabulary,
         classes: WordClasses,
         num_classes: int | None = None,
+        tokens: Any = None,
     ) -> None:
         super().__init__(allocation, hidden_dim)
         self._require_one_code()
         self.num_words = allocation.num_words
         self._missing: str | None = None
         try:
-            word_classes = classes(vocabulary, num_classes)
-        except FileNotFoundError as error:
+            word_classes = classes(vocabulary, num_classes, tokens)
+        except MissingSourceError as error:
             self._missing = str(error)
             word_classes = torch.zeros(0, dtype=torch.int64)
         count = 0 if self._missing else int(word_classes.max()) + 1
@@ -89,10 +98,17 @@ class HierarchicalOutput(Output):
         """See :class:`Part`.
 
         Raises:
-            FileNotFoundError: If the classes were to be read from a file that is not there.
+            MissingSourceError: If the classes are made from a file or a text that is not there.
         """
         self._require_classes()
         super().initialise(scale)
+
+    def tie(self, embedding: Embedding) -> None:
+        """Refused: the layer keeps its vectors in the order of its classes."""
+        raise ValueError(
+            "HierarchicalOutput can share its vectors with no embedding, as they stand class by class; set "
+            "model.tied=false, or choose another output, such as model/output=full with model/embedding=full"
+        )
 
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """See :class:`Output`."""
@@ -172,7 +188,7 @@ class HierarchicalOutput(Output):
 
     def _require_classes(self) -> None:
         if self._missing is not None:
-            raise FileNotFoundError(self._missing)
+            raise MissingSourceError(self._missing)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         classes, weight = state_dict.get(prefix + "word_classes"), state_dict.get(prefix + "class_weight")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,10 +17,10 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.full import FullEmbedding
 from lightrnn_pl.nn.embeddings.projected import ProjectedEmbedding
-from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
+from lightrnn_pl.nn.outputs.softmax import MatrixOutput
 
 
-class ProjectedOutput(SoftmaxOutput):
+class ProjectedOutput(MatrixOutput):
     """V x P + P x H weights and V biases.
 
     Args:
@@ -55,14 +55,6 @@ class ProjectedOutput(SoftmaxOutput):
             )
         self.weight = cast(nn.Parameter, vectors)
 
-    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
-        """See :class:`SoftmaxOutput`."""
-        return F.embedding(words, self.weight)
-
     def query(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N P"]:
         """A h."""
         return F.linear(hidden, self.projection)
-
-    def query_scores(self, query: Float[Tensor, "N P"], start: int, stop: int) -> Float[Tensor, "N _"]:
-        """See :class:`SoftmaxOutput`."""
-        return F.linear(query, self.weight[start:stop], self.bias[start:stop])

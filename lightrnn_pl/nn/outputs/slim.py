@@ -10,7 +10,7 @@ Knows nothing of how words come to share (``nn/sharing``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -34,6 +34,9 @@ _CPU_BLOCK = 2**23
 _LEAST_POSITIONS = 16
 """Fewer at once, and reading the sub-vectors costs more than multiplying with them."""
 
+_NUMBERS_AT_ONCE = 2**17
+"""Numbers of sub-vectors that are widened or hashed at once: 1 MiB of int64, which stays near the processor."""
+
 
 class SlimOutput(SoftmaxOutput):
     """M x H/K weights and V biases, however large the matrix V x H would be; it is never made.
@@ -41,6 +44,10 @@ class SlimOutput(SoftmaxOutput):
     Memory is bounded by taking some positions at a time, all words of each, rather than some words: the K products
     are then done once.  Where the scores of all positions do not fit into 256 MiB, those of a block are computed again
     in the backward pass.
+
+    Beside the parameters, inference holds the map and nothing else.  Gradients need the map the other way round too, in
+    8 bytes a number with what the gathers of the forward pass read; it is kept while the layer trains, and dropped by
+    ``eval``.
 
     Args:
         allocation: The word table, k = 1.
@@ -75,13 +82,20 @@ class SlimOutput(SoftmaxOutput):
         number = subvectors_for(compression, num_subvectors, self.num_words, num_parts, "model.output")
         self.map = map(num_words=self.num_words, num_parts=num_parts, num_subvectors=number, disjoint=True)
         self.subvectors = nn.Parameter(torch.zeros(number, hidden_dim // num_parts))
+        self.compression = compression
         self._shares_map = False
         self._layout: tuple[Any, _Layout] | None = None
 
     @property
     def table_bytes(self) -> int:
-        """Bytes of the map, unless the embedding it is shared with counts them."""
+        """Bytes of the map, unless the embedding it is shared with counts them: all that inference looks up."""
         return 0 if self._shares_map else self.map.table_bytes
+
+    def train(self, mode: bool = True) -> SlimOutput:
+        """See ``torch.nn.Module``; evaluation drops what only gradients need."""
+        if not mode:
+            self._layout = None
+        return super().train(mode)
 
     def initialise(self, scale: float) -> None:
         """Uniform, except that sub-vectors of the right size that the map knows are taken."""
@@ -92,18 +106,36 @@ class SlimOutput(SoftmaxOutput):
                 self.subvectors.copy_(start)
 
     def tie(self, embedding: Embedding) -> None:
-        """Share sub-vectors and map with a slim embedding of the same sizes whose parts draw from disjoint sets."""
-        if not (
-            isinstance(embedding, SlimEmbedding)
-            and embedding.map.disjoint
-            and embedding.map.num_parts == self.map.num_parts
-            and embedding.vectors.weight.shape == self.subvectors.shape
-        ):
-            super().tie(embedding)
-        else:
-            self.map = embedding.map
-            self.subvectors = cast(nn.Parameter, embedding.vectors.weight)
-            self._shares_map = True
+        """Share sub-vectors and map with a slim embedding of the same sizes whose parts draw from disjoint sets.
+
+        Raises:
+            ValueError: Naming what must be set for it, if the embedding is another.
+        """
+        if not isinstance(embedding, SlimEmbedding) or (missing := self._missing_for(embedding)):
+            everything = ["model/embedding=slim", "model.embedding.disjoint=true", *self._sizes()]
+            self._refuse_to_tie(embedding, missing if isinstance(embedding, SlimEmbedding) else everything)
+        self.map = embedding.map
+        self.subvectors = cast(nn.Parameter, embedding.vectors.weight)
+        self._shares_map = True
+
+    def _sizes(self) -> list[str]:
+        """What an embedding must be given to have as many sub-vectors of the same size."""
+        number = [f"model.embedding.compression={self.compression}", "model.embedding.num_subvectors=null"]
+        if self.compression is None:
+            number = ["model.embedding.compression=null", f"model.embedding.num_subvectors={self.map.num_subvectors}"]
+        return [
+            f"model.embedding_dim={self.hidden_dim}",
+            f"model.embedding.num_parts={self.map.num_parts}",
+            *number,
+        ]
+
+    def _missing_for(self, embedding: SlimEmbedding) -> list[str]:
+        """What must be set so that ``embedding`` can be tied; nothing where it can."""
+        own = self.hidden_dim, self.map.num_parts, self.map.num_subvectors
+        theirs = embedding.embedding_dim, embedding.map.num_parts, embedding.map.num_subvectors
+        disjoint = [] if embedding.map.disjoint else ["model.embedding.disjoint=true"]
+        # A ratio stands for another number with another number of parts, so that sizes go together.
+        return disjoint + (self._sizes() if own != theirs else [])
 
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
         """See :class:`SoftmaxOutput`; reads the sub-vectors of these words only."""
@@ -112,7 +144,10 @@ class SlimOutput(SoftmaxOutput):
     def scores(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """See :class:`SoftmaxOutput`; a view with the words' stride the larger one."""
         # Mixed precision hands over narrower hidden states, but sums of K numbers deserve the weights' own.
-        return _SharedScores.apply(hidden.to(self.subvectors.dtype), self.subvectors, self.bias, self._layout_now()).T
+        factors = hidden.to(self.subvectors.dtype), self.subvectors, self.bias
+        if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
+            return _SharedScores.apply(*factors, self._layout_now()).T
+        return _shared_scores(*factors, self._spans_of_parts(), self._numbers()).T
 
     def query_scores(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
         """See :class:`SoftmaxOutput`; by Algorithm 1 for all words, from their output vectors for some."""
@@ -162,13 +197,36 @@ class SlimOutput(SoftmaxOutput):
         widest = max(self.num_words, self.map.num_subvectors)
         return max(_LEAST_POSITIONS, (_CPU_BLOCK if device.type == "cpu" else WHOLE) // widest)
 
+    def _spans_of_parts(self) -> list[tuple[int, int]]:
+        return [self.map.span(part) for part in range(self.map.num_parts)]
+
+    def _numbers(self) -> Iterator[Int32[Tensor, "_ K"]]:
+        """The map in the numbers that the gather reads: as it is kept where that will do, else some words at a time."""
+        table = self.map.table()
+        if table is not None and table.dtype == torch.int32:
+            yield table
+            return
+        size = max(1, _NUMBERS_AT_ONCE // self.map.num_parts)
+        for words in torch.arange(self.num_words, device=self.subvectors.device).split(size):
+            yield self.map(words).int()
+
     def _layout_now(self) -> _Layout:
-        """The map as the gathers want it, made anew only when the map has changed or moved."""
-        buffers = [(buffer.data_ptr(), buffer._version) for buffer in self.map.buffers()]
+        """The map both ways; in training made anew only when the map has changed or moved."""
+        # An inference tensor does not count what is written to it.
+        buffers = [(b.data_ptr(), None if b.is_inference() else b._version) for b in self.map.buffers()]
         version = (id(self.map), self.subvectors.device, buffers)
-        if self._layout is None or self._layout[0] != version:
-            self._layout = version, _Layout.of(self.map, self.subvectors.device)
-        return self._layout[1]
+        if self._layout is not None and self._layout[0] == version:
+            return self._layout[1]
+        first, *rest = self._numbers()
+        # A table that is all of it is not copied.
+        numbers = torch.cat([first, *rest]) if rest else first
+        layout = _Layout.of(numbers, self.map.num_subvectors, self._spans_of_parts())
+        self._layout = (version, layout) if self.training else None
+        return layout
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes its own.
+        return {**self.__dict__, "_layout": None}
 
 
 class _Layout(NamedTuple):
@@ -182,18 +240,50 @@ class _Layout(NamedTuple):
     """Where the words of each sub-vector start in ``users``."""
 
     @classmethod
-    def of(cls, map: SubvectorMap, device: torch.device) -> _Layout:
-        numbers = map(torch.arange(map.num_words, device=device))
+    def of(cls, numbers: Int32[Tensor, "V K"], num_subvectors: int, spans: list[tuple[int, int]]) -> _Layout:
         flat = numbers.flatten()
-        users = flat.argsort(stable=True) // map.num_parts
-        counts = torch.bincount(flat, minlength=map.num_subvectors)
-        offsets = F.pad(counts.cumsum(0), (1, 0))
-        spans = [map.span(part) for part in range(map.num_parts)]
-        return cls(numbers.int(), spans, users.int(), offsets.int())
+        users = flat.argsort(stable=True) // len(spans)
+        offsets = F.pad(torch.bincount(flat, minlength=num_subvectors).cumsum(0), (1, 0))
+        return cls(numbers, spans, users.int(), offsets.int())
+
+
+def _shared_scores(
+    hidden: Float[Tensor, "N H"],
+    subvectors: Float[Tensor, "M P"],
+    bias: Float[Tensor, " V"],
+    spans: list[tuple[int, int]],
+    numbers: Iterable[Int32[Tensor, "_ K"]],
+) -> Float[Tensor, "V N"]:
+    """Algorithm 1; words by positions, as the gathers read whole rows.
+
+    Args:
+        hidden: Hidden states.
+        subvectors: Sub-vectors, part after part.
+        bias: Of each word.
+        spans: The sub-vectors of each part.
+        numbers: The sub-vectors of the words in order, of all words at once or of some at a time.
+    """
+    size = subvectors.shape[1]
+    dots = hidden.new_empty(len(subvectors), len(hidden))
+    with torch.no_grad():
+        for part, (start, stop) in enumerate(spans):
+            torch.mm(subvectors[start:stop], hidden[:, part * size : (part + 1) * size].T, out=dots[start:stop])
+        scores: Tensor | None = None
+        start = 0
+        for some in numbers:
+            sums = F.embedding_bag(some, dots, mode="sum")
+            if len(some) == len(bias):
+                return sums.add_(bias[:, None])
+            if scores is None:
+                scores = sums.new_empty(len(bias), len(hidden))
+            torch.add(sums, bias[start : start + len(some), None], out=scores[start : start + len(some)])
+            start += len(some)
+    assert scores is not None and start == len(bias)
+    return scores
 
 
 class _SharedScores(torch.autograd.Function):
-    """Algorithm 1; words by positions, as the gathers read whole rows.
+    """Algorithm 1 with its gradient.
 
     The gradient of the dots is a gather-sum too, over the words of each sub-vector: several times faster than
     scattering with ``index_add``, and deterministic on every device.
@@ -209,11 +299,7 @@ class _SharedScores(torch.autograd.Function):
     ) -> Float[Tensor, "V N"]:
         ctx.save_for_backward(hidden, subvectors)
         ctx.map = map
-        size = subvectors.shape[1]
-        dots = hidden.new_empty(len(subvectors), len(hidden))
-        for part, (start, stop) in enumerate(map.spans):
-            torch.mm(subvectors[start:stop], hidden[:, part * size : (part + 1) * size].T, out=dots[start:stop])
-        return F.embedding_bag(map.numbers, dots, mode="sum").add_(bias[:, None])
+        return _shared_scores(hidden, subvectors, bias, map.spans, [map.numbers])
 
     @staticmethod
     @once_differentiable

@@ -8,16 +8,19 @@ q is the identity or a projection.  What differs between the layers is how y_w c
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.checks import check_count
+from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
+from lightrnn_pl.nn.outputs.surprisal import MatrixRows, VectorSource, surprisal
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 WHOLE = 2**26
@@ -75,21 +78,13 @@ class SoftmaxOutput(Output):
         vectors = self.output_vectors(found)[place]
         return (self.query(hidden) * vectors).sum(-1) + self.bias[words]
 
-    def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
-        """See :class:`Output`."""
-        flat, words = hidden.flatten(0, 1), targets.flatten()
-        if self._chunk(len(flat)) >= self.num_words:
-            return -F.cross_entropy(self.scores(flat), words, reduction="none").view(targets.shape)
-        return (self.own_scores(flat, words) - self.log_partition(flat)).view(targets.shape)
-
     def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """See :class:`Output`."""
         return self.scores(hidden).log_softmax(-1)
 
+    @abstractmethod
     def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
         """log of the sum over all words of exp score; no more than a chunk of scores is in memory at any time."""
-        query = self.query(hidden)
-        return torch.stack([self._partial_log_partition(query, *span) for span in self._spans(len(query))]).logsumexp(0)
 
     @torch.no_grad()
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
@@ -112,13 +107,12 @@ class SoftmaxOutput(Output):
             words = words.gather(1, order)
         return best - torch.stack(totals).logsumexp(0)[:, None], words
 
-    def _partial_log_partition(self, query: Tensor, start: int, stop: int) -> Tensor:
-        def compute(query: Tensor) -> Tensor:
-            return self.query_scores(query, start, stop).logsumexp(-1)
-
-        if torch.is_grad_enabled() and stop - start < self.num_words:
-            return checkpoint(compute, query, use_reentrant=False, preserve_rng_state=False)
-        return compute(query)
+    def _refuse_to_tie(self, embedding: Embedding, settings: Sequence[str]) -> NoReturn:
+        """Say what must be set so that the vectors can be shared."""
+        raise ValueError(
+            f"{type(self).__name__} cannot share the vectors of {type(embedding).__name__} as the two are configured; "
+            f"set model.tied=false, or set {' '.join(settings)}"
+        )
 
     def _chunk(self, num_positions: int) -> int:
         return self.chunk_size or max(1, WHOLE // max(1, num_positions))
@@ -126,3 +120,38 @@ class SoftmaxOutput(Output):
     def _spans(self, num_positions: int) -> list[tuple[int, int]]:
         size = self._chunk(num_positions)
         return [(start, min(start + size, self.num_words)) for start in range(0, self.num_words, size)]
+
+
+class WeightOutput(SoftmaxOutput):
+    """Abstract: all output vectors are read from ``weight``, a parameter that a subclass makes, in the way that
+    ``source`` says."""
+
+    weight: nn.Parameter
+    source: VectorSource = MatrixRows()
+
+    def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
+        """See :class:`Output`."""
+        flat, words = hidden.flatten(0, 1), targets.flatten()
+        if self._chunk(len(flat)) >= self.num_words:
+            return -F.cross_entropy(self.scores(flat), words, reduction="none").view(targets.shape)
+        return -self._surprisal(flat, words).view(targets.shape)
+
+    def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
+        """See :class:`SoftmaxOutput`."""
+        return self._surprisal(hidden, None)
+
+    def _surprisal(self, hidden: Float[Tensor, "N H"], words: Int[Tensor, " N"] | None) -> Float[Tensor, " N"]:
+        spans = self._spans(len(hidden))
+        return surprisal(self.query(hidden), self.weight, self.bias, words, self.source, spans)
+
+
+class MatrixOutput(WeightOutput):
+    """Abstract: the output vectors are the rows of ``weight``."""
+
+    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
+        """See :class:`SoftmaxOutput`."""
+        return F.embedding(words, self.weight)
+
+    def query_scores(self, query: Float[Tensor, "N P"], start: int, stop: int) -> Float[Tensor, "N _"]:
+        """See :class:`SoftmaxOutput`."""
+        return F.linear(query, self.weight[start:stop], self.bias[start:stop])

@@ -3,7 +3,7 @@
 from lightrnn_pl.nn.sharing.base import SubvectorMap, shared_count, subvectors_for
 from lightrnn_pl.nn.sharing.clustered import ClusteredMap
 from lightrnn_pl.nn.sharing.hashed import HashedMap
-from lightrnn_pl.nn.sharing.hashing import hashed_vectors, xxhash32
+from lightrnn_pl.nn.sharing.hashing import hashed_elements, hashed_vectors, xxhash32
 from lightrnn_pl.nn.sharing.shuffled import ShuffledMap
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "HashedMap",
     "ShuffledMap",
     "SubvectorMap",
+    "hashed_elements",
     "hashed_vectors",
     "shared_count",
     "subvectors_for",

@@ -9,10 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_flag, check_ratio
 
 
 def shared_count(
@@ -36,8 +36,7 @@ def shared_count(
         raise ValueError(f"give one of {ratio} and {key}, and set the other to null; got {compression} and {number}")
     if number is None:
         assert compression is not None
-        if not 0 < compression <= 1:
-            raise ValueError(f"{ratio} is a ratio above 0 and at most 1, got {compression}")
+        check_ratio(ratio, compression)
         return max(least, round(compression * most))
     check_count(key, number)
     if number > most:
@@ -72,6 +71,11 @@ def smallest_dtype(largest: int) -> torch.dtype:
     return torch.int64
 
 
+def in_either(key: str) -> str:
+    """A key as a message names it that does not know which layer's map it speaks of."""
+    return f"model.embedding.{key} (or model.output.{key}, for the map of the output)"
+
+
 class SubvectorMap(nn.Module, ABC):
     """For each word, the numbers of the K sub-vectors that make its vector.
 
@@ -94,10 +98,11 @@ class SubvectorMap(nn.Module, ABC):
         check_count("num_words", num_words)
         check_count("num_parts", num_parts)
         check_count("num_subvectors", num_subvectors)
+        check_flag("disjoint", disjoint)
         if disjoint and num_subvectors < num_parts:
             raise ValueError(
                 f"num_subvectors={num_subvectors} cannot give each of num_parts={num_parts} parts a set of its own; "
-                "give more sub-vectors (or a higher compression), or fewer parts"
+                f"raise {in_either('num_subvectors')}, or give fewer parts"
             )
         self.num_words = num_words
         self.num_parts = num_parts
@@ -117,6 +122,10 @@ class SubvectorMap(nn.Module, ABC):
         if not self.disjoint:
             return 0, self.num_subvectors
         return part * self.num_subvectors // self.num_parts, (part + 1) * self.num_subvectors // self.num_parts
+
+    def table(self) -> Integer[Tensor, "V K"] | None:
+        """What :meth:`forward` gives for all words, as it is kept; None for a map that keeps nothing."""
+        return None
 
     @abstractmethod
     def forward(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N K"]:

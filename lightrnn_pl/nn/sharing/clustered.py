@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor
 
-from lightrnn_pl.checks import check_count
-from lightrnn_pl.nn.sharing.base import SubvectorMap
+from lightrnn_pl.checks import check_count, check_seed
+from lightrnn_pl.nn.sharing.base import SubvectorMap, in_either
 
 _SEEDING_ROUNDS = 64
 """Rounds in which first centroids are drawn; as many as there are clusters would be k-means++ itself."""
@@ -38,7 +38,8 @@ class ClusteredMap(SubvectorMap):
         seed: Of its first centroids.
 
     Raises:
-        ValueError: If M is out of range, or, when the first values are given, the file is missing or does not fit.
+        ValueError: If no file is named, M is out of range, or, when the first values are given, the file is missing or
+            does not fit.
     """
 
     numbers: Tensor
@@ -49,16 +50,19 @@ class ClusteredMap(SubvectorMap):
         num_parts: int,
         num_subvectors: int,
         disjoint: bool,
-        path: str | Path,
+        path: str | Path | None = None,
         iterations: int = 10,
         seed: int = 0,
     ) -> None:
         super().__init__(num_words, num_parts, num_subvectors, disjoint=True)
-        check_count("map.iterations", iterations)
+        check_count(in_either("map.iterations"), iterations)
+        check_seed(in_either("map.seed"), seed)
+        if path is None:
+            raise ValueError(f"give {in_either('map.path')} a .npy file with a vector for each word; it is missing")
         if -(-num_subvectors // num_parts) > num_words:
             raise ValueError(
-                f"{num_words} words cannot fill the {-(-num_subvectors // num_parts)} clusters of a part; give at most "
-                f"num_subvectors={num_words * num_parts}, got {num_subvectors}"
+                f"{num_words} words cannot fill the {-(-num_subvectors // num_parts)} clusters of a part; give "
+                f"{in_either('num_subvectors')} at most {num_words * num_parts}, got {num_subvectors}"
             )
         self.path = Path(path)
         self.iterations = iterations
@@ -68,7 +72,7 @@ class ClusteredMap(SubvectorMap):
         self.register_buffer("numbers", torch.full((num_words, num_parts), -1, dtype=dtype))
         self._is_known = False
 
-    def forward(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N K"]:
+    def table(self) -> Integer[Tensor, "V K"]:
         """See :class:`SubvectorMap`.
 
         Raises:
@@ -80,7 +84,15 @@ class ClusteredMap(SubvectorMap):
             raise ValueError(
                 "no clusters are known: neither were the sub-vectors given first values, nor was a saved map loaded"
             )
-        return self.numbers[words].long()
+        return self.numbers
+
+    def forward(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N K"]:
+        """See :class:`SubvectorMap`.
+
+        Raises:
+            ValueError: See :meth:`table`.
+        """
+        return self.table()[words].long()
 
     def starting_vectors(self) -> Float[Tensor, "M P"] | None:
         """Cluster the vectors in the file: sets the map, and gives the centroids.
@@ -89,10 +101,12 @@ class ClusteredMap(SubvectorMap):
             ValueError: If there is no such file.
         """
         if not self.path.exists():
-            raise ValueError(f"there is no file map.path={self.path}; give a .npy file with a vector for each word")
+            raise ValueError(
+                f"there is no file {self.path}; give {in_either('map.path')} a .npy file with a vector for each word"
+            )
         matrix = self._matrix().astype(np.float32)
         if not np.isfinite(matrix).all():
-            raise ValueError(f"map.path={self.path} holds numbers that are not finite; mend the model it is from")
+            raise ValueError(f"{self._named} holds numbers that are not finite; mend the model it is from")
         parts = np.split(matrix, self.num_parts, axis=1)
         rng = np.random.default_rng(self.seed)
         centroids, numbers = [], []
@@ -104,6 +118,10 @@ class ClusteredMap(SubvectorMap):
         self.numbers.copy_(torch.from_numpy(np.stack(numbers, 1)))
         return torch.from_numpy(np.concatenate(centroids))
 
+    @property
+    def _named(self) -> str:
+        return f"{self.path}, which {in_either('map.path')} names,"
+
     def _matrix(self) -> Float[np.ndarray, "V _"]:
         """The file's vectors, mapped into memory.
 
@@ -113,18 +131,18 @@ class ClusteredMap(SubvectorMap):
         try:
             matrix = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError) as error:
-            raise ValueError(f"map.path={self.path} cannot be read as a .npy file: {error}") from error
+            raise ValueError(f"{self._named} cannot be read as a .npy file: {error}") from error
         if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind != "f":
-            raise ValueError(f"map.path={self.path} must hold one matrix of real numbers (V, D) in .npy format")
+            raise ValueError(f"{self._named} must hold one matrix of real numbers (V, D) in .npy format")
         if len(matrix) != self.num_words:
             raise ValueError(
-                f"map.path={self.path} holds {len(matrix)} vectors, but the vocabulary has {self.num_words} words; "
+                f"{self._named} holds {len(matrix)} vectors, but the vocabulary has {self.num_words} words; "
                 "use a matrix made with the same vocabulary"
             )
         if matrix.shape[1] == 0 or matrix.shape[1] % self.num_parts:
             raise ValueError(
-                f"map.path={self.path} holds vectors of size {matrix.shape[1]}, which num_parts={self.num_parts} does "
-                "not divide; choose another num_parts"
+                f"{self._named} holds vectors of size {matrix.shape[1]}, which num_parts={self.num_parts} does "
+                f"not divide; choose another {in_either('num_parts')}"
             )
         return matrix
 

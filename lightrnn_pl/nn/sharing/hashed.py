@@ -6,12 +6,16 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lightrnn_pl.nn.sharing.base import SubvectorMap
+from lightrnn_pl.checks import check_seed
+from lightrnn_pl.nn.sharing.base import SubvectorMap, in_either
 from lightrnn_pl.nn.sharing.hashing import xxhash32
 
 
 class HashedMap(SubvectorMap):
     """xxHash of (word, part): no table, but a sub-vector's uses are only as equal as chance makes them.
+
+    An output hashes all V K numbers anew whenever it scores all words without a gradient, and so pays for the room with
+    time; while it is trained it keeps them after all.
 
     Args:
         num_words: V.
@@ -26,6 +30,7 @@ class HashedMap(SubvectorMap):
 
     def __init__(self, num_words: int, num_parts: int, num_subvectors: int, disjoint: bool, seed: int = 0) -> None:
         super().__init__(num_words, num_parts, num_subvectors, disjoint)
+        check_seed(in_either("map.seed"), seed)
         self.seed = seed
         spans = torch.tensor([self.span(part) for part in range(num_parts)])
         self.register_buffer("starts", spans[:, 0], persistent=False)

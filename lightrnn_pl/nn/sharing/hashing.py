@@ -7,7 +7,7 @@ three 32-bit numbers in little-endian order.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _PRIMES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1)
@@ -59,11 +59,18 @@ def hashed_vectors(
         signed: Whether to use the second hash.
         seed: Of the first hash; the second has the next one.
     """
-    elements = torch.arange(dim, device=words.device)
-    places = xxhash32(words[..., None], elements, seed=seed) % len(weight)
+    places, negative = hashed_elements(len(weight), words, dim, signed, seed)
     # Several times faster than indexing with a tensor, above all backward.
     vectors = weight.index_select(0, places.flatten()).view(places.shape)
+    return vectors if negative is None else torch.where(negative, -vectors, vectors)
+
+
+def hashed_elements(
+    num_weights: int, words: Int[Tensor, "*N"], dim: int, signed: bool, seed: int
+) -> tuple[Int[Tensor, "*N {dim}"], Bool[Tensor, "*N {dim}"] | None]:
+    """Which weight each element of some words' vectors is, and whether with a negative sign; see ``hashed_vectors``."""
+    elements = torch.arange(dim, device=words.device)
+    places = xxhash32(words[..., None], elements, seed=seed) % num_weights
     if not signed:
-        return vectors
-    negative = xxhash32(words[..., None], elements, seed=(seed + 1) & _MASK) & 1
-    return torch.where(negative.bool(), -vectors, vectors)
+        return places, None
+    return places, (xxhash32(words[..., None], elements, seed=(seed + 1) & _MASK) & 1).bool()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from torch import Tensor
 
-from lightrnn_pl.nn.sharing.base import SubvectorMap, smallest_dtype
+from lightrnn_pl.checks import check_seed
+from lightrnn_pl.nn.sharing.base import SubvectorMap, in_either, smallest_dtype
 
 
 class ShuffledMap(SubvectorMap):
@@ -27,6 +28,7 @@ class ShuffledMap(SubvectorMap):
 
     def __init__(self, num_words: int, num_parts: int, num_subvectors: int, disjoint: bool, seed: int = 0) -> None:
         super().__init__(num_words, num_parts, num_subvectors, disjoint)
+        check_seed(in_either("map.seed"), seed)
         generator = torch.Generator().manual_seed(seed)
         if disjoint:
             parts = []
@@ -38,6 +40,10 @@ class ShuffledMap(SubvectorMap):
             elements = torch.randperm(num_words * num_parts, generator=generator) % num_subvectors
             numbers = elements.view(num_words, num_parts)
         self.register_buffer("numbers", numbers.to(smallest_dtype(num_subvectors - 1)))
+
+    def table(self) -> Integer[Tensor, "V K"]:
+        """See :class:`SubvectorMap`."""
+        return self.numbers
 
     def forward(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N K"]:
         """See :class:`SubvectorMap`."""

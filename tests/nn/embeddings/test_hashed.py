@@ -65,7 +65,7 @@ def test_seeds_share_differently():
         ({"compression": 0.1, "num_weights": 5}, r"got 0\.1 and 5"),
         ({"compression": 0.0}, r"model\.embedding\.compression .* got 0\.0"),
         ({"num_weights": 73}, r"model\.embedding\.num_weights must be at most 72.* got 73"),
-        ({"num_weights": 5, "seed": -1}, r"seed=-1"),
+        ({"num_weights": 5, "seed": -1}, r"model\.embedding\.seed .* got -1"),
     ],
 )
 def test_impossible_options_are_refused_by_name(options, message):

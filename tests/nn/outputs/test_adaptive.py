@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.embeddings import FullEmbedding
 from lightrnn_pl.nn.outputs import AdaptiveOutput
 from lightrnn_pl.vocabulary import Vocabulary
 from tests.contracts.output import TABLES, OutputContract, dense_softmax
@@ -120,10 +121,16 @@ def test_impossible_cutoffs_are_refused_by_name(cutoffs):
 
 
 def test_clusters_without_vectors_are_refused():
-    with pytest.raises(ValueError, match=r"model.output.cutoffs=\[1\] must .* below the 1 words"):
+    with pytest.raises(ValueError, match=r"vocabulary has only 1 word; use model/output=full"):
         output_of(1)
     with pytest.raises(ValueError, match=r"size 64 / 4.0\^4, below 1"):
         output_of(50, cutoffs=[5, 10, 15, 20])
     for div_value in (0.5, 65.0, float("nan")):
         with pytest.raises(ValueError, match=rf"model.output.div_value .* got {div_value}"):
             output_of(50, div_value=div_value)
+
+
+def test_is_never_tied():
+    output = output_of(50)
+    with pytest.raises(ValueError, match=r"no embedding, as those of rare words are shorter; set model\.tied=false"):
+        output.tie(FullEmbedding(output.allocation, 64))

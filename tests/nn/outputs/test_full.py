@@ -4,10 +4,10 @@ import torch
 from lightrnn_pl.nn.embeddings import FullEmbedding, SlimEmbedding
 from lightrnn_pl.nn.outputs import FullOutput
 from lightrnn_pl.nn.sharing import ShuffledMap
-from tests.contracts.output import SoftmaxContract, dense_softmax, random_table
+from tests.contracts.output import WeightContract, dense_softmax, random_table
 
 
-class TestFullOutput(SoftmaxContract):
+class TestFullOutput(WeightContract):
     def make_chunked(self, allocation, hidden_dim, chunk_size):
         return FullOutput(allocation, hidden_dim, chunk_size)
 

@@ -5,10 +5,10 @@ from lightrnn_pl.nn.embeddings import FullEmbedding, HashedEmbedding
 from lightrnn_pl.nn.outputs import HashedOutput
 from lightrnn_pl.nn.outputs import hashed as module
 from lightrnn_pl.nn.sharing import xxhash32
-from tests.contracts.output import SoftmaxContract, dense_softmax, random_table
+from tests.contracts.output import WeightContract, dense_softmax, random_table
 
 
-class HashedContract(SoftmaxContract):
+class HashedContract(WeightContract):
     signed = True
 
     def make_chunked(self, allocation, hidden_dim, chunk_size):
@@ -75,15 +75,22 @@ def test_ties_where_sizes_and_hashes_agree():
     embedding.initialise(0.5)
     words = torch.arange(11)
     assert torch.equal(output.output_vectors(words), embedding.word_vectors(words))
-    for other in (
-        HashedEmbedding(allocation, 4, num_weights=33),
-        HashedEmbedding(allocation, 6, 0.4),
-        HashedEmbedding(allocation, 6, 0.5, seed=1),
-        HashedEmbedding(allocation, 6, 0.5, signed=False),
-        FullEmbedding(allocation, 6),
+    size = ["model.embedding_dim=6", "model.embedding.compression=0.5", "model.embedding.num_weights=null"]
+    for other, settings in (
+        (HashedEmbedding(allocation, 4, num_weights=33), size),
+        (HashedEmbedding(allocation, 6, 0.4), size),
+        (HashedEmbedding(allocation, 6, 0.5, seed=1), ["model.embedding.seed=0"]),
+        (HashedEmbedding(allocation, 6, 0.5, signed=False), ["model.embedding.signed=true"]),
+        (
+            FullEmbedding(allocation, 6),
+            ["model/embedding=hashed", *size, "model.embedding.signed=true", "model.embedding.seed=0"],
+        ),
     ):
-        with pytest.raises(ValueError, match="cannot share"):
+        with pytest.raises(ValueError, match="cannot share") as refused:
             HashedOutput(allocation, 6, 0.5).tie(other)
+        assert str(refused.value).partition("or set ")[2].split() == settings
+    with pytest.raises(ValueError, match=r"compression=null model\.embedding\.num_weights=12$"):
+        HashedOutput(allocation, 6, num_weights=12).tie(HashedEmbedding(allocation, 6, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -91,6 +98,7 @@ def test_ties_where_sizes_and_hashes_agree():
     [
         ({}, r"model\.output\.compression and model\.output\.num_weights"),
         ({"compression": 1.5}, r"model\.output\.compression .* got 1\.5"),
+        ({"compression": 0.5, "seed": -1}, r"model\.output\.seed .* got -1"),
         ({"num_weights": 0}, r"model\.output\.num_weights .* got 0"),
         ({"num_weights": 67}, r"model\.output\.num_weights .* got 67"),
     ],

@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from lightrnn_pl.allocation.formats import write_table
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.nn.embeddings import FullEmbedding
 from lightrnn_pl.nn.outputs import HierarchicalOutput
-from lightrnn_pl.nn.outputs.classes import ClassesFromFile, FrequencyClasses, RandomClasses
+from lightrnn_pl.nn.outputs.classes import (
+    ClassesFromFile,
+    ClusteredClasses,
+    FrequencyClasses,
+    MissingSourceError,
+    RandomClasses,
+)
 from lightrnn_pl.vocabulary import Vocabulary
 from tests.contracts.output import OutputContract, dense_softmax
 
@@ -161,14 +168,60 @@ def test_rows_of_a_file_are_classes_and_a_loaded_layer_needs_no_file(tmp_path):
 
     path.unlink()
     other = output_of(10, ClassesFromFile(path))
-    with pytest.raises(FileNotFoundError, match=r"model.output.classes.path"):
+    with pytest.raises(MissingSourceError, match=r"model.output.classes.path"):
         other.initialise(1.0)
-    with pytest.raises(FileNotFoundError, match=r"model.output.classes.path"):
+    with pytest.raises(MissingSourceError, match=r"model.output.classes.path"):
         other.log_probability(hidden, targets)
-    with pytest.raises(FileNotFoundError, match=r"model.output.classes.path"):
+    with pytest.raises(MissingSourceError, match=r"model.output.classes.path"):
         other.top(hidden[0], 1)
     other.load_state_dict(output.state_dict())
     assert torch.equal(other.log_probability(hidden, targets), output.log_probability(hidden, targets))
+
+
+def text_of_kinds(num_words, kinds, length=4000):
+    """A text in which a word of one kind is followed by one of the next; words of a kind are alike in nothing else."""
+    generator = np.random.default_rng(0)
+    own = [np.flatnonzero(np.arange(num_words) % kinds == kind) for kind in range(kinds)]
+    return np.array([generator.choice(own[place % kinds]) for place in range(length)], dtype=np.int32)
+
+
+def test_clusters_are_words_of_the_same_places():
+    classes = ClusteredClasses()(zipf(40), 4, text_of_kinds(40, 4))
+    kinds = torch.arange(40) % 4
+    assert len(set(zip(classes.tolist(), kinds.tolist(), strict=True))) == 4
+    assert classes.dtype == torch.int64
+    assert torch.equal(classes, ClusteredClasses()(zipf(40), 4, text_of_kinds(40, 4)))
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_clusters_are_balanced_and_none_is_empty(num_words, num_classes, seed):
+    num_classes = min(num_classes, num_words)
+    tokens = np.random.default_rng(seed).integers(0, num_words, 200)
+    classes = ClusteredClasses(iterations=2, seed=seed)(zipf(num_words), num_classes, tokens)
+    sizes = classes.bincount(minlength=num_classes)
+    assert len(sizes) == num_classes and sizes.min() >= 1 and sizes.max() - sizes.min() <= 1
+
+
+def test_clusters_need_the_text_for_training_only():
+    tokens, allocation = text_of_kinds(20, 4), WordAllocation.in_order(20, (20,))
+    torch.manual_seed(0)
+    output = HierarchicalOutput(allocation, 5, zipf(20), ClusteredClasses(), tokens=tokens)
+    output.initialise(1.0)
+    assert output.num_classes == 5
+    hidden, targets = torch.randn(2, 4, 5), torch.randint(20, (2, 4))
+    without = HierarchicalOutput(allocation, 5, zipf(20), ClusteredClasses())
+    for use in (lambda: without.initialise(1.0), lambda: without.log_probability(hidden, targets)):
+        with pytest.raises(MissingSourceError, match=r"clusters counts neighbours .* set data\.cache=true"):
+            use()
+    without.load_state_dict(output.state_dict())
+    assert torch.equal(without.log_probability(hidden, targets), output.log_probability(hidden, targets))
+
+
+def test_is_never_tied():
+    output = output_of(9)
+    with pytest.raises(ValueError, match=r"no embedding, as they stand class by class; set model\.tied=false"):
+        output.tie(FullEmbedding(output.allocation, 5))
 
 
 def test_loading_brings_the_classes_along():
@@ -189,6 +242,10 @@ def test_loading_brings_the_classes_along():
         (lambda: FrequencyClasses(-1.0), r"model.output.classes.power must be .* got -1.0"),
         (lambda: FrequencyClasses(math.nan), r"model.output.classes.power must be .* got nan"),
         (lambda: RandomClasses(-1), r"model.output.classes.seed must be .* got -1"),
+        (lambda: ClusteredClasses(seed=-1), r"model.output.classes.seed must be .* got -1"),
+        (lambda: ClusteredClasses(dimension=0), r"model.output.classes.dimension must be .* got 0"),
+        (lambda: ClusteredClasses(iterations=0), r"model.output.classes.iterations must be .* got 0"),
+        (lambda: ClusteredClasses(num_contexts=0), r"model.output.classes.num_contexts must be .* got 0"),
     ],
 )
 def test_impossible_classes_are_refused_by_name(build, message):

@@ -3,10 +3,10 @@ import torch
 
 from lightrnn_pl.nn.embeddings import FullEmbedding, ProjectedEmbedding
 from lightrnn_pl.nn.outputs import FullOutput, ProjectedOutput
-from tests.contracts.output import SoftmaxContract, dense_softmax, random_table
+from tests.contracts.output import WeightContract, dense_softmax, random_table
 
 
-class TestProjectedOutput(SoftmaxContract):
+class TestProjectedOutput(WeightContract):
     def make_chunked(self, allocation, hidden_dim, chunk_size):
         return ProjectedOutput(allocation, hidden_dim, 3, chunk_size)
 

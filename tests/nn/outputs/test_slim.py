@@ -187,6 +187,116 @@ def test_impossible_sizes_are_refused_by_name(options, message):
         SlimOutput(random_table(11, (11,)), 6, map=ShuffledMap, **options)
 
 
+def reachable(output):
+    """Every tensor that the layer holds, found by looking everywhere; one of each storage."""
+    found = {}
+
+    def look(thing):
+        if torch.is_tensor(thing):
+            found[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
+        elif isinstance(thing, torch.nn.Module):
+            look({name: value for name, value in vars(thing).items() if name != "_modules"})
+            look({name: module for name, module in thing._modules.items() if name != "allocation"})
+        elif isinstance(thing, dict):
+            look(list(thing.values()))
+        elif isinstance(thing, (list, tuple)):
+            for part in thing:
+                look(part)
+
+    look(output)
+    return sum(found.values())
+
+
+def table_of(num_subvectors, num_words):
+    return num_words * 3 * (1 if num_subvectors <= 256 else 2 if num_subvectors <= 2**15 else 4)
+
+
+@pytest.mark.parametrize("num_subvectors", [200, 3000, 33_000])
+@pytest.mark.parametrize("map", [ShuffledMap, HashedMap])
+def test_inference_holds_the_parameters_and_what_is_counted(map, num_subvectors):
+    num_words = 11_000
+    output = SlimOutput(random_table(num_words, (num_words,)), 6, 3, map, num_subvectors=num_subvectors)
+    output.initialise(0.5)
+    parameters = sum(parameter.numel() * parameter.element_size() for parameter in output.parameters())
+    stated = parameters + output.table_bytes
+    assert output.table_bytes == (0 if map is HashedMap else table_of(num_subvectors, num_words))
+    hidden, targets = torch.randn(1, 4, 6), torch.randint(num_words, (1, 4))
+    spans = 0 if map is ShuffledMap else 3 * 3 * 8  # where each part begins and how large it is, for any vocabulary
+    with torch.no_grad():
+        before = output.log_probability(hidden, targets)
+    assert reachable(output) == stated + spans
+    output.log_probability(hidden, targets).sum().backward()
+    output.zero_grad()
+    # The words of each sub-vector, and numbers in the type that is gathered by, unless the map has them.
+    both_ways = (num_words * 3 + num_subvectors + 1) * 4 + num_words * 3 * 4
+    kept = num_words * 3 * 4 if map is ShuffledMap and num_subvectors > 2**15 else 0
+    assert reachable(output) == stated + spans + both_ways - kept
+    output.eval()
+    with torch.inference_mode():
+        assert torch.equal(output.log_probability(hidden, targets), before)
+        output.top(hidden[0], 3)
+    assert reachable(output) == stated + spans
+    output.log_probability(hidden, targets).sum().backward()
+    output.zero_grad()
+    assert reachable(output) == stated + spans
+
+
+def test_a_table_of_the_right_type_is_read_where_it_is():
+    output = SlimOutput(random_table(11_000, (11_000,)), 6, 3, ShuffledMap, compression=1.0)
+    (numbers,) = output._numbers()
+    assert numbers.data_ptr() == output.map.numbers.data_ptr()
+    assert output._layout_now().numbers.data_ptr() == output.map.numbers.data_ptr()
+
+
+@pytest.mark.parametrize("map", [ShuffledMap, HashedMap])
+def test_numbers_some_words_at_a_time_change_no_score(map, monkeypatch):
+    output = SlimOutput(random_table(50, (50,)), 6, 3, map, compression=0.4)
+    output.initialise(0.5)
+    hidden = torch.randn(4, 6)
+    with torch.no_grad():
+        whole = output.scores(hidden)
+        monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", 20)
+        assert [len(some) for some in output._numbers()] == [6] * 8 + [2]
+        assert torch.equal(output.scores(hidden), whole)
+    assert torch.equal(output.scores(hidden).detach(), whole)
+
+
+def test_weights_at_an_eighth_take_at_most_13_percent_of_a_full_outputs():
+    num_words, hidden_dim, num_parts = 40_000, 2048, 8
+    output = SlimOutput(random_table(num_words, (num_words,)), hidden_dim, num_parts, ShuffledMap, compression=0.125)
+    output.eval()
+    with torch.no_grad():
+        output.log_probability(torch.zeros(1, 1, hidden_dim), torch.zeros(1, 1, dtype=torch.int64))
+    assert 0.129 < reachable(output) / (4 * num_words * (hidden_dim + 1)) < 0.13
+
+
+@pytest.mark.parametrize(
+    ("embedding", "settings"),
+    [
+        (lambda table: SlimEmbedding(table, 6, 3, ShuffledMap, compression=0.5), ["model.embedding.disjoint=true"]),
+        (
+            lambda table: SlimEmbedding(table, 6, 2, ShuffledMap, compression=0.5, disjoint=True),
+            ["model.embedding_dim=6", "model.embedding.num_parts=3", "model.embedding.compression=0.5"],
+        ),
+        (lambda table: FullEmbedding(table, 6), ["model/embedding=slim", "model.embedding.disjoint=true"]),
+    ],
+)
+def test_a_refusal_to_tie_names_what_to_set(embedding, settings):
+    table = random_table(11, (11,))
+    with pytest.raises(ValueError, match=r"set model\.tied=false, or set ") as refused:
+        SlimOutput(table, 6, 3, ShuffledMap, compression=0.5).tie(embedding(table))
+    told = str(refused.value).partition("or set ")[2].split()
+    assert set(settings) <= set(told)
+    # Only what differs, where the kind is right.
+    assert len(told) == {1: 1, 3: 4, 2: 6}[len(settings)]
+
+
+def test_a_refusal_to_tie_gives_the_number_where_there_is_no_ratio():
+    table = random_table(11, (11,))
+    with pytest.raises(ValueError, match=r"compression=null model\.embedding\.num_subvectors=20$"):
+        SlimOutput(table, 6, 3, ShuffledMap, num_subvectors=20).tie(FullEmbedding(table, 6))
+
+
 def test_counts_the_map_apart():
     table = random_table(11, (11,))
     assert SlimOutput(table, 6, 3, HashedMap, compression=0.5).table_bytes == 0
