@@ -93,4 +93,5 @@ def check_seed(name: str, value: object) -> None:
 
 
 def _example(value: object) -> str:
-    return str(value) if isinstance(value, Integral) and not isinstance(value, bool) and value > 0 else "1, 2"
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return str(value) if is_count else "1, 2"

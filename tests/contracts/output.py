@@ -355,6 +355,29 @@ class SoftmaxContract(OutputContract):
 class WeightContract(SoftmaxContract):
     """For softmax layers whose vectors are all read from one tensor of weights."""
 
+    def test_chunks_in_other_precisions_are_near_the_whole_with_gradients(self):
+        output = self.largest()
+        hidden = self.hidden(output)
+        exact = values_and_gradients(every_word(output, hidden), output, hidden)
+        output.chunk_size = 4
+        for weights, states, mixed in (
+            (torch.float32, torch.float32, False),
+            (torch.bfloat16, torch.bfloat16, False),
+            (torch.float32, torch.bfloat16, True),
+        ):
+            coarse = copy.deepcopy(output).to(weights)
+            rounded = hidden.detach().to(states).requires_grad_()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+                scores = every_word(coarse, rounded)
+            assert scores.dtype == weights
+            found = values_and_gradients(scores.double(), coarse, rounded)
+            tolerance = 1e-4 if states == torch.float32 else 0.1
+            for ours, theirs in zip(found, exact, strict=True):
+                # The largest number of a gradient says what its rounding is measured by.
+                scale = max(1.0, float(theirs.abs().max()))
+                torch.testing.assert_close(ours.double() / scale, theirs / scale, rtol=tolerance, atol=tolerance)
+            assert all(ours.dtype == of.dtype for ours, of in zip(found[2:], coarse.parameters(), strict=True))
+
     def test_gradients_as_large_as_the_weights_are_no_more_with_more_chunks(self):
         table = random_table(60, (60,))
         made = {}
