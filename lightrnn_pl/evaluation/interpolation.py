@@ -196,8 +196,8 @@ def print_interpolation(console: Console, report: Mapping[str, Any]) -> None:
         for key, value in member.items():
             if key not in ("name", "weight", "splits", "by_order") and value is not None:
                 facts.add_row(key.replace("_", " "), Text(str(value)))
-        if member.get("words_outside_the_vocabulary") or member.get("words_without_ngrams"):
-            facts.add_row("note", _sums(member))
+        if note := _note(member):
+            facts.add_row("note", note)
     console.print(facts)
 
 
@@ -206,7 +206,8 @@ def _cells(by_split: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return ["infinite" if value is None else f"{value:.2f}" for value in values]
 
 
-def _sums(member: Mapping[str, Any]) -> str:
+def _note(member: Mapping[str, Any]) -> str:
+    """Whether what was mixed in is a distribution over the vocabulary, where that is in question."""
     told = []
     if member.get("words_without_ngrams"):
         told.append(
@@ -217,4 +218,6 @@ def _sums(member: Mapping[str, Any]) -> str:
             "what it gives to words outside the vocabulary is lost, so its probabilities sum to less than one and "
             "perplexities with it are upper bounds"
         )
+    elif member.get("words_outside_the_vocabulary", 0) is None:
+        told.append("a kenlm file does not tell its words; where some are not in the vocabulary, what they get is lost")
     return "; ".join(told)

@@ -128,7 +128,11 @@ class KenlmMember:
         self._names = names
         share = -math.log(max(1, names.count(UNKNOWN)))
         self._share = np.array([share if name == UNKNOWN else 0.0 for name in names])
-        self.facts: dict[str, Any] = {"order": self._model.order, "words_without_ngrams": missing}
+        self.facts: dict[str, Any] = {
+            "order": self._model.order,
+            "words_without_ngrams": missing,
+            "words_outside_the_vocabulary": None,  # such a file cannot be asked for all its words
+        }
 
     def log_probabilities(self, tokens: NDArray[np.integer]) -> Logs:
         """As the protocol says."""
