@@ -25,6 +25,7 @@ from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.generation import Continuation, Sampling, beam_search, continue_text
 from lightrnn_pl.inference.prediction import Prediction, next_words
 from lightrnn_pl.inference.scoring import score_lines
+from lightrnn_pl.model_folder import is_model_folder, read_model_folder
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -144,12 +145,10 @@ class Bundle:
         """Write the word table as word, row, column (.tsv, .csv or .parquet); ``allocation=file`` reads it back."""
         write_table(path, self.model.allocation, self.vocabulary.words)
 
-    def save(self, path: str | Path) -> None:
-        """Write the bundle to ``path``; a reader sees the old file or the new one, never a part."""
+    def content(self) -> dict[str, Any]:
+        """All parts and their fingerprints, as plain types and tensors on the CPU."""
         state = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        content = {
-            "format": FORMAT,
-            "version": VERSION,
+        return {
             "state": state,
             "weights": _weights_fingerprint(state),
             "sides": list(self.model.allocation.sides),
@@ -160,12 +159,16 @@ class Bundle:
             "protocol": self.protocol,
             "metrics": self.metrics,
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write the bundle to ``path``; a reader sees the old file or the new one, never a part."""
+        content = {"format": FORMAT, "version": VERSION, **self.content()}
         with atomic_write(path) as file:
             torch.save(content, file)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
-    """Read a bundle, or the ``best.ckpt`` of a run folder, and check that its parts belong together.
+    """Read a bundle, the ``best.ckpt`` of a run folder, or an exported folder; check that its parts belong together.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -173,9 +176,11 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
             than the one its weights were trained with.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / "best.ckpt"
-    content = _read(path)
+    if is_model_folder(path):
+        content: Mapping[str, Any] = read_model_folder(path)
+    else:
+        path = path / "best.ckpt" if path.is_dir() else path
+        content = _read(path)
     vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
     codes = content["state"]["embedding.allocation.codes"]
     _check_parts(path, content, vocabulary, codes)

@@ -1,0 +1,49 @@
+"""Small bundles of every kind of model, with first values that are far from zero."""
+
+from functools import cache
+
+import torch
+from omegaconf import OmegaConf
+
+from lightrnn_pl.building import as_config, build_allocation, build_model
+from lightrnn_pl.checkpoint import Bundle
+from lightrnn_pl.vocabulary import Vocabulary
+from tests.training.runs import compose_overrides
+
+WORDS = ["the", "<eos>", "<unk>", '"', "l'eau", "été", *(f"w{number}" for number in range(53))]
+
+HYBRID = ("model.components=2", "model/output=multi_component")
+SLIM = ("model.embedding.num_parts=4", "model.embedding.compression=0.4")
+MODELS = {
+    "lightrnn": ("model=lightrnn",),
+    "lightrnn with empty cells": ("model=lightrnn", "model.sides=[7,11]", "model.num_layers=1", "model.tied=true"),
+    "cube": ("model=lightrnn", "model.components=3", "model/core=gru"),
+    "one code": ("model=lightrnn", "model.components=1", "model/core=rnn"),
+    "hybrid": ("model=hybrid", *SLIM),
+    "hybrid from characters": ("model=hybrid", "model/embedding=char_cnn", "model.embedding.features=[2,2,2,2,2,2]"),
+    "slim": ("model=slim", *SLIM, "model.output.num_parts=2", "model.output.compression=0.5", "model/core=gru"),
+    "slim with hashed maps": (
+        *("model=slim", *SLIM, "model/map@model.embedding.map=hashed", "model/map@model.output.map=hashed"),
+        *("model.output.num_parts=2", "model.output.compression=0.5"),
+    ),
+    "full": ("model=full", "model.tied=true"),
+    "projected": ("model=projected", "model.embedding.projection_dim=3", "model.output.projection_dim=3"),
+    "hashed": ("model=hashed",),
+    "hierarchical": ("model=hierarchical",),
+    "adaptive": ("model=adaptive",),
+}
+
+
+@cache
+def bundle_of(name: str) -> Bundle:
+    """A model of ``MODELS`` that was never trained; not to be changed."""
+    vocabulary = Vocabulary(WORDS, range(len(WORDS), 0, -1), unknown="<unk>", end="<eos>")
+    config = compose_overrides(
+        *MODELS[name],
+        *("data=text", "data.train=nowhere.txt", "paths.run_dir=run", "model.hidden_dim=12", "model.init_scale=0.8"),
+    )
+    torch.manual_seed(0)
+    model = build_model(config, build_allocation(config, vocabulary), vocabulary).eval()
+    # What a run keeps is resolved; a test has no run folder to resolve.
+    config = as_config({"name": name, "model": OmegaConf.to_container(config.model, resolve=True)})
+    return Bundle(model, vocabulary, config, {"end_marker": "<eos>"}, {"valid_nll": 3.25})

@@ -1,0 +1,118 @@
+"""ONNX graphs run by onnxruntime, through the client that travels with them, against the model in PyTorch."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lightrnn_pl.export.checks import largest_difference, onnx_perplexity
+from lightrnn_pl.export.onnx_client import OnnxModel
+from lightrnn_pl.export.onnx_writer import write_onnx
+from tests.export.bundles import MODELS, bundle_of
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+LINES = ["the été w3 w40 w8 w8 w11", "", "w52 \" never-seen l'eau"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_scores_and_searches_as_in_pytorch(name, tmp_path):
+    bundle = bundle_of(name)
+    write_onnx(bundle, tmp_path)
+    client = OnnxModel(tmp_path)
+    for line, expected in zip(LINES, bundle.score(LINES), strict=True):
+        assert client.score(line) == pytest.approx(expected, abs=1e-5)
+        found, opened = client.next_words(line, 7)
+        dense = bundle.decoder.log_probabilities(bundle.decoder.after([bundle.vocabulary.encode(line.split())]))[0]
+        values, words = dense.exp().topk(7)
+        assert [word for word, _ in found] == bundle.vocabulary.decode(words.tolist())
+        assert [value for _, value in found] == pytest.approx(values.tolist(), abs=1e-6)
+        assert (opened > 0) == (len(client.sides) > 1)
+    assert largest_difference(bundle, client, range(len(bundle.vocabulary))) < 1e-5
+    assert len(client.next_words("the", 1000)[0]) == len(bundle.vocabulary)
+
+
+def test_graphs_take_any_number_of_streams(tmp_path):
+    bundle = bundle_of("lightrnn with empty cells")
+    write_onnx(bundle, tmp_path)
+    client = OnnxModel(tmp_path)
+    words = np.array([3, 9, 9, 58, 0])
+    scores, state = client.spell(client.start(5), words)
+    expected, after = bundle.decoder.step(bundle.decoder.start(5), torch.from_numpy(words))
+    np.testing.assert_allclose(scores, expected.numpy(), atol=1e-5)
+    first = bundle.model.output.code_log_probabilities(0, after.hidden, torch.zeros(5, dtype=torch.int64))
+    np.testing.assert_allclose(client.read(words, state).first, first.detach().numpy(), atol=1e-5)
+
+
+def test_metadata_say_how_to_call_the_graphs_and_weights_stand_once(tmp_path):
+    bundle = bundle_of("lightrnn")
+    metadata = write_onnx(bundle, tmp_path)
+    assert metadata == json.loads((tmp_path / "metadata.json").read_text())
+    sizes = {}
+    for graph in metadata["graphs"]:
+        model = onnx.load(str(tmp_path / graph["file"]))
+        onnx.checker.check_model(str(tmp_path / graph["file"]))
+        assert [part.name for part in model.graph.input] == graph["inputs"]
+        assert [part.name for part in model.graph.output] == graph["outputs"]
+        sizes[graph["file"]] = sum(onnx.numpy_helper.to_array(part).nbytes for part in model.graph.initializer)
+    assert set(sizes) == {"row.onnx", "column.onnx"}
+    assert (tmp_path / "weights.bin").stat().st_size < 0.7 * sum(sizes.values())
+    assert [part["name"] for part in metadata["state"]] == ["h", "c"]
+
+
+def test_a_wrong_weight_is_seen(tmp_path):
+    bundle = bundle_of("lightrnn")
+    write_onnx(bundle, tmp_path)
+    path = tmp_path / "weights.bin"
+    numbers = np.fromfile(path, dtype=np.float32)
+    numbers[: len(numbers) // 2] *= 1.01
+    numbers.tofile(path)
+    assert largest_difference(bundle, OnnxModel(tmp_path), [5, 6, 7]) > 1e-4
+
+
+def test_perplexity_carries_and_resets_the_state(tmp_path):
+    bundle = bundle_of("hybrid")
+    write_onnx(bundle, tmp_path)
+    generator = torch.Generator().manual_seed(2)
+    batches, total, count, state = [], 0.0, 0, None
+    for number in range(3):
+        words = torch.randint(59, (4, 6), generator=generator)
+        mask = torch.rand(4, 5, generator=generator) < 0.8
+        reset = torch.tensor([number == 0, number == 1, False, True])
+        batches.append((words[:, :-1], words[:, 1:], mask, reset))
+        with torch.no_grad():
+            scores, state = bundle.model.score(words[:, :-1], words[:, 1:], state, reset)
+        total, count = total - float(scores[mask].sum()), count + int(mask.sum())
+    expected = np.exp(total / count)
+    assert onnx_perplexity(OnnxModel(tmp_path), batches) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_client_travels_and_needs_neither_torch_nor_the_package(tmp_path):
+    bundle = bundle_of("lightrnn")
+    write_onnx(bundle, tmp_path)
+    blocked = "import sys; sys.modules['torch'] = sys.modules['lightrnn_pl'] = None\n"
+    script = (
+        blocked
+        + "import runpy; sys.argv = ['client.py', *sys.argv[1:]]; runpy.run_path('client.py', run_name='__main__')"
+    )
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", script, ".", *arguments],
+            cwd=tmp_path,
+            input="the w3\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    score, line = run()[0].split("\t")
+    assert float(score) == pytest.approx(sum(bundle.score(["the w3"])[0]), abs=1e-4) and line == "the w3"
+    assert [line.split("\t")[0] for line in run("--next", "3")] == list(bundle.next_words("the w3", 3).words)

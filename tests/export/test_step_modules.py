@@ -1,0 +1,59 @@
+"""Steps written out for a tracer against the decoder, for every kind of model."""
+
+import pytest
+import torch
+
+from lightrnn_pl.export.step_modules import LAST_CODE, CodeStep
+from lightrnn_pl.inference.search import open_prefixes
+from tests.export.bundles import MODELS, bundle_of
+
+ROOM = 2**20
+
+
+def steps_of(model):
+    return [CodeStep(model, axis, ROOM).eval() for axis in range(model.allocation.num_components)]
+
+
+def zeros(model, batch):
+    layers = model.core.layers
+    count = 2 if isinstance(layers, torch.nn.LSTM) else 1
+    return [torch.zeros(layers.num_layers, batch, layers.hidden_size) for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_steps_are_those_of_the_decoder(name):
+    bundle = bundle_of(name)
+    model, decoder, allocation = bundle.model, bundle.decoder, bundle.model.allocation
+    first, *later = steps_of(model)
+    text = torch.randint(len(bundle.vocabulary), (6, 3), generator=torch.Generator().manual_seed(1))
+    codes = allocation.encode(text)
+
+    def read(words, own):
+        return own[:, -1] if first.reads == LAST_CODE else words
+
+    context = torch.full((3,), bundle.vocabulary.context_id)
+    state, expected = zeros(model, 3), decoder.start(3)
+    scores, *state = first(read(context, allocation.encode(context)), *state)
+    for words, own in zip(text, codes, strict=True):
+        if not later:
+            torch.testing.assert_close(scores, decoder.log_probabilities(expected), atol=1e-5, rtol=1e-5)
+        total, core = scores.gather(1, own[:, :1])[:, 0], expected.core
+        for axis, step in enumerate(later, start=1):
+            prefix = allocation.prefixes(own, axis)
+            scores, *state = step(prefix, *state)
+            dense, core = open_prefixes(model, core, prefix, axis)
+            torch.testing.assert_close(scores, dense, atol=1e-5, rtol=1e-5)
+            total = total + scores.gather(1, own[:, axis, None])[:, 0]
+        torch.testing.assert_close(total, decoder.step(expected, words)[0], atol=1e-5, rtol=1e-5)
+        expected = decoder.read(expected, words)
+        scores, *state = first(read(words, own), *state)
+
+
+def test_what_is_written_out_is_stated_and_bounded():
+    model = bundle_of("hashed").model
+    size = model.allocation.num_words * 12 * 4
+    assert CodeStep(model, 0, size).written_out == {"vectors of all words": size, "output vectors": size}
+    with pytest.raises(ValueError, match=r"HashedEmbedding computes its vectors .* raise it, or export .*safetensors"):
+        CodeStep(model, 0, size - 1)
+    assert CodeStep(bundle_of("full").model, 0, 0).written_out == {}
