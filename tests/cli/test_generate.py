@@ -75,11 +75,11 @@ def test_reads_prompts_from_a_pipe_each_with_a_seed_of_its_own(generate, saved):
 
 
 def test_a_terminal_goes_on_after_a_mistake(generate, saved, monkeypatch):
+    lm = load(saved)
+
     class Terminal(io.StringIO):
         def isatty(self):
             return True
-
-    typed = iter(["the cat", "on the"])
 
     def answer(prompt):
         try:
@@ -89,6 +89,14 @@ def test_a_terminal_goes_on_after_a_mistake(generate, saved, monkeypatch):
 
     monkeypatch.setattr("builtins.input", answer)
     monkeypatch.setattr(io, "StringIO", Terminal)
+    typed = iter(["the cat", "on the"])
+    told = generate("words=4")
+    expected = [
+        f"{prompt} {lm.generate(prompt, 4, seed=seed)[0].text}".strip()
+        for seed, prompt in enumerate(("the cat", "on the"))
+    ]
+    assert told.out.splitlines() == expected and "end with Ctrl-D" in told.err
+    typed = iter(["the cat", "on the"])
     told = generate("top_k=0")
     assert told.out == "" and told.err.count("error: top_k must be a whole number of at least 1, got 0") == 2
 
