@@ -106,7 +106,7 @@ def first_words(batches: Iterable[Batch], most: int | None) -> Iterator[Batch]:
 
 def drawn_words(bundle: Bundle, number: int) -> list[int]:
     """Words drawn by their counts in the training text, for a check where no text is at hand."""
-    counts: NDArray[np.float64] = bundle.vocabulary.counts + 1.0
+    counts = bundle.vocabulary.counts + 1.0
     return np.random.default_rng(0).choice(len(counts), number, p=counts / counts.sum()).tolist()
 
 

@@ -57,7 +57,8 @@ def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30) -> dict[st
     import_onnx()
     model, sides = bundle.model, bundle.model.allocation.sides
     names = ["word"] if len(sides) == 1 else code_names(len(sides))
-    graphs, written_out = [], {}
+    graphs: list[dict[str, Any]] = []
+    written_out: dict[str, int] = {}
     state = _state(model)
     for axis, name in enumerate(names):
         step = CodeStep(model, axis, most_bytes).eval()

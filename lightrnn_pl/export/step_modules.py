@@ -24,7 +24,7 @@ from lightrnn_pl.nn.embeddings import (
     SlimEmbedding,
 )
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import AdaptiveOutput, HashedOutput, Output, SlimOutput
+from lightrnn_pl.nn.outputs import AdaptiveOutput, HashedOutput, MultiComponentOutput, Output, SlimOutput
 
 _AT_ONCE = 4096
 """Words whose vectors are computed at a time."""
@@ -134,6 +134,8 @@ class _ReadCode(nn.Module):
 class _ReadParts(nn.Module):
     """Sub-vectors side by side."""
 
+    numbers: Tensor
+
     def __init__(self, numbers: Tensor, vectors: Tensor) -> None:
         super().__init__()
         self.register_buffer("numbers", numbers)
@@ -145,6 +147,8 @@ class _ReadParts(nn.Module):
 
 class _ReadTable(nn.Module):
     """Vectors that were computed before."""
+
+    vectors: Tensor
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
@@ -159,6 +163,7 @@ class _Codes(nn.Module):
 
     def __init__(self, output: Output, axis: int) -> None:
         super().__init__()
+        assert isinstance(output, MultiComponentOutput)
         self.output, self.axis = output, axis
 
     def forward(self, hidden: Tensor, read: Tensor) -> Tensor:
@@ -180,6 +185,8 @@ class _Words(nn.Module):
 class _DenseWords(nn.Module):
     """Output vectors that were computed before."""
 
+    vectors: Tensor
+
     def __init__(self, vectors: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.register_buffer("vectors", vectors)
@@ -192,6 +199,8 @@ class _DenseWords(nn.Module):
 class _SlimWords(nn.Module):
     """Slim Embedding, Algorithm 1: dots of each part of the hidden state with its sub-vectors, gathered and summed."""
 
+    numbers: Tensor
+
     def __init__(self, output: SlimOutput, numbers: Tensor) -> None:
         super().__init__()
         self.spans = [output.map.span(part) for part in range(output.map.num_parts)]
@@ -202,7 +211,7 @@ class _SlimWords(nn.Module):
 
     def forward(self, hidden: Tensor, read: Tensor) -> Tensor:
         size = self.subvectors.shape[1]
-        scores = self.bias
+        scores: Tensor = self.bias
         for part, (start, stop) in enumerate(self.spans):
             own = hidden[:, part * size : (part + 1) * size]
             dots = F.linear(own, self.subvectors[start:stop])
@@ -212,6 +221,8 @@ class _SlimWords(nn.Module):
 
 class _AdaptiveWords(nn.Module):
     """PyTorch's adaptive softmax without writing into slices."""
+
+    ranks: Tensor | None
 
     def __init__(self, output: AdaptiveOutput) -> None:
         super().__init__()
