@@ -1,0 +1,283 @@
+"""The page in a real browser: Chromium without a window, driven by Playwright; skipped where either is missing."""
+
+import shutil
+from contextlib import suppress
+
+import pytest
+
+from tests.serving.models import SCRIPT, served, tiny_bundle
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+
+expect = playwright.expect
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        # Without a sandbox: in a container Chromium has no right to one, and it reads this page only.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return tiny_bundle()
+
+
+@pytest.fixture(scope="module")
+def address(bundle):
+    with served(bundle) as address:
+        yield address
+
+
+def opened(browser, address, **options):
+    """The page, once it shows next words; what it complains of is collected in ``page.problems``."""
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    page.problems = []
+    page.on("console", lambda message: page.problems.append(message.text))
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("request", lambda sent: sent.url.startswith(address) or page.problems.append(f"went to {sent.url}"))
+    page.goto(address)
+    page.locator("#next li").first.wait_for()
+    return page
+
+
+@pytest.fixture
+def page(browser, address):
+    page = opened(browser, address)
+    yield page
+    assert page.problems == []
+    page.context.close()
+
+
+def shown(page, text):
+    """The words of the list, once it answers ``text`` (the part of the caption that is only true of it)."""
+    expect(page.locator("#proof")).to_contain_text(text)
+    expect(page.locator("#next")).not_to_have_attribute("aria-busy", "true")
+    return page.locator("#next .word").all_inner_texts()
+
+
+def totals(page):
+    return dict(
+        zip(page.locator("#totals dt").all_inner_texts(), page.locator("#totals dd").all_inner_texts(), strict=True)
+    )
+
+
+def test_shows_the_exact_next_words_while_typing(page, bundle):
+    expect(page.locator("h1")).to_have_text("nowhere")
+    box = page.get_by_role("textbox", name="Text")
+    for text in ("the ", "the cat sat "):
+        box.fill("")
+        box.press_sequentially(text)
+        expected = bundle.next_words(text, 10)
+        expect(page.locator("#next .word")).to_have_text(list(expected.words))
+        numbers = [float(number.split()[0]) for number in page.locator("#next .number").all_inner_texts()]
+        assert numbers == pytest.approx([100 * value for value in expected.probabilities], rel=0.05)
+        widths = page.locator("#next .bar").evaluate_all("bars => bars.map(bar => bar.getBoundingClientRect().width)")
+        assert [width / widths[0] for width in widths] == pytest.approx(
+            [value / expected.probabilities[0] for value in expected.probabilities], abs=0.02
+        )
+        expect(page.locator("#proof")).to_contain_text(f"proven by opening {expected.rows_opened} of 4 rows")
+
+
+def test_keys_complete_and_insert_words(page, bundle):
+    box = page.locator("#text")
+    box.press_sequentially("the ca")
+    words = shown(page, "4 words begin with “ca”")
+    assert sorted(words) == ["Cat", "cat", "caterpillar", "cats"]
+    expect(page.locator("[role=option]").first).to_have_attribute("aria-selected", "true")
+    box.press("ArrowDown")
+    expect(page.locator("[role=option]").nth(1)).to_have_attribute("aria-selected", "true")
+    expect(box).to_have_attribute("aria-activedescendant", "next-1")
+    box.press("Tab")
+    expect(box).to_have_value(f"the {words[1]} ")
+    following = bundle.next_words(f"the {words[1]}", 10).words
+    expect(page.locator("#next .word")).to_have_text(list(following))
+    box.press("Tab")
+    expect(box).to_have_value(f"the {words[1]} {following[0]} ")
+    box.press("Control+z")
+    expect(box).to_have_value(f"the {words[1]} ")
+    box.press("Escape")
+    box.press("Tab")
+    expect(box).not_to_be_focused()
+
+
+def test_the_tab_key_passes_a_box_that_was_not_used(page):
+    page.locator("#text").focus()
+    page.keyboard.press("Tab")
+    expect(page.locator("#text")).to_have_value("")
+    expect(page.locator("#text")).not_to_be_focused()
+
+
+def test_a_click_inserts_and_the_caret_decides_where(page, bundle):
+    box = page.locator("#text")
+    box.fill("the sat")
+    page.evaluate("document.querySelector('#text').setSelectionRange(4, 4)")
+    first = bundle.next_words("the", 10).words[0]
+    expect(page.locator("#next .word")).to_have_text(list(bundle.next_words("the", 10).words))
+    page.locator("[role=option]").first.click()
+    expect(box).to_have_value(f"the {first} sat")
+    expect(box).to_be_focused()
+
+
+def test_scores_the_sentence_and_marks_unknown_words(page, bundle):
+    page.locator("#text").fill("the dog sat")
+    scores = bundle.score(["the dog sat"])[0]
+    expect(page.locator(".chip .number")).to_have_text([f"{-score:.1f}" for score in scores])
+    assert page.locator(".chip .word").all_inner_texts() == ["the", "dog", "sat", "<eos>"]
+    assert page.locator(".chip.unknown").all_inner_texts()[0].startswith("dog")
+    expect(page.locator("#mirror mark")).to_have_text(["dog"])
+    expect(page.locator("#unknown")).to_have_text("Not in the vocabulary, read as <unk>: dog")
+    assert totals(page)["log-probability"] == f"−{-sum(scores):.2f} nats"
+    heats = page.locator(".chip").evaluate_all(
+        "all => all.map(one => parseFloat(one.style.getPropertyValue('--heat')))"
+    )
+    assert heats == pytest.approx([min(100, -100 * score / 12) for score in scores], abs=0.1)
+    page.get_by_label("probability").check(force=True)
+    expect(page.locator(".chip .number").first).to_contain_text("%")
+    page.locator("#text").fill("")
+    expect(page.locator("#sentence")).to_be_hidden()
+
+
+def test_a_word_that_is_being_typed_is_not_judged(page):
+    page.locator("#text").press_sequentially("the caterp")
+    shown(page, "1 word begins with “caterp”")
+    expect(page.locator(".chip .word")).to_have_text(["the", "<eos>"])
+    page.locator("#text").press_sequentially("illa ")
+    expect(page.locator(".chip .word")).to_have_text(["the", "caterpilla", "<eos>"])
+    expect(page.locator("#unknown")).to_contain_text("caterpilla")
+
+
+def test_the_cell_of_the_word_at_the_caret_and_its_neighbours(page, bundle):
+    allocation, vocabulary = bundle.model.allocation, bundle.vocabulary
+    page.locator("#text").fill("the cat sat")
+    page.evaluate("document.querySelector('#text').setSelectionRange(5, 5)")
+    expect(page.locator("#word h3")).to_have_text("cat")
+    row, column = allocation.codes[vocabulary.id("cat")].tolist()
+    expect(page.locator("#word .cell")).to_have_text(f"row {row} · column {column}")
+    expect(page.locator("#word svg")).to_have_attribute("aria-label", f"row {row} of 4, column {column} of 4")
+    same_row = [word for word in vocabulary.words if allocation.codes[vocabulary.id(word), 0] == row and word != "cat"]
+    expect(page.get_by_label(f"Words of row {row}").get_by_role("button")).to_have_text(same_row)
+    page.get_by_label(f"Words of row {row}").get_by_role("button").first.click()
+    expect(page.locator("#word h3")).to_have_text(same_row[0])
+    page.locator(".chip").first.click()
+    expect(page.locator("#word h3")).to_have_text("the")
+    page.get_by_role("button", name="Insert").click()
+    expect(page.locator("#text")).to_have_value("the cat the sat")
+
+
+def test_arrow_keys_walk_through_words(page):
+    page.locator("#text").fill("the cat sat ")
+    expect(page.locator(".chip")).to_have_count(4)
+    page.locator(".chip").first.focus()
+    for key, place in (("ArrowRight", 1), ("End", 3), ("ArrowRight", 0), ("ArrowLeft", 3), ("Home", 0)):
+        page.keyboard.press(key)
+        expect(page.locator(".chip").nth(place)).to_be_focused()
+    assert page.locator(".chip[tabindex='0']").count() == 1
+
+
+def test_continues_the_text(page, bundle):
+    page.locator("#text").fill("the cat")
+    page.get_by_label("words", exact=True).fill("5")
+    page.get_by_label("temperature").fill("0")
+    page.get_by_label("top-p").fill("")
+    page.get_by_role("button", name="Continue").click()
+    (made,) = bundle.generate("the cat", 5, temperature=0)
+    ending = " <eos>" if made.ended else ""
+    expect(page.locator("blockquote")).to_have_text(f"the cat {made.text}{ending}")
+    page.get_by_role("button", name="Another").click()
+    assert page.get_by_label("seed").input_value() == "1"
+    if made.words:
+        page.get_by_role("button", name="Take it over").click()
+        expect(page.locator("#text")).to_have_value(f"the cat {made.text} ")
+    page.get_by_label("temperature").fill("0.0001")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator("#continuation .problem")).to_contain_text("temperature must be 0")
+    assert "400" in page.problems.pop()  # the browser notes the refusal, too
+
+
+def test_markup_in_a_vocabulary_stays_text(page):
+    page.locator("#text").press_sequentially("<i")
+    assert SCRIPT in shown(page, "1 word begins with “<i”")
+    page.keyboard.press("Tab")
+    expect(page.locator("#text")).to_have_value(f"{SCRIPT} ")
+    expect(page.locator("#word h3")).to_have_text(SCRIPT)
+    expect(page.locator(".chip .word").first).to_have_text(SCRIPT)
+    assert page.title() == "nowhere" and page.locator("img").count() == 0
+
+
+def test_an_answer_that_was_overtaken_is_dropped(page, bundle):
+    held = []
+    page.route("**/api/next", lambda route: held.append(route) if len(held) == 0 else route.continue_())
+    box = page.locator("#text")
+    box.fill("the ")
+    page.wait_for_function("document.querySelector('#next').getAttribute('aria-busy') === 'true'")
+    page.wait_for_timeout(200)
+    assert len(held) == 1
+    box.fill("the cat ")
+    expected = list(bundle.next_words("the cat", 10).words)
+    expect(page.locator("#next .word")).to_have_text(expected)
+    late = {"words": [["late", 1.0]], "read": 1, "unknown": [], "rows_opened": 1, "begins": None, "whole": False}
+    with suppress(playwright.Error):  # the page may have hung up already
+        held[0].fulfill(json={**late, "matching": 1, "share": 1.0, "milliseconds": 1})
+    page.wait_for_timeout(200)
+    expect(page.locator("#next .word")).to_have_text(expected)
+
+
+def test_problems_are_told_plainly(browser):
+    with served(tiny_bundle()) as address:
+        page = opened(browser, address)
+        page.locator("#text").fill("the " * 401)
+        expect(page.get_by_role("alert")).to_contain_text("text has 401 words, and this page reads up to 400")
+        page.locator("#text").fill("the ")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        page.route("**/api/**", lambda route: route.abort())
+        page.locator("#text").fill("the cat ")
+        expect(page.get_by_role("alert")).to_contain_text("The model does not answer. Is lightrnn-serve still running?")
+        page.unroute("**/api/**")
+        page.locator("#text").fill("the cat sat ")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        page.context.close()
+
+
+@pytest.mark.parametrize("width", (320, 390, 800, 1280))
+def test_fits_the_screen(browser, address, width):
+    page = opened(browser, address, viewport={"width": width, "height": 800})
+    page.locator("#text").fill("the cat sat on the " + "caterpillar" * 20)
+    expect(page.locator(".chip")).to_have_count(7)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    order = page.locator("section").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    assert width > 960 or order == sorted(order)
+    assert page.problems == []
+    page.context.close()
+
+
+def test_a_model_without_a_table_lacks_its_part(browser):
+    with served(tiny_bundle(1)) as address:
+        page = opened(browser, address)
+        page.locator("#text").fill("the cat ")
+        expect(page.locator("#word h3")).to_have_text("cat")
+        assert page.locator("#word svg, #word .neighbours").count() == 0
+        expect(page.locator("#proof")).not_to_contain_text("rows")
+        expect(page.locator("#model")).to_contain_text("none: a word has one code")
+        assert page.problems == []
+        page.context.close()
+
+
+def test_every_control_has_a_name(page):
+    page.locator("#text").fill("the dog cat")
+    expect(page.locator(".chip")).to_have_count(4)
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, textarea, svg[role], [role=option], [role=toolbar]')]
+            .filter(one => !(one.getAttribute('aria-label') || one.innerText || one.labels?.[0]?.innerText))
+            .map(one => one.outerHTML)"""
+    )
+    assert unnamed == []
+    roles = page.evaluate("[...document.querySelector('#next').children].every(one => one.role === 'option')")
+    assert roles and page.locator("#text").get_attribute("aria-controls") == "next"
