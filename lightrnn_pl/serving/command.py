@@ -78,12 +78,13 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: Naming the key and the remedy.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except (OSError, UnicodeError) as error:
         raise OSError(f"host={host} is no address of this machine ({error}); 127.0.0.1 is") from error
-    listening = socket.socket(family, kind)
+    # With the protocol named asyncio switches Nagle's algorithm off, which would hold every answer for 40 ms.
+    listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

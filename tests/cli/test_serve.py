@@ -80,6 +80,7 @@ def test_what_cannot_be_served_is_refused(saved, changes, message):
 
 def test_a_port_that_is_taken_is_told():
     with listen("127.0.0.1", 0) as first:
+        assert first.proto == socket.IPPROTO_TCP  # else asyncio leaves Nagle's algorithm on, 40 ms an answer
         first.listen()
         port = first.getsockname()[1]
         with pytest.raises(OSError, match=f"port={port} of 127.0.0.1 is taken by another program"):
