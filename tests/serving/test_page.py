@@ -230,6 +230,27 @@ def test_an_answer_that_was_overtaken_is_dropped(page, bundle):
     expect(page.locator("#next .word")).to_have_text(expected)
 
 
+def test_an_answer_to_a_text_that_was_taken_back_is_dropped(page, bundle):
+    box, held = page.locator("#text"), []
+    box.press_sequentially("the cat ")
+    expected = list(bundle.next_words("the cat", 10).words)
+    expect(page.locator("#next .word")).to_have_text(expected)
+    page.route("**/api/*", lambda route: held.append(route))
+    box.press("m")
+    page.wait_for_timeout(200)
+    box.press("Backspace")
+    page.wait_for_timeout(200)
+    page.unroute("**/api/*")
+    assert held
+    for route in held:
+        with suppress(playwright.Error):
+            route.continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator("#next .word")).to_have_text(expected)
+    expect(page.locator("#next")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator(".chip .word")).to_have_text(["the", "cat", "<eos>"])
+
+
 def test_problems_are_told_plainly(browser):
     with served(tiny_bundle()) as address:
         page = opened(browser, address)

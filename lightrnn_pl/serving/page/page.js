@@ -27,10 +27,8 @@ function problem(error) {
 function soon() {
   if (!model) return;
   clearTimeout(timer);
-  if (beforeCaret() !== asked) {
-    awaitNext();
-    nextWords.drop();
-  }
+  nextWords.drop();
+  awaitNext(beforeCaret() !== asked);
   timer = setTimeout(update, PAUSE);
 }
 
@@ -56,7 +54,10 @@ const unfinished = () => answered?.begins && !answered.whole && asked === box.va
 
 async function score() {
   const text = unfinished() ? box.value.slice(0, box.value.length - answered.begins.length) : box.value;
-  if (text === scored) return;
+  if (text === scored) {
+    scores.drop();
+    return;
+  }
   const answer = await scores.ask({ text });
   if (!answer) return;
   scored = text;

@@ -53,7 +53,10 @@ function tell(answer, model) {
 }
 
 /** Greys the list while the answer to a newer text is awaited. */
-export const awaitNext = () => list.setAttribute("aria-busy", "true");
+export function awaitNext(newer) {
+  if (newer) list.setAttribute("aria-busy", "true");
+  else list.removeAttribute("aria-busy");
+}
 
 function move(to, byHand = true) {
   const options = [...list.children];
