@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,10 +43,20 @@ def require_same_state(expected: dict[str, Tensor], found: dict[str, Tensor]) ->
             raise ValueError(f"the tensor {name} did not come back as it was exported; nothing was exported")
 
 
-def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> float:
-    """The largest difference of any log-probability that the graphs give along a text from what PyTorch gives.
+class Difference(NamedTuple):
+    """The largest differences of natural-log probabilities along a text.
 
-    At every word all V are compared, or with several codes those of each code given the true ones before it.
+    Attributes:
+        of_text: Of the words of the text.
+        of_any: Of any word at any place; with several codes, of any code given the true ones before it.
+    """
+
+    of_text: float
+    of_any: float
+
+
+def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> Difference:
+    """How far what the graphs give along a text is from what PyTorch gives.
 
     Args:
         bundle: The model.
@@ -53,27 +64,28 @@ def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) 
         words: Ids of the text; read from the start of a line, the state carried through.
     """
     decoder, output, allocation = bundle.decoder, bundle.model.output, bundle.model.allocation
-    largest = 0.0
+    of_text, of_any = [0.0], [0.0]
     state, position = decoder.start(1), client.start(1)
     for word in words:
         read = torch.tensor([word])
         if decoder.num_codes == 1:
-            largest = max(largest, _apart(decoder.log_probabilities(state), position.first))
-            client_state = position.state
+            of_any.append(_apart(decoder.log_probabilities(state), position.first))
         else:
             assert isinstance(output, MultiComponentOutput)
             with torch.no_grad():
                 first = output.code_log_probabilities(0, state.hidden, torch.zeros(1, dtype=torch.int64))
-                largest = max(largest, _apart(first, position.first))
+                of_any.append(_apart(first, position.first))
                 core, client_state = state.core, position.state
                 for axis in range(1, decoder.num_codes):
                     prefix = allocation.prefixes(allocation.encode(read), axis)
                     scores, core = open_prefixes(bundle.model, core, prefix, axis)
                     found, client_state = client.run(axis, prefix.numpy(), client_state)
-                    largest = max(largest, _apart(scores, found))
-        state = decoder.read(state, read)
+                    of_any.append(_apart(scores, found))
+        expected, state = decoder.step(state, read)
+        score, client_state = client.spell(position, np.array([word]))
+        of_text.append(_apart(expected, score))
         position = client.read(np.array([word]), client_state)
-    return largest
+    return Difference(float(np.max(of_text)), float(np.max(of_any)))
 
 
 def onnx_perplexity(client: OnnxModel, batches: Iterable[Batch]) -> float:

@@ -211,12 +211,12 @@ class _SlimWords(nn.Module):
 
     def forward(self, hidden: Tensor, read: Tensor) -> Tensor:
         size = self.subvectors.shape[1]
-        scores: Tensor = self.bias
+        # Words by positions, so that gathers read whole rows: several times faster than along the other axis.
+        scores = self.bias[:, None]
         for part, (start, stop) in enumerate(self.spans):
-            own = hidden[:, part * size : (part + 1) * size]
-            dots = F.linear(own, self.subvectors[start:stop])
-            scores = scores + dots.index_select(1, self.numbers[part].long())
-        return scores.log_softmax(-1)
+            dots = self.subvectors[start:stop] @ hidden[:, part * size : (part + 1) * size].T
+            scores = scores + dots.index_select(0, self.numbers[part].long())
+        return scores.T.log_softmax(-1)
 
 
 class _AdaptiveWords(nn.Module):

@@ -9,6 +9,7 @@ import pytest
 from lightrnn_pl import load
 from lightrnn_pl.cli.export import main
 from lightrnn_pl.export import command
+from lightrnn_pl.export.checks import Difference
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run
 
@@ -99,7 +100,7 @@ def test_only_an_older_export_is_replaced(export, tmp_path, capsys):
 
 
 def test_what_is_not_the_same_is_not_exported(export, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "largest_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(command, "largest_difference", lambda *_: Difference(0.0, float("nan")))
     with pytest.raises(SystemExit):
         export("format=onnx", "valid=null")
     assert "nothing was exported" in capsys.readouterr().err

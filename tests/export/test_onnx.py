@@ -32,7 +32,8 @@ def test_every_model_scores_and_searches_as_in_pytorch(name, tmp_path):
         assert [word for word, _ in found] == bundle.vocabulary.decode(words.tolist())
         assert [value for _, value in found] == pytest.approx(values.tolist(), abs=1e-6)
         assert (opened > 0) == (len(client.sides) > 1)
-    assert largest_difference(bundle, client, range(len(bundle.vocabulary))) < 1e-5
+    difference = largest_difference(bundle, client, range(len(bundle.vocabulary)))
+    assert difference.of_text < 1e-5 and difference.of_any < 1e-5
     assert len(client.next_words("the", 1000)[0]) == len(bundle.vocabulary)
 
 
@@ -71,7 +72,7 @@ def test_a_wrong_weight_is_seen(tmp_path):
     numbers = np.fromfile(path, dtype=np.float32)
     numbers[: len(numbers) // 2] *= 1.01
     numbers.tofile(path)
-    assert largest_difference(bundle, OnnxModel(tmp_path), [5, 6, 7]) > 1e-4
+    assert min(largest_difference(bundle, OnnxModel(tmp_path), [5, 6, 7])) > 1e-4
 
 
 def test_perplexity_carries_and_resets_the_state(tmp_path):
