@@ -46,7 +46,7 @@ def serve(config: DictConfig) -> None:
     if not config.checkpoint:
         raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
     path = Path(config.checkpoint)
-    path = path / "best.ckpt" if path.is_dir() else path
+    path = path / "best.ckpt" if (path / "best.ckpt").is_file() else path
     host = str(config.host)
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     # An address that cannot be had is told before a large model is read.

@@ -19,8 +19,9 @@ def model_facts(bundle: Bundle, path: str | Path) -> dict[str, Any]:
 
     Args:
         bundle: The model.
-        path: The file that it was read from.
+        path: The file, or the exported folder, that it was read from.
     """
+    path = Path(path)
     model, allocation, vocabulary = bundle.model, bundle.model.allocation, bundle.vocabulary
     table = None
     if allocation.num_components > 1:
@@ -29,12 +30,12 @@ def model_facts(bundle: Bundle, path: str | Path) -> dict[str, Any]:
             "empty_cells": int(empty_cells(allocation).sum()),
             "fingerprint": allocation.fingerprint(),
         }
-    noted = _noted(Path(path))
+    noted = _noted(path)
     valid = noted.get("validation")
     if valid is None and "valid_nll" in bundle.metrics:
         valid = math.exp(bundle.metrics["valid_nll"])
     return {
-        "name": noted.get("name") or Path(path).resolve().parent.name,
+        "name": noted.get("name") or (path if path.is_dir() else path.parent).resolve().name,
         "corpus": bundle.protocol.get("corpus"),
         "vocabulary": len(vocabulary),
         "tokens": bundle.protocol.get("tokens", {}).get("train"),

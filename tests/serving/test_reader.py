@@ -159,6 +159,7 @@ def test_facts(tmp_path):
     (tmp_path / "run" / "metrics.json").write_text("[]")
     assert model_facts(bundle, path)["name"] == "run"
     assert model_facts(tiny_bundle(1), path)["table"] is None
+    assert model_facts(bundle, tmp_path / "run")["name"] == "run"  # an exported folder
 
 
 def test_gradients_are_not_kept():
