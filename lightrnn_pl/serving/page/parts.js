@@ -26,7 +26,7 @@ export function percent(probability) {
   if (probability < 0.00001) return "< 0.001\u202f%";
   const value = 100 * probability;
   if (probability > 0.9995) return "100\u202f%";
-  return `${value >= 10 ? value.toFixed(1) : Number(value.toPrecision(2))}\u202f%`;
+  return `${value >= 10 ? value.toFixed(1) : value.toPrecision(2)}\u202f%`;
 }
 
 /** Rows of a description list; those without a value are left out. */

@@ -23,7 +23,7 @@ export function showNext(answer, model) {
       element(
         "li",
         { id: `next-${place}`, role: "option", "data-word": word, "aria-label": `${word}, ${percent(probability)}` },
-        element("span", { class: word === model.end ? "word marker" : "word" }, word),
+        element("span", { class: [model.end, model.unknown].includes(word) ? "word marker" : "word" }, word),
         element("span", { class: "track" }, element("span", { class: "bar", style: { width: `${(100 * probability) / most}%` } })),
         element("span", { class: "number" }, percent(probability)),
       ),
