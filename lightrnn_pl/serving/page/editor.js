@@ -45,7 +45,8 @@ export function insert(word, completes = false) {
   if (!after) box.setSelectionRange(box.selectionStart + 1, box.selectionStart + 1);
 }
 
-export const append = (text) => replace(box.value.trimEnd().length, box.value.length, `${box.value.trim() ? " " : ""}${text} `);
+export const append = (text) =>
+  replace(box.value.trimEnd().length, box.value.length, `${box.value.trim() ? " " : ""}${text} `);
 
 function replace(from, to, text) {
   box.focus();

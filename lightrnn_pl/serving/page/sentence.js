@@ -24,7 +24,10 @@ export function showSentence(answer) {
   const each = -answer.log_probability / answer.words.length;
   totals.replaceChildren(
     ...[
-      ["log-probability", answer.log_probability === null ? "−∞" : `${answer.log_probability.toFixed(2).replace("-", "−")} nats`],
+      [
+        "log-probability",
+        answer.log_probability === null ? "−∞" : `${answer.log_probability.toFixed(2).replace("-", "−")} nats`,
+      ],
       ["per word", answer.log_probability === null ? "" : `${each.toFixed(2)} nats`],
       ["perplexity", answer.perplexity === null ? "∞" : short(answer.perplexity)],
     ].map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))),

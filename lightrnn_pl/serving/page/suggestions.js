@@ -24,7 +24,11 @@ export function showNext(answer, model) {
         "li",
         { id: `next-${place}`, role: "option", "data-word": word, "aria-label": `${word}, ${percent(probability)}` },
         element("span", { class: [model.end, model.unknown].includes(word) ? "word marker" : "word" }, word),
-        element("span", { class: "track" }, element("span", { class: "bar", style: { width: `${(100 * probability) / most}%` } })),
+        element(
+          "span",
+          { class: "track" },
+          element("span", { class: "bar", style: { width: `${(100 * probability) / most}%` } }),
+        ),
         element("span", { class: "number" }, percent(probability)),
       ),
     ),
@@ -39,8 +43,8 @@ function tell(answer, model) {
   const parts = [];
   if (answer.begins !== null) {
     parts.push(
-      `${whole.format(answer.matching)} ${answer.matching === 1 ? "word begins" : "words begin"} with “${answer.begins}”, ` +
-        `${percent(answer.share)} of all probability`,
+      `${whole.format(answer.matching)} ${answer.matching === 1 ? "word begins" : "words begin"} ` +
+        `with “${answer.begins}”, ${percent(answer.share)} of all probability`,
     );
   } else {
     parts.push(`the likeliest of ${whole.format(answer.matching)} words, ${percent(together)} of all probability`);

@@ -57,7 +57,8 @@ function unknownWord({ word, read_as, alike }) {
 function knownWord(answer, limit) {
   const { word, rank, count, share, axes } = answer;
   const often = count
-    ? `${whole.format(count)} times in the training text (${percent(share)}), place ${whole.format(rank)} of ${whole.format(use.model.vocabulary)}`
+    ? `${whole.format(count)} times in the training text (${percent(share)}), ` +
+      `place ${whole.format(rank)} of ${whole.format(use.model.vocabulary)}`
     : "not once in the training text";
   const facts = [element("p", {}, often)];
   if (axes.length) {
