@@ -176,7 +176,7 @@ def test_an_experiment_takes_a_step(path, tiny_text, tmp_path):
     config = compose_overrides(
         f"experiment={name_of(path).removeprefix('experiment/')}",
         "debug=step",
-        *("data=text", *corpus, "data.batch_size=2", "data.vocabulary.min_count=1"),
+        *("data=text", *corpus, "data.batch_size=2", "data.vocabulary.min_count=1", "model.hidden_dim=20"),
         f"paths.run_dir={tmp_path / 'run'}",
         f"paths.cache_dir={tmp_path / 'cache'}",
     )
