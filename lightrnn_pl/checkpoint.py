@@ -25,7 +25,7 @@ from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.generation import Continuation, Sampling, beam_search, continue_text
 from lightrnn_pl.inference.prediction import Prediction, next_words
 from lightrnn_pl.inference.scoring import score_lines
-from lightrnn_pl.model_folder import is_model_folder, read_model_folder
+from lightrnn_pl.model_folder import WEIGHTS, is_model_folder, read_model_folder
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -191,6 +191,14 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     except RuntimeError as error:
         raise ValueError(f"the weights in {path} do not fit the model that its own configuration describes") from error
     return Bundle(model.to(device).eval(), vocabulary, config, content["protocol"], content["metrics"])
+
+
+def weights_file(path: str | Path) -> Path:
+    """The file that holds a model's weights: the bundle itself, a run folder's, or an exported folder's."""
+    path = Path(path)
+    if is_model_folder(path):
+        return path / WEIGHTS
+    return path / "best.ckpt" if path.is_dir() else path
 
 
 def file_hash(path: str | Path) -> str:

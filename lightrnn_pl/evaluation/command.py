@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightrnn_pl.building import as_plain, instantiate
-from lightrnn_pl.checkpoint import Bundle, file_hash, load
+from lightrnn_pl.checkpoint import Bundle, file_hash, load, weights_file
 from lightrnn_pl.evaluation.interpolation import check_interpolation, interpolate, print_interpolation
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.files import write_json
@@ -24,7 +24,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     path = Path(config.checkpoint)
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     bundle = load(path, device)
-    path = path / "best.ckpt" if path.is_dir() else path
+    path = weights_file(path)
     source, splits = _source(config, bundle)
     datamodule = instantiate(source)
     home = _home(config, bundle, datamodule)

@@ -15,7 +15,7 @@ from rich.text import Text
 from lightrnn_pl.allocation.formats import code_names, read_table
 from lightrnn_pl.allocation.growth import empty_cells, usable_cells
 from lightrnn_pl.allocation.inspection import format_moves, heaviest_codes, moves, neighbours, typical_words
-from lightrnn_pl.checkpoint import Bundle, load
+from lightrnn_pl.checkpoint import Bundle, load, weights_file
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.evaluation.growing import grow_bundle
 from lightrnn_pl.files import write_json
@@ -38,7 +38,7 @@ def show_table(config: DictConfig) -> dict[str, Any]:
         raise ValueError(f"output={config.output} is where a grown bundle goes; give grow=new_text.txt, or use export=")
     path = _bundle_file(config.checkpoint)
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-    bundle = load(path, device if config.grow is not None else "cpu")
+    bundle = load(config.checkpoint, device if config.grow is not None else "cpu")
     axes = code_names(bundle.model.allocation.num_components)
     if len(axes) == 1:
         raise ValueError(f"the model in {path} has no word table: its words have one code (model.components=1)")
@@ -69,7 +69,7 @@ def _bundle_file(given: str) -> Path:
     path = Path(given)
     if path.suffix in _TABLE_FILES:
         raise ValueError(f"checkpoint={given} is a table without counts or weights; give a best.ckpt or a run folder")
-    return path / "best.ckpt" if path.is_dir() else path
+    return weights_file(path)
 
 
 def _spelled(word: Any) -> str:

@@ -140,3 +140,19 @@ def test_help_needs_no_torch(tmp_path):
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert "usage: lightrnn-export" in done.stdout and "HEAVY []" in done.stdout, done.stderr
+
+
+def test_an_exported_folder_is_evaluated_and_its_table_shown(trained, export, tmp_path, monkeypatch, capsys):
+    from lightrnn_pl.cli import evaluate, table
+
+    export("format=safetensors")
+    told = {}
+    for checkpoint in (trained, tmp_path / "out"):
+        monkeypatch.setattr(sys, "argv", ["lightrnn-evaluate", f"checkpoint={checkpoint}", "json=evaluated.json"])
+        evaluate.main()
+        told[checkpoint] = json.loads((tmp_path / "evaluated.json").read_text())
+    assert told[trained]["splits"] == told[tmp_path / "out"]["splits"]
+    assert told[tmp_path / "out"]["checkpoint"].endswith("model.safetensors")
+    monkeypatch.setattr(sys, "argv", ["lightrnn-table", f"checkpoint={tmp_path / 'out'}", "rows=1"])
+    table.main()
+    assert told[trained]["table"][:16] in capsys.readouterr().out.replace("\n", "")
