@@ -82,7 +82,9 @@ class Passes:
     def input_prices(self) -> list[np.ndarray]:
         """What each word loses on the input side for each code of each axis, to first order."""
         started = time.monotonic()
-        prices = [self._summed(torch.from_numpy(price)) for price in self._input_prices()]
+        prices = [
+            self._summed(torch.from_numpy(price)) for price in input_prices(self.model, self.batches(), self._device)
+        ]
         self.seconds += time.monotonic() - started
         return prices
 
@@ -98,9 +100,6 @@ class Passes:
         """Chosen by the first rank, for all."""
         chosen = choose() if self._trainer.is_global_zero else None
         return self._trainer.strategy.broadcast(chosen)  # type: ignore[return-value]
-
-    def _input_prices(self) -> list[np.ndarray]:
-        return input_prices(self.model, self.batches(), self._device)
 
     def batches(self) -> Any:
         """The training text, once, this rank's share."""

@@ -87,6 +87,15 @@ class Objective(ABC):
         """Solve ``problem`` for the words that may move, the others staying where they are."""
         return losses.decide(lambda: self._solve(losses.solver, problem, counts.cpu().numpy()))
 
+    @staticmethod
+    def require_rows_and_columns(problem: ReallocationProblem, name: str) -> None:
+        """Refuse a table that is not one of rows and columns, for objectives that take these one after the other."""
+        if problem.num_components != 2:
+            raise ValueError(
+                f"reallocation/objective={name} is for tables of rows and columns, and the words have "
+                f"{problem.num_components} codes; use reallocation/objective=joint"
+            )
+
     def _solve(self, solver: Solver, problem: ReallocationProblem, counts: Int[np.ndarray, " V"]) -> ReallocationResult:
         if self.maximum_moved is None and self.minimum_gain == 0:
             return solver.solve(problem)

@@ -7,16 +7,13 @@ measured for it.
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
+from lightrnn_pl.allocation.problem import ReallocationProblem
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.training.objectives.base import Losses, Objective, Proposal
-from lightrnn_pl.training.objectives.columns import last_codes
+from lightrnn_pl.training.objectives.columns import after_rows, last_codes
 
 
 class CandidatesObjective(Objective):
@@ -39,11 +36,7 @@ class CandidatesObjective(Objective):
         problem = statistics.problem()
         codes = problem.codes
         assert codes is not None
-        if problem.num_components != 2:
-            raise ValueError(
-                f"reallocation/objective=candidates is for tables of rows and columns, and the words have "
-                f"{problem.num_components} codes; use reallocation/objective=joint"
-            )
+        self.require_rows_and_columns(problem, "candidates")
         candidates = cheapest_rows(problem, self.num_candidates)
         columns, sampled = losses.candidate_columns(candidates)
         # From the sample to all occurrences; words outside it are taken to pay the same behind every row.
@@ -59,7 +52,8 @@ class CandidatesObjective(Objective):
         place = (candidates == chosen.codes[:, :1]).argmax(axis=1)
         measured = columns[words, place]
         before = statistics.nll_by_axis(codes)
-        solution = losses.decide(lambda: _columns(statistics, chosen, measured, codes))
+        columns_chosen = losses.decide(lambda: last_codes(problem, chosen.codes, measured))
+        solution = after_rows(columns_chosen, chosen, codes)
         row_loss = float(problem.costs[0][words, solution.codes[:, 0]].sum(dtype=np.float64))
         column_loss = float(measured[words, solution.codes[:, 1]].sum(dtype=np.float64))
         return Proposal(solution.codes, before, (row_loss, column_loss), solution)
@@ -73,17 +67,3 @@ def cheapest_rows(problem: ReallocationProblem, number: int) -> Int[np.ndarray, 
     number = min(number, int(np.isfinite(problem.costs[0]).sum(axis=1).min()))
     rows = np.argpartition(cost, number - 1, axis=1)[:, :number]
     return np.take_along_axis(rows, np.take_along_axis(cost, rows, 1).argsort(axis=1, kind="stable"), 1)
-
-
-def _columns(
-    statistics: object, chosen: ReallocationResult, measured: Float[np.ndarray, "V C"], codes: Int[np.ndarray, "V k"]
-) -> ReallocationResult:
-    started = time.perf_counter()
-    solution = last_codes(statistics, chosen.codes, measured)  # type: ignore[arg-type]
-    return replace(
-        solution,
-        lower_bound=chosen.lower_bound,
-        gap=chosen.gap,
-        moved=int((solution.codes != codes).any(axis=1).sum()),
-        seconds=chosen.seconds + time.perf_counter() - started,
-    )

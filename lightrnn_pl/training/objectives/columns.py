@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from lightrnn_pl.allocation.growth import choose_codes
-from lightrnn_pl.allocation.problem import ReallocationResult
-from lightrnn_pl.allocation.statistics import LossStatistics
+from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.training.objectives.base import Losses, Objective, Proposal
 
 
@@ -30,25 +30,24 @@ class ColumnsObjective(Objective):
         problem = statistics.problem()
         codes = problem.codes
         assert codes is not None
-        solution = losses.decide(lambda: last_codes(statistics, codes))
+        solution = losses.decide(lambda: last_codes(problem, codes))
         before = statistics.nll_by_axis(codes)
         return Proposal(solution.codes, before, statistics.nll_by_axis(solution.codes), solution)
 
 
 def last_codes(
-    statistics: LossStatistics,
+    problem: ReallocationProblem,
     codes: Int[np.ndarray, "V k"],
     costs: Float[np.ndarray, "V side"] | None = None,
 ) -> ReallocationResult:
     """The best last code of each word, all others as in ``codes``; its own ones where nothing is better.
 
     Args:
-        statistics: Losses with ``codes`` fed.
+        problem: Losses with ``codes`` fed.
         codes: The words' codes.
-        costs: Losses of the last axis; None means those of ``statistics``.
+        costs: Losses of the last axis; None means those of ``problem``.
     """
     started = time.perf_counter()
-    problem = statistics.problem()
     last = problem.costs[-1] if costs is None else costs
     free = np.ones(problem.sides, bool) if problem.available is None else problem.available
     prefixes = codes[:, :-1]
@@ -60,3 +59,12 @@ def last_codes(
     by_row = np.bincount(rows, gained, minlength=math.prod(problem.sides[:-1]))
     chosen = np.where((by_row > 0)[rows][:, None], chosen, codes)
     return problem.result(chosen, problem.floor, time.perf_counter() - started)
+
+
+def after_rows(
+    columns: ReallocationResult, rows: ReallocationResult, present: Int[np.ndarray, "V k"]
+) -> ReallocationResult:
+    """The answer of two stages: the codes of the second, the proof of the first, the time of both."""
+    moved = int((columns.codes != present).any(axis=1).sum())
+    seconds = columns.seconds + rows.seconds
+    return replace(columns, lower_bound=rows.lower_bound, gap=rows.gap, seconds=seconds, moved=moved)

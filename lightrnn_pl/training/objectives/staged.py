@@ -6,13 +6,11 @@ again with the new rows fed, so what is promised for the output side is what is 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
+from lightrnn_pl.allocation.problem import ReallocationProblem
 from lightrnn_pl.training.objectives.base import Losses, Objective, Proposal
-from lightrnn_pl.training.objectives.columns import last_codes
+from lightrnn_pl.training.objectives.columns import after_rows, last_codes
 
 
 class StagedObjective(Objective):
@@ -23,17 +21,13 @@ class StagedObjective(Objective):
         statistics = losses.statistics()
         problem = statistics.problem()
         assert problem.codes is not None
-        if problem.num_components != 2:
-            raise ValueError(
-                f"reallocation/objective=staged is for tables of rows and columns, and the words have "
-                f"{problem.num_components} codes; use reallocation/objective=joint"
-            )
+        self.require_rows_and_columns(problem, "staged")
         before = statistics.nll_by_axis(problem.codes)
         rows = self.solve(losses, rows_alone(problem), statistics.counts)
         fed = losses.statistics(rows.codes)
-        solution = losses.decide(lambda: last_codes(fed, rows.codes))
+        solution = losses.decide(lambda: last_codes(fed.problem(), rows.codes))
         promised = fed.nll_by_axis(solution.codes)
-        return Proposal(solution.codes, before, promised, _summary(solution, rows, problem))
+        return Proposal(solution.codes, before, promised, after_rows(solution, rows, problem.codes))
 
 
 def rows_alone(problem: ReallocationProblem) -> ReallocationProblem:
@@ -41,11 +35,3 @@ def rows_alone(problem: ReallocationProblem) -> ReallocationProblem:
     row_cost, column_cost = problem.costs
     nothing = np.where(np.isinf(column_cost), np.inf, 0.0).astype(column_cost.dtype)
     return ReallocationProblem((row_cost, nothing), problem.codes, problem.available)
-
-
-def _summary(
-    solution: ReallocationResult, rows: ReallocationResult, problem: ReallocationProblem
-) -> ReallocationResult:
-    moved = int((solution.codes != problem.codes).any(axis=1).sum())
-    seconds = solution.seconds + rows.seconds
-    return replace(solution, lower_bound=rows.lower_bound, gap=rows.gap, seconds=seconds, moved=moved)
