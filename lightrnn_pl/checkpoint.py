@@ -193,6 +193,22 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     return Bundle(model.to(device).eval(), vocabulary, config, content["protocol"], content["metrics"])
 
 
+def named_checkpoint(checkpoint: str | None) -> Path:
+    """Where the ``checkpoint=`` of a command points.
+
+    Raises:
+        ValueError: If it is empty.
+    """
+    if not checkpoint:
+        raise ValueError(f"checkpoint={checkpoint} names no model; give a best.ckpt or the folder of a run")
+    return Path(checkpoint)
+
+
+def named_device(name: str) -> torch.device:
+    """The ``device=`` of a command; ``auto`` is a GPU where there is one."""
+    return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+
+
 def weights_file(path: str | Path) -> Path:
     """The file that holds a model's weights: the bundle itself, a run folder's, or an exported folder's."""
     path = Path(path)

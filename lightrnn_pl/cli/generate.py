@@ -43,12 +43,9 @@ def run(config: DictConfig) -> None:
     """Answer ``config.prompt``, or each line of standard input, with ``config.checkpoint``."""
     import torch
 
-    from lightrnn_pl.checkpoint import load
+    from lightrnn_pl.checkpoint import load, named_checkpoint, named_device
 
-    if not config.checkpoint:
-        raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
-    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-    bundle = load(config.checkpoint, device)
+    bundle = load(named_checkpoint(config.checkpoint), named_device(config.device))
     seed = torch.seed() % 2**31 if config.seed is None else config.seed
     if config.prompt is not None:
         _answer(bundle, config, str(config.prompt), seed)

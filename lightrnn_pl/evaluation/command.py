@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from lightrnn_pl.building import as_plain, instantiate
-from lightrnn_pl.checkpoint import Bundle, file_hash, load, weights_file
+from lightrnn_pl.checkpoint import Bundle, file_hash, load, named_checkpoint, named_device, weights_file
 from lightrnn_pl.evaluation.interpolation import check_interpolation, interpolate, print_interpolation
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.files import write_json
@@ -19,10 +18,8 @@ from lightrnn_pl.files import write_json
 
 def evaluate(config: DictConfig) -> dict[str, Any]:
     """Judge ``config.checkpoint`` on each of ``config.splits``, print the tables, and return what they say."""
-    if not config.checkpoint:
-        raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
-    path = Path(config.checkpoint)
-    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    path = named_checkpoint(config.checkpoint)
+    device = named_device(config.device)
     bundle = load(path, device)
     path = weights_file(path)
     source, splits = _source(config, bundle)

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from lightrnn_pl.checkpoint import Bundle, load
+from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint, named_device
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.inference.lines import STANDARD, text_lines, write_lines
 from lightrnn_pl.inference.scoring import ScoredLine, score_stream
@@ -93,9 +92,7 @@ def score(config: DictConfig) -> Totals:
 
 def load_bundle(checkpoint: str | None, device: str) -> Bundle:
     """The bundle that ``checkpoint`` names, on ``device`` (auto, cpu, cuda)."""
-    if not checkpoint:
-        raise ValueError(f"checkpoint={checkpoint} names no model; give a best.ckpt or the folder of a run")
-    return load(checkpoint, device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    return load(named_checkpoint(checkpoint), named_device(device))
 
 
 def check_output(key: str, output: str | None, sources: Iterable[str | None]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,7 @@ from rich.text import Text
 from lightrnn_pl.allocation.formats import code_names, read_table
 from lightrnn_pl.allocation.growth import empty_cells, usable_cells
 from lightrnn_pl.allocation.inspection import format_moves, heaviest_codes, moves, neighbours, typical_words
-from lightrnn_pl.checkpoint import Bundle, load, weights_file
+from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint, named_device, weights_file
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.evaluation.growing import grow_bundle
 from lightrnn_pl.files import write_json
@@ -32,12 +31,11 @@ def show_table(config: DictConfig) -> dict[str, Any]:
     """
     check_count("rows", config.rows)
     check_count("limit", config.limit)
-    if not config.checkpoint:
-        raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
+    named_checkpoint(config.checkpoint)
     if config.grow is None and config.output is not None:
         raise ValueError(f"output={config.output} is where a grown bundle goes; give grow=new_text.txt, or use export=")
     path = _bundle_file(config.checkpoint)
-    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = named_device(config.device)
     bundle = load(config.checkpoint, device if config.grow is not None else "cpu")
     axes = code_names(bundle.model.allocation.num_components)
     if len(axes) == 1:

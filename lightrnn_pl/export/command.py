@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrnn_pl.building import as_plain, instantiate
-from lightrnn_pl.checkpoint import Bundle, load
+from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
@@ -60,8 +60,7 @@ def export(config: DictConfig) -> dict[str, Any]:
     write = _FORMATS.get(config.format)
     if write is None:
         raise ValueError(f"format={config.format} is none of {', '.join(_FORMATS)}")
-    if not config.checkpoint:
-        raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
+    named_checkpoint(config.checkpoint)
     if not config.output:
         raise ValueError(f"output={config.output} names no folder; give one that is not there yet")
     for name in ("check_words", "largest_table"):

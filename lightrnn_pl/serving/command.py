@@ -6,12 +6,10 @@ import errno
 import ipaddress
 import socket
 import sys
-from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
-from lightrnn_pl.checkpoint import load
+from lightrnn_pl.checkpoint import load, named_checkpoint, named_device
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.serving.facts import model_facts
 from lightrnn_pl.serving.reader import Reader
@@ -43,12 +41,10 @@ def serve(config: DictConfig) -> None:
     if config.port > 65535:
         raise ValueError(f"port must be at most 65535 (0 for any free one), got {config.port}")
     check_count("prefixes", config.prefixes)
-    if not config.checkpoint:
-        raise ValueError(f"checkpoint={config.checkpoint} names no model; give a best.ckpt or the folder of a run")
-    path = Path(config.checkpoint)
+    path = named_checkpoint(config.checkpoint)
     path = path / "best.ckpt" if (path / "best.ckpt").is_file() else path
     host = str(config.host)
-    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = named_device(config.device)
     # An address that cannot be had is told before a large model is read.
     with listen(host, config.port) as listening:
         bundle = load(path, device)
