@@ -95,3 +95,13 @@ def check_seed(name: str, value: object) -> None:
 def _example(value: object) -> str:
     is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
     return str(value) if is_count else "1, 2"
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse what is none of ``choices``.
+
+    Raises:
+        ValueError: Naming the key, the choices and the value.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} is {' or '.join(choices)}, got {value!r}")

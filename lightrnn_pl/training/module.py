@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightrnn_pl.checks import check_choice
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.cores import State, detach_state
@@ -44,8 +45,7 @@ class LanguageModelingModule(pl.LightningModule):
         self, model: LanguageModel, optimizer: OptimizerFactory, loss_reduction: Literal["window", "word"] = "window"
     ) -> None:
         super().__init__()
-        if loss_reduction not in ("window", "word"):
-            raise ValueError(f"loss_reduction is window or word, got {loss_reduction!r}")
+        check_choice("loss_reduction", loss_reduction, ("window", "word"))
         self.model = model
         self.loss_reduction = loss_reduction
         self._optimizer = optimizer

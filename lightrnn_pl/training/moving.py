@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.statistics import LossStatistics
+from lightrnn_pl.checks import check_choice
 from lightrnn_pl.evaluation.perplexity import mean_nll_by_axis
 from lightrnn_pl.nn.embeddings import Embedding
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -44,12 +45,8 @@ class Mover:
         sample_every: int = 10,
         measure: bool = True,
     ) -> None:
-        for name, value, choices in (
-            ("storage", storage, ("auto", "hidden", "scores")),
-            ("inputs", inputs, ("keep", "project")),
-        ):
-            if value not in choices:
-                raise ValueError(f"reallocation.{name} is {' or '.join(choices)}, got {value!r}")
+        check_choice("reallocation.storage", storage, ("auto", "hidden", "scores"))
+        check_choice("reallocation.inputs", inputs, ("keep", "project"))
         if sample_every < 1:
             raise ValueError(f"reallocation.sample_every must be at least 1, got {sample_every}")
         self.solver = solver

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.statistics import LossStatistics
+from lightrnn_pl.checks import check_choice
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
@@ -94,12 +95,8 @@ class Reallocation(pl.Callback):
                 raise ValueError(f"reallocation.{name} must be at least 1, got {count}")
         if epochs_per_round is not None and epochs_per_round < 1:
             raise ValueError(f"reallocation.epochs_per_round must be at least 1 or null, got {epochs_per_round}")
-        for name, value, choices in (
-            ("optimizer_state", optimizer_state, ("keep", "rebuild")),
-            ("statistics", statistics, ("pass", "training")),
-        ):
-            if value not in choices:
-                raise ValueError(f"reallocation.{name} is {' or '.join(choices)}, got {value!r}")
+        check_choice("reallocation.optimizer_state", optimizer_state, ("keep", "rebuild"))
+        check_choice("reallocation.statistics", statistics, ("pass", "training"))
         self.mover = Mover(solver, objective, storage, inputs, sample_every, measure)
         self.schedule = schedule
         self.max_rounds = max_rounds
