@@ -1,0 +1,128 @@
+"""Run folders as they are found on disk: of one run, of a sweep, or only what was kept of them.
+
+A run folder holds ``config.yaml`` and ``metrics.json``, either of which may be missing where a run was cut off early;
+of a job that did not get so far there is only what Hydra wrote before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+_CONFIG, _METRICS, _HYDRA = "config.yaml", "metrics.json", ".hydra"
+_NO_RUNS_BELOW = ("wandb", "csv", "tables")
+"""Folders of a run that are not looked into; W&B has files called config.yaml, too."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: The folder.
+        name: What the run calls itself; the folder's name where it did not get to say.
+        seed: Its seed.
+        config: The resolved configuration as plain containers, empty where none was written.
+        metrics: What ``metrics.json`` says, empty where none was written.
+        overrides: What was given on the command line, where Hydra's note of it is still there.
+        status: ``completed``, ``running`` (also where the process is no more), ``interrupted``, ``failed``,
+            ``started`` (before the first metrics) or ``unreadable``.
+        error: What went wrong.
+    """
+
+    path: Path
+    name: str
+    seed: int | None
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    overrides: tuple[str, ...]
+    status: str
+    error: str | None
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Run]:
+    """The runs in ``folders`` and below them, each once, in the order of their names (2 before 10).
+
+    Raises:
+        FileNotFoundError: If one of ``folders`` is no folder.
+    """
+    found: dict[Path, Run] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {folder}; give run folders, or folders of them")
+        for path in _run_folders(folder):
+            found.setdefault(path.resolve(), read_run(path))
+    return list(found.values())
+
+
+def read_run(path: str | Path) -> Run:
+    """The run in ``path``; what cannot be read is told by its status."""
+    path = Path(path)
+    config: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    overrides: tuple[str, ...] = ()
+    unreadable = None
+    try:
+        config = _mapping(_yaml(path / _CONFIG) or _yaml(path / _HYDRA / _CONFIG, resolve=False))
+        metrics = _mapping(_json(path / _METRICS))
+        overrides = tuple(map(str, _yaml(path / _HYDRA / "overrides.yaml") or ()))
+    except Exception as error:  # whatever a parser makes of a broken file
+        unreadable = f"{type(error).__name__}: {error}"
+    seed = metrics.get("seed", config.get("seed"))
+    name = metrics.get("name", config.get("name"))
+    return Run(
+        path,
+        # Before Hydra's note is resolved, the name may be made of things that only Hydra knows.
+        path.resolve().name if name is None or "${" in str(name) else str(name),
+        seed if isinstance(seed, int) else None,
+        config,
+        metrics,
+        overrides,
+        "unreadable" if unreadable else metrics.get("status", "started"),
+        unreadable or metrics.get("error"),
+    )
+
+
+def natural_order(text: object) -> list[Any]:
+    """A key to sort names by, numbers in them by their value."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(text))]
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    for root, below, files in os.walk(folder):
+        if _is_run(Path(root), files, below):
+            below.clear()
+            yield Path(root)
+            continue
+        below[:] = sorted(
+            (name for name in below if not name.startswith(".") and name not in _NO_RUNS_BELOW), key=natural_order
+        )
+
+
+def _is_run(folder: Path, files: list[str], below: list[str]) -> bool:
+    return bool({_CONFIG, _METRICS} & set(files)) or (
+        _HYDRA in below and (folder / _HYDRA / "overrides.yaml").is_file()
+    )
+
+
+def _yaml(path: Path, resolve: bool = True) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=resolve) if path.is_file() else None
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _mapping(content: Any) -> dict[str, Any]:
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"a mapping was expected, found {type(content).__name__}")
+    return content
