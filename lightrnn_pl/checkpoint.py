@@ -14,11 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from omegaconf import DictConfig
 
 from lightrnn_pl.allocation.formats import write_table
 from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.vectors import write_vectors
 from lightrnn_pl.building import as_config, as_plain, build_model
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.inference.decoding import Decoder
@@ -140,6 +143,14 @@ class Bundle:
         if samples != 1:
             raise ValueError(f"beams={beams} give as many continuations; leave samples={samples} out")
         return beam_search(self.decoder, self.vocabulary, prompt, num_words, beams, stop, unknown)
+
+    def word_vectors(self) -> Float[np.ndarray, "V P"]:
+        """What the output layer predicts each word by, float32; words that are predicted alike lie near one another."""
+        return self.model.output.word_vectors().float().cpu().numpy()
+
+    def save_vectors(self, path: str | Path) -> None:
+        """Write :meth:`word_vectors` with their words as .npz; ``allocation=vectors`` reads it."""
+        write_vectors(path, self.vocabulary.words, self.word_vectors())
 
     def save_table(self, path: str | Path) -> None:
         """Write the word table as word, row, column (.tsv, .csv or .parquet); ``allocation=file`` reads it back."""

@@ -30,6 +30,7 @@ NEEDED = {
     "data/billionw": ["data.root=folder"],
     "allocation/file": ["allocation.path=table.tsv"],
     "allocation/vectors": ["allocation.path=vectors.npz"],
+    "allocation/model": ["allocation.checkpoint=run"],
     # An output that predicts a word in one step knows words of one code only.
     "model/output/full": ["model.components=1", "model/embedding=full"],
     "model/output/projected": ["model.components=1", "model/embedding=full"],

@@ -18,7 +18,7 @@ import torch
 from lightrnn_pl.allocation.cooccurrence import balanced_clusters, column_clusters, cooccurrence_vectors
 from lightrnn_pl.allocation.formats import read_table
 from lightrnn_pl.allocation.table import WordAllocation, validate_sides
-from lightrnn_pl.allocation.vectors import read_vectors
+from lightrnn_pl.allocation.vectors import read_vectors, unit_length
 
 
 class FirstTable(abc.ABC):
@@ -152,7 +152,7 @@ class CooccurrenceTable(TableFromVectors):
 
 
 class GivenVectorsTable(TableFromVectors):
-    """Rows are balanced clusters of vectors that were made elsewhere, or by a trained model.
+    """Rows are balanced clusters of vectors that were made elsewhere.
 
     Args:
         path: A file of word vectors, see ``vectors.read_vectors``.
@@ -173,8 +173,7 @@ class GivenVectorsTable(TableFromVectors):
 
     def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
         """See TableFromVectors."""
-        found = read_vectors(self.path, words)
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+        return unit_length(read_vectors(self.path, words))
 
 
 class TableFromFile(FirstTable):

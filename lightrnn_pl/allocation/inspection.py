@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -48,6 +49,20 @@ def heaviest_codes(
     used = np.flatnonzero(np.bincount(codes, minlength=len(mass)))
     heaviest = used[np.argsort(-mass[used], kind="stable")][:limit]
     return {int(code): float(mass[code]) / total for code in heaviest}
+
+
+def typical_codes(
+    allocation: WordAllocation,
+    words: Sequence[str],
+    counts: Int[np.ndarray, " V"],
+    axis: int = 0,
+    codes: int = 10,
+    limit: int = 10,
+) -> list[dict[str, Any]]:
+    """The ``heaviest_codes`` with their ``typical_words``: ``code``, ``share`` of the text, ``words``; for JSON."""
+    groups = typical_words(allocation, words, counts, axis, limit)
+    shares = heaviest_codes(allocation, counts, axis, codes)
+    return [{"code": code, "share": share, "words": groups[code]} for code, share in shares.items()]
 
 
 def format_rows(rows: dict[int, list[str]]) -> str:

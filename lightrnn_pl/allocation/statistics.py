@@ -145,10 +145,26 @@ class LossStatistics:
 
     def nll_by_axis(self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]) -> tuple[float, ...]:
         """``predicted_nll`` split by axis: row loss, column loss, ..."""
+        totals = torch.zeros(len(self.sides), dtype=torch.float64, device=self._codes.device)
+        for _, losses in self._losses(codes):
+            totals += losses.sum(0)
+        return tuple(totals.tolist())
+
+    def mean_nll_by_word(self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]) -> Float[np.ndarray, " V"]:
+        """What each word costs an occurrence under ``codes``, in nats; NaN for words that did not occur."""
+        means = np.empty(len(self._counts))
+        for words, losses in self._losses(codes):
+            means[words] = (losses.sum(1) / self._counts[words]).cpu().numpy()
+        return means
+
+    def _losses(
+        self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]
+    ) -> Iterator[tuple[slice, Float[Tensor, "n k"]]]:
+        """The words of each chunk, and what all of their occurrences cost on each axis under ``codes``."""
         codes = torch.as_tensor(codes).to(self._codes)
-        totals = [0.0] * len(self.sides)
         for start, values in self._chunks():
             words = slice(start, start + len(values[0]))
+            losses = []
             for axis, mask in enumerate(self._masks):
                 content, log_total, corrections = values[3 * axis : 3 * axis + 3]
                 code = codes[words, axis]
@@ -158,8 +174,8 @@ class LossStatistics:
                 else:
                     score = content.gather(1, code[:, None])[:, 0]
                 changed = mask.correction(corrections, codes[words, :axis])
-                totals[axis] += float((log_total[:, 0] - score + changed).sum())
-        return tuple(totals)
+                losses.append(log_total[:, 0] - score + changed)
+            yield words, torch.stack(losses, dim=1)
 
     def problem(self, dtype: type[np.floating] = np.float32) -> ReallocationProblem:
         """The reallocation problem whose costs are nats: ``problem.cost(codes)`` is ``predicted_nll(codes)``.

@@ -1,4 +1,4 @@
-"""Word vectors in files: what other tools made, or the output vectors of a trained model.
+"""Word vectors in files, as other tools make them.
 
 ``.npy`` holds a matrix whose row w belongs to the word with id w; ``.npz`` holds ``words`` and ``vectors``; all else is
 read as word2vec's text format, a word and its numbers a line, with or without a first line that counts them.
@@ -50,6 +50,11 @@ def write_vectors(path: str | Path, words: Sequence[str], vectors: Float[np.ndar
         raise ValueError(f"word vectors are written as .npz, got {path}")
     with atomic_write(path) as file:
         np.savez(file, words=np.array(list(words)), vectors=vectors.astype(np.float32))
+
+
+def unit_length(vectors: Float[np.ndarray, "V dimension"]) -> Float[np.ndarray, "V dimension"]:
+    """Each vector divided by its length; zero stays zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
 def _named(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -235,6 +235,27 @@ class OutputContract(ABC):
     def test_its_tables_are_no_parameters(self):
         assert self.largest().table_bytes >= 0
 
+    def test_a_words_vector_says_how_its_score_turns_with_the_hidden_state(self):
+        for num_words, sides in self.tables():
+            output = self.make_ready(num_words, sides)
+            hidden = torch.randn(4, len(sides), self.hidden_dim, dtype=torch.float64)
+            vectors = output.word_vectors().view(num_words, -1)
+            scores = every_word(output, hidden)
+            for alike in self.scored_alike(output):
+                query = self.turned(output, hidden)
+                expected = query @ (vectors[alike] - vectors[alike[:1]]).T
+                found = scores[:, alike] - scores[:, alike[:1]]
+                # What a bias adds is the same at every position.
+                assert torch.allclose(found - found[:1], expected - expected[:1], atol=1e-9)
+
+    def scored_alike(self, output: Output) -> list[Tensor]:
+        """Groups of words whose log-probabilities differ by nothing but their vectors and biases: by default all."""
+        return [torch.arange(output.allocation.num_words)]
+
+    def turned(self, output: Output, hidden: Tensor) -> Tensor:
+        """What the words' vectors are multiplied with, (N, P): by default the hidden states, side by side."""
+        return hidden.flatten(1)
+
     def test_refuses_words_of_more_codes_than_it_knows(self):
         for k in set(TABLES) - set(self.num_components):
             with pytest.raises(ValueError, match=rf"{k} codes; use model.components=1"):

@@ -46,6 +46,8 @@ def step_and_evaluate(model) -> None:
         one = every[:1].T
         total = model.score(torch.zeros_like(one), one)[0].exp().sum()
     assert total == pytest.approx(1, abs=1e-5)
+    vectors = model.output.word_vectors()
+    assert len(vectors) == 40 and vectors.isfinite().all() and len(vectors.unique(dim=0)) == 40
 
 
 @pytest.mark.parametrize("components", [1, 2, 3])

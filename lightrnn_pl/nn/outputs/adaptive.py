@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -114,6 +115,17 @@ class AdaptiveOutput(Output):
             parts = [self.softmax.log_prob(few).topk(k, dim=-1) for few in flat.split(at_once)]
         values, ranks = torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
         return values, ranks if self.order is None else self.order[ranks].long()
+
+    @torch.no_grad()
+    def word_vectors(self) -> Float[Tensor, "V H"]:
+        """See :class:`Output`: what a word is scored with in its cluster, back at full size, plus its cluster's."""
+        head = self.softmax.head.weight
+        vectors = [head[: self.softmax.shortlist_size]]
+        for cluster, tail in zip(head[self.softmax.shortlist_size :], self.softmax.tail, strict=True):
+            shorten, score = cast(nn.Sequential, tail)
+            vectors.append(cast(Tensor, score.weight) @ cast(Tensor, shorten.weight) + cluster)
+        by_rank = torch.cat(vectors)
+        return by_rank if self.ranks is None else by_rank[self.ranks.long()]
 
     def _choose(self, div_value: float) -> list[int]:
         parts = [self.num_words // 16, self.num_words // 4]

@@ -46,6 +46,10 @@ class Output(Part, ABC):
         No more than V are given; the order of words that are exactly as likely is left open.
         """
 
+    @abstractmethod
+    def word_vectors(self) -> Float[Tensor, "V P"]:
+        """What each word is predicted by, as one vector: words with vectors near one another are predicted alike."""
+
     def tie(self, embedding: Embedding) -> None:
         """Use the embedding's vectors as the output's (Press and Wolf 2017), where both have the same shape.
 

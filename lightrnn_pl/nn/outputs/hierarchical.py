@@ -163,6 +163,12 @@ class HierarchicalOutput(Output):
             words = words.gather(1, chosen)
         return best, words
 
+    @torch.no_grad()
+    def word_vectors(self) -> Float[Tensor, "V H"]:
+        """See :class:`Output`: what a word is scored with in its class, plus its class's."""
+        self._require_classes()
+        return self.weight[self.order.long().argsort()] + self.class_weight[self.word_classes.long()]
+
     def _pieces(self, counts: Sequence[int]) -> list[tuple[slice, slice]]:
         """Positions, sorted by class, and word vectors of each class that occurs."""
         stops = accumulate(counts)

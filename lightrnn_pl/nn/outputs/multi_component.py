@@ -74,6 +74,13 @@ class MultiComponentOutput(Output):
         values, words = self.log_probabilities(hidden).topk(min(k, self.allocation.num_words), dim=-1)
         return values, words
 
+    @torch.no_grad()
+    def word_vectors(self) -> Float[Tensor, "V kH"]:
+        """See :class:`Output`: the vectors of a word's codes, one after the other."""
+        weights, _ = self.axis_parameters()
+        codes = self.allocation.codes.long()
+        return torch.cat([weight[codes[:, axis]] for axis, weight in enumerate(weights)], 1)
+
     def axis_parameters(self) -> tuple[list[Float[Tensor, "side H"]], list[Float[Tensor, " side"]]]:
         """Output vectors and biases of each axis, what the loss statistics are priced with."""
         weights = [self.weight.detach()[start:stop] for start, stop in self._spans]

@@ -26,6 +26,9 @@ from lightrnn_pl.types import Hidden, Words, WordScores
 WHOLE = 2**26
 """Scores that are held at once where nothing else is said: 256 MiB of float32."""
 
+_AT_ONCE = 2**14
+"""Words whose vectors are made at once where all are asked for."""
+
 
 class SoftmaxOutput(Output):
     """Abstract: a subclass says what the output vectors are, and may compute scores faster than from them.
@@ -81,6 +84,12 @@ class SoftmaxOutput(Output):
     def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """See :class:`Output`."""
         return self.scores(hidden).log_softmax(-1)
+
+    @torch.no_grad()
+    def word_vectors(self) -> Float[Tensor, "V P"]:
+        """See :class:`Output`: y of every word."""
+        words = torch.arange(self.num_words, device=self.bias.device)
+        return torch.cat([self.output_vectors(few) for few in words.split(_AT_ONCE)])
 
     @abstractmethod
     def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:

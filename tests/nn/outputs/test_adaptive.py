@@ -36,6 +36,13 @@ class AdaptiveContract(OutputContract):
         vocabulary = vocabulary_of(self.counts(allocation.num_words))
         return AdaptiveOutput(allocation, hidden_dim, vocabulary, cutoffs, self.div_value)
 
+    def scored_alike(self, output):
+        num_words = output.num_words
+        order = sorted(range(num_words), key=lambda word: (-self.counts(num_words)[word], word))
+        starts = self.starts(num_words) or [1]
+        spans = zip([0, *starts], [*starts, num_words], strict=True)
+        return [torch.tensor(order[start:stop]) for start, stop in spans]
+
     def dense_log_probabilities(self, output, hidden):
         hidden, parameters = hidden[:, 0], dict(output.named_parameters())
         num_words = output.num_words

@@ -48,6 +48,9 @@ class HierarchicalContract(OutputContract):
             columns.append(of_class[:, own] + scores[word] - rivals.exp().sum(0).log())
         return torch.stack(columns, -1)
 
+    def scored_alike(self, output):
+        return [(output.word_classes == own).nonzero()[:, 0] for own in range(output.num_classes)]
+
     def num_parameters(self, num_words, sides, hidden_dim):
         count = min(self.num_classes, num_words) if self.num_classes else math.ceil(math.sqrt(num_words))
         return (num_words + count) * (hidden_dim + 1)

@@ -25,5 +25,11 @@ class TestMultiComponentOutput(OutputContract):
             words.append(total)
         return torch.stack(words, -1)
 
+    def scored_alike(self, output):
+        """Words that differ in their last code only."""
+        codes = output.allocation.codes
+        before = {tuple(own) for own in codes[:, :-1].tolist()}
+        return [(codes[:, :-1] == torch.tensor(own).int()).all(1).nonzero()[:, 0] for own in before]
+
     def num_parameters(self, num_words, sides, hidden_dim):
         return sum(sides) * (hidden_dim + 1)

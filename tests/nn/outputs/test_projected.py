@@ -14,6 +14,9 @@ class TestProjectedOutput(WeightContract):
         matrix = output.weight @ output.projection
         return dense_softmax(hidden[:, 0] @ matrix.T + output.bias)
 
+    def turned(self, output, hidden):
+        return hidden[:, 0] @ output.projection.T
+
     def num_parameters(self, num_words, sides, hidden_dim):
         return num_words * (3 + 1) + 3 * hidden_dim
 
