@@ -1,0 +1,25 @@
+"""Where things lay on one machine says nothing elsewhere, and may say too much: folders are left out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_PATH = re.compile(r"(?:~|[A-Za-z]:)?[\\/](?:[^\\/]+[\\/])+[^\\/]+[\\/]?|~[\\/][^\\/]+[\\/]?")
+_IN_TEXT = re.compile(r"(?<![\w.:/~<])(?:~|[A-Za-z]:)?/(?:[^\s/:'\",()\[\]]+/)+([^\s/:'\",()\[\]]*)")
+
+
+def without_folders(content: Any) -> Any:
+    """The same content, with the last name alone of every absolute path that is a value."""
+    if isinstance(content, dict):
+        return {key: without_folders(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_folders(value) for value in content]
+    if isinstance(content, str) and _PATH.fullmatch(content):
+        return re.split(r"[\\/]", content.rstrip("\\/"))[-1]
+    return content
+
+
+def text_without_folders(text: str) -> str:
+    """A message, with the last name alone of every absolute path that it tells of."""
+    return _IN_TEXT.sub(lambda found: found[1], text)
