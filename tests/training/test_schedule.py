@@ -50,6 +50,26 @@ def test_a_resumed_schedule_goes_on(make):
     assert rates(make(), losses)[2:] == pytest.approx(rates(second, losses[2:], lr=2.0)) and len(before) == 2
 
 
+@pytest.mark.parametrize("make", [lambda: PlateauSchedule(warmup_steps=4), lambda: StepSchedule([1, 0.5], 4)])
+def test_warms_up_at_the_start_of_each_round(make):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    optimizer.param_groups[0]["initial_lr"] = 2.0
+    trainer = SimpleNamespace(optimizers=[optimizer], sanity_checking=False, callback_metrics={"valid/nll": 5.0})
+    schedule, seen = make(), []
+    module = SimpleNamespace(log=lambda name, rate: seen.append(rate))
+    schedule.on_fit_start(trainer, module)
+    for _ in range(2):
+        schedule.on_train_batch_start(trainer, module)
+    resumed = make()
+    resumed.load_state_dict(schedule.state_dict())
+    for _ in range(3):
+        resumed.on_train_batch_start(trainer, module)
+    assert seen == [0.5, 1.0, 1.5, 2.0, 2.0]
+    resumed.start_round(trainer)
+    resumed.on_train_batch_start(trainer, module)
+    assert seen[-1] == 0.5
+
+
 def test_refuses_impossible_values():
     with pytest.raises(ValueError, match=r"schedule.decay must lie between 0 and 1, got 1.5"):
         PlateauSchedule(decay=1.5)
@@ -57,5 +77,7 @@ def test_refuses_impossible_values():
         PlateauSchedule(patience=-1)
     with pytest.raises(ValueError, match=r"schedule.min_gain must be at least 0 nats a word, got -0.5"):
         PlateauSchedule(min_gain=-0.5)
+    with pytest.raises(ValueError, match=r"schedule.warmup_steps must be .* got -3"):
+        StepSchedule([1], warmup_steps=-3)
     with pytest.raises(ValueError, match=r"schedule.factors must be positive"):
         StepSchedule([])

@@ -13,17 +13,26 @@ from lightrnn_pl.checks import check_count
 
 
 class RoundSchedule(pl.Callback, ABC):
-    """Multiplies every parameter group's first learning rate by ``factor``, set after each validation."""
+    """Multiplies every parameter group's first learning rate by ``factor``, set after each validation.
 
-    def __init__(self) -> None:
+    Args:
+        warmup_steps: Batches at the start of each round over which the rate rises, by equal steps, to what it would
+            be; moved words so do less harm to what was learned.
+    """
+
+    def __init__(self, warmup_steps: int = 0) -> None:
+        check_count("schedule.warmup_steps", warmup_steps, at_least=0)
+        self.warmup_steps = warmup_steps
         self.factor = 1.0
+        self._step = 0  # batches of this round that were begun
 
     @abstractmethod
     def next_factor(self, validation_nll: float) -> float:
         """The factor until the next validation, given the mean negative log-likelihood of the one just made."""
 
     def start_round(self, trainer: pl.Trainer) -> None:
-        """Back to the first learning rate."""
+        """Back to the first learning rate, and to the beginning of the warm-up."""
+        self._step = 0
         self._apply(trainer, self.first_factor())
 
     def first_factor(self) -> float:
@@ -36,14 +45,26 @@ class RoundSchedule(pl.Callback, ABC):
             self._apply(trainer, self.next_factor(float(trainer.callback_metrics["valid/nll"])))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Log the rate."""
+        """Warm up; log the rate."""
+        if self._step < self.warmup_steps:
+            self._step += 1
+            self._apply(trainer, self.factor)
         pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
 
     def _apply(self, trainer: pl.Trainer, factor: float) -> None:
         self.factor = factor
+        reached = self._step / self.warmup_steps if self.warmup_steps else 1.0
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+                group["lr"] = group["initial_lr"] * factor * reached
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"step": self._step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self._step = state_dict["step"]
 
 
 class PlateauSchedule(RoundSchedule):
@@ -53,10 +74,11 @@ class PlateauSchedule(RoundSchedule):
         decay: What the rate is multiplied by.
         patience: Validations without a gain that are waited for before a decay.
         min_gain: Nats a word by which validation must fall below its best of this round to count as a gain.
+        warmup_steps: See :class:`RoundSchedule`.
     """
 
-    def __init__(self, decay: float = 0.5, patience: int = 0, min_gain: float = 0.0) -> None:
-        super().__init__()
+    def __init__(self, decay: float = 0.5, patience: int = 0, min_gain: float = 0.0, warmup_steps: int = 0) -> None:
+        super().__init__(warmup_steps)
         if not 0 < decay < 1:
             raise ValueError(f"schedule.decay must lie between 0 and 1, got {decay}")
         check_count("schedule.patience", patience, at_least=0)
@@ -86,10 +108,11 @@ class PlateauSchedule(RoundSchedule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"factor": self.factor, "best": self._best, "stalls": self._stalls}
+        return {**super().state_dict(), "factor": self.factor, "best": self._best, "stalls": self._stalls}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""
+        super().load_state_dict(state_dict)
         self.factor, self._best, self._stalls = state_dict["factor"], state_dict["best"], state_dict["stalls"]
 
 
@@ -98,10 +121,11 @@ class StepSchedule(RoundSchedule):
 
     Args:
         factors: For example [1, 1, 0.25, 0.0625]: four epochs a round, annealed.
+        warmup_steps: See :class:`RoundSchedule`.
     """
 
-    def __init__(self, factors: Sequence[float]) -> None:
-        super().__init__()
+    def __init__(self, factors: Sequence[float], warmup_steps: int = 0) -> None:
+        super().__init__(warmup_steps)
         if not factors or any(factor <= 0 for factor in factors):
             raise ValueError(f"schedule.factors must be positive numbers, got {list(factors)}")
         self.factors = [float(factor) for factor in factors]
@@ -127,8 +151,9 @@ class StepSchedule(RoundSchedule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"position": self._position}
+        return {**super().state_dict(), "position": self._position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""
+        super().load_state_dict(state_dict)
         self._position = state_dict["position"]
