@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lightrnn_pl.data.batches import Batch
@@ -63,6 +65,34 @@ def perplexity(nll: float) -> float:
     return math.exp(nll) if nll < 700 else math.inf
 
 
+@dataclass(frozen=True)
+class WordLosses:
+    """What one pass over a text cost by word.
+
+    Attributes:
+        nll: Negative log-likelihood of all occurrences of each word in nats, (V,).
+        tokens: How many those are, (V,).
+    """
+
+    nll: Float[Tensor, " V"]
+    tokens: Float[Tensor, " V"]
+
+    def means(self) -> Float[np.ndarray, " V"]:
+        """Nats an occurrence; NaN for words that did not occur."""
+        return (self.nll / self.tokens).numpy()
+
+
+def word_losses(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> WordLosses:
+    """One pass over ``batches`` with dropout off."""
+    num_words = model.allocation.num_words
+    nll = torch.zeros(num_words, dtype=torch.float64)
+    tokens = torch.zeros(num_words, dtype=torch.float64)
+    for targets, scores in _scored(model, batches, device):
+        nll.index_add_(0, targets, -scores)
+        tokens.index_add_(0, targets, torch.ones_like(scores))
+    return WordLosses(nll, tokens)
+
+
 def measure_perplexity(
     model: LanguageModel, batches: Iterable[Batch], vocabulary: Vocabulary, device: torch.device
 ) -> Perplexity:
@@ -71,12 +101,16 @@ def measure_perplexity(
     Raises:
         ValueError: If there is nothing to predict.
     """
-    num_words = len(vocabulary)
-    nll = torch.zeros(num_words, dtype=torch.float64)
-    tokens = torch.zeros(num_words, dtype=torch.float64)
-    for targets, scores in _scored(model, batches, device):
-        nll.index_add_(0, targets, -scores)
-        tokens.index_add_(0, targets, torch.ones_like(scores))
+    return sum_up(word_losses(model, batches, device), vocabulary)
+
+
+def sum_up(losses: WordLosses, vocabulary: Vocabulary) -> Perplexity:
+    """What the losses of the words of ``vocabulary`` say of a model.
+
+    Raises:
+        ValueError: If there is nothing to predict.
+    """
+    nll, tokens, num_words = losses.nll, losses.tokens, len(vocabulary)
     if not tokens.any():
         raise ValueError("the text to evaluate has no tokens")
     counts = torch.from_numpy(vocabulary.counts.copy())

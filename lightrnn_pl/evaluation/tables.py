@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lightrnn_pl.allocation.formats import code_names, read_table
 from lightrnn_pl.allocation.growth import empty_cells, usable_cells
-from lightrnn_pl.allocation.inspection import format_moves, heaviest_codes, moves, neighbours, typical_words
+from lightrnn_pl.allocation.inspection import format_moves, moves, neighbours, typical_codes
 from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint, named_device, weights_file
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.evaluation.growing import grow_bundle
@@ -107,16 +107,14 @@ def _print_facts(console: Console, report: dict[str, Any]) -> None:
 def _typical(console: Console, bundle: Bundle, axis: int, config: DictConfig) -> dict[str, Any]:
     """The codes whose words are most of the training text, with their most frequent words."""
     allocation, words, counts = bundle.model.allocation, bundle.vocabulary.words, bundle.vocabulary.counts
-    shares = heaviest_codes(allocation, counts, axis, config.rows)
-    groups = typical_words(allocation, words, counts, axis, config.limit)
+    lines = typical_codes(allocation, words, counts, axis, config.rows, config.limit)
     table = Table(title=f"{config.axis}s whose words are most of the training text", title_justify="left")
     table.add_column(config.axis, justify="right")
     table.add_column("of the text", justify="right", no_wrap=True)
     table.add_column("its most frequent words", overflow="fold")
-    for code, share in shares.items():
-        table.add_row(str(code), f"{share:.1%}", Text(" ".join(groups[code])))
+    for line in lines:
+        table.add_row(str(line["code"]), f"{line['share']:.1%}", Text(" ".join(line["words"])))
     console.print(table)
-    lines = [{"code": code, "share": share, "words": groups[code]} for code, share in shares.items()]
     return {"axis": config.axis, "codes": lines}
 
 

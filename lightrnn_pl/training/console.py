@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -68,6 +69,21 @@ def print_reallocations(name: str, rounds: Sequence[Mapping[str, Any]]) -> None:
             f"{move['seconds']:.1f}",
         )
     Console().print(table)
+
+
+def print_typical(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """The rows, columns, ... that are most of the training text, with their most frequent words (LightRNN, Figure 5).
+
+    Args:
+        typical: Name of an axis -> its codes as ``metrics.json`` has them.
+    """
+    for name, codes in typical.items():
+        table = Table(title=f"{name} that are most of the text", title_justify="left", box=None, show_header=False)
+        for justify in ("right", "right", "left"):
+            table.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
+        for line in codes:
+            table.add_row(str(line["code"]), f"{line['share']:.1%}", Text(" ".join(line["words"])))
+        Console().print(table)
 
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:

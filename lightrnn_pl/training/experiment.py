@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightrnn_pl.building import as_plain, build_allocation, build_model, instantiate
 from lightrnn_pl.checkpoint import Bundle, file_hash, load
 from lightrnn_pl.data.datamodule import CorpusDataModule
-from lightrnn_pl.evaluation.perplexity import measure_perplexity
+from lightrnn_pl.evaluation.perplexity import sum_up, word_losses
 from lightrnn_pl.evaluation.pictures import plot_perplexity
 from lightrnn_pl.files import write_json
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -30,12 +30,15 @@ from lightrnn_pl.training.callbacks import dashboard
 from lightrnn_pl.training.callbacks.bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
 from lightrnn_pl.training.callbacks.metrics import RunMetrics
+from lightrnn_pl.training.callbacks.pictures import RunPictures
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
 from lightrnn_pl.training.callbacks.resume import AtomicCheckpointIO
-from lightrnn_pl.training.console import print_config, print_model, print_results
+from lightrnn_pl.training.console import print_config, print_model, print_results, print_typical
 from lightrnn_pl.training.folder import RunFolder
 from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.provenance import code_commit
 from lightrnn_pl.training.ranks import is_first_rank
+from lightrnn_pl.training.table_record import TableRecord
 from lightrnn_pl.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class _Run:
     datamodule: CorpusDataModule
     reallocation: Reallocation
     metrics: RunMetrics
+    pictures: RunPictures
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -108,20 +112,27 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
     if is_first_rank():
         print_model(model)
 
-    schedule = instantiate(config.schedule)
-    reallocation: Reallocation = instantiate(config.reallocation, solver=instantiate(config.solver), schedule=schedule)
-    metrics = RunMetrics(folder.metrics, _facts(config, datamodule, model), reallocation)
+    schedule, record = instantiate(config.schedule), TableRecord(folder.tables, datamodule.vocabulary)
+    reallocation: Reallocation = instantiate(
+        config.reallocation,
+        solver=instantiate(config.solver),
+        schedule=schedule,
+        record=record,
+    )
+    facts = _facts(config, datamodule, model)
+    metrics = RunMetrics(folder.metrics, facts, reallocation)
+    pictures = RunPictures(config.name, folder.picture, metrics, record)
     bundles = BestBundle(folder.best, _Bundler(config, datamodule.vocabulary, datamodule.protocol()))
     resume = instantiate(config.resume_point, path=folder.last)
     last = FinalValidation(metrics, bundles, reallocation)
     extra = [instantiate(callback) for callback in config.callbacks.values() if callback]
     loggers = [instantiate(logger) for logger in config.logger.values() if logger]
     for logger in loggers:
-        logger.log_hyperparams(as_plain(config))
+        logger.log_hyperparams({**as_plain(config), "commit": facts["commit"]})
     trainer: pl.Trainer = instantiate(
         config.trainer,
         # The order is the order at the end of a validation: judge the rate, note, keep the best, then move words.
-        callbacks=[schedule, metrics, bundles, reallocation, resume, last, *extra],
+        callbacks=[schedule, metrics, bundles, reallocation, pictures, resume, last, *extra],
         logger=loggers,
         # Without this, Lightning puts a bar of its own where the configuration has none.
         enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in extra),
@@ -133,7 +144,7 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
         if not config.resume:
             folder.clear()
         folder.write_config(config)
-    return _Run(trainer, module, datamodule, reallocation, metrics)
+    return _Run(trainer, module, datamodule, reallocation, metrics, pictures)
 
 
 class _Bundler:
@@ -150,6 +161,7 @@ def _facts(config: DictConfig, datamodule: CorpusDataModule, model: LanguageMode
     return {
         "name": config.name,
         "seed": config.seed,
+        "commit": code_commit(),
         "parameters": model.num_parameters,
         "bytes": model.num_bytes,
         "components": model.allocation.num_components,
@@ -168,21 +180,32 @@ def _conclude(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any
         raise ValueError("no step of training was made, so there is no model; raise trainer.max_epochs or max_steps")
     datamodule, metrics, device = run.datamodule, run.metrics, run.trainer.strategy.root_device
     bundle = load(folder.best, device=device)
+    allocation = bundle.model.allocation
+    record = run.reallocation.record if allocation.num_components > 1 else None
     results: dict[str, Any] = {}
     for key, split in (("validation", "valid"), ("test", "test")):
         if split == "test" and datamodule.num_tokens.get("test") is None:
             results[key] = None
             continue
         batches = datamodule.evaluation_dataloader(split)
-        results[key] = measure_perplexity(bundle.model, batches, bundle.vocabulary, device).as_dict()
-    pictures = [plot_perplexity({config.name: metrics.history}, folder.picture)] if metrics.history else []
+        losses = word_losses(bundle.model, batches, device)
+        results[key] = sum_up(losses, bundle.vocabulary).as_dict()
+        if split == "valid" and record is not None:
+            record.finish(len(run.reallocation.rounds), allocation, losses.means())
+    if record is not None:
+        results["typical"] = record.typical(allocation)
+    if metrics.history:
+        plot_perplexity({config.name: metrics.history}, folder.picture)
+        run.pictures.conclude(run.trainer, allocation)
     written = metrics.write(
         "completed",
         **results,
         checkpoint={"path": folder.best.name, "sha256": file_hash(folder.best)},
-        table=bundle.model.allocation.fingerprint(),
+        table=allocation.fingerprint(),
     )
-    dashboard.finish(run.trainer.loggers, written, pictures)
+    dashboard.finish(run.trainer.loggers, written, folder.best)
+    if record is not None:
+        print_typical(written["typical"])
     print_results({config.name: written})
     log.info("run folder: %s (metrics.json, best.ckpt, perplexity.png)", folder.path)
     return written

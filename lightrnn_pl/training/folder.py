@@ -40,6 +40,7 @@ class RunFolder:
         self.best = self.path / "best.ckpt"
         self.last = self.path / "last.ckpt"
         self.picture = self.path / "perplexity.png"
+        self.tables = self.path / "tables"
 
     def write_config(self, config: DictConfig) -> None:
         """Keep the resolved configuration."""
@@ -71,6 +72,8 @@ class RunFolder:
         """Remove what an earlier run left."""
         for path in (self.config, self.metrics, self.best, self.last, self.picture):
             path.unlink(missing_ok=True)
+        for table in self.tables.glob("round_*.npz"):
+            table.unlink()
 
 
 def _at(config: Any, dotted: str) -> Any:

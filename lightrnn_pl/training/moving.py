@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,21 @@ from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.objectives import Objective
 from lightrnn_pl.training.passes import Passes
 from lightrnn_pl.training.statistics import Storage
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a reallocation did.
+
+    Attributes:
+        facts: What was promised, what was kept, and what it took, as ``metrics.json`` has it.
+        codes: The codes before, (V, k).
+        word_nll: What each word cost under them in the training text, mean nats, (V,); NaN where it did not occur.
+    """
+
+    facts: dict[str, Any]
+    codes: np.ndarray
+    word_nll: np.ndarray
 
 
 class Mover:
@@ -66,8 +82,8 @@ class Mover:
 
     def move(
         self, trainer: pl.Trainer, module: LanguageModelingModule, first: LossStatistics | None = None
-    ) -> dict[str, Any]:
-        """Give the words new codes; what was promised, what was kept, and what it took.
+    ) -> Move:
+        """Give the words new codes.
 
         Args:
             trainer: The running one.
@@ -92,7 +108,8 @@ class Mover:
         before, promised = (np.array(by_axis) / tokens for by_axis in (proposal.before, proposal.promised))
         solution = proposal.solution
         changed = (old != new).any(1).to(counts.device)
-        return {
+        assert passes.word_nll is not None
+        facts = {
             "solver": type(self.solver).__name__,
             "objective": type(self.objective).__name__,
             "nll_before": float(before.sum()),
@@ -112,6 +129,7 @@ class Mover:
             "seconds": moved - started,
             "seconds_measuring": time.monotonic() - moved,
         }
+        return Move(facts, old.cpu().numpy(), passes.word_nll)
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ class Passes:
 
     Attributes:
         seconds: What the passes took.
+        word_nll: Mean nats of each word under the present codes, (V,); None before statistics were gathered.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Passes:
         self.model = module.model
         self.solver = solver
         self.seconds = 0.0
+        self.word_nll: np.ndarray | None = None
         self._trainer = trainer
         self._device = module.device
         self._storage = storage
@@ -76,6 +78,8 @@ class Passes:
                 allocation.assign(present.long())
         found.all_reduce()
         self._counts = found.counts
+        if codes is None:
+            self.word_nll = found.mean_nll_by_word(self.model.allocation.codes)
         self.seconds += time.monotonic() - started
         return found
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightrnn_pl.allocation.inspection import format_moves, format_rows, moves, neighbours, typical_words
+from lightrnn_pl.allocation.inspection import format_moves, format_rows, moves, neighbours, typical_codes, typical_words
 from lightrnn_pl.allocation.table import WordAllocation
 
 WORDS = ["the", "a", "cat", "dog", "ran"]
@@ -14,6 +14,14 @@ def test_rows_hold_their_most_frequent_words():
     assert rows == {0: ["the", "a"], 1: ["dog", "cat"], 2: ["ran"]}
     assert typical_words(ALLOCATION, WORDS, np.array([9, 8, 1, 5, 2]), axis=1, limit=1) == {0: ["the"], 1: ["a"]}
     assert format_rows(rows).splitlines()[1] == "row 1     dog cat"
+
+
+def test_typical_codes_are_those_of_most_of_the_text():
+    lines = typical_codes(ALLOCATION, WORDS, np.array([9, 8, 1, 5, 2]), codes=2, limit=1)
+    assert lines == [
+        {"code": 0, "share": 17 / 25, "words": ["the"]},
+        {"code": 1, "share": 6 / 25, "words": ["dog"]},
+    ]
 
 
 def test_neighbours_share_a_code():

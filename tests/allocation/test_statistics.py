@@ -118,6 +118,21 @@ def test_a_mask_that_leaves_only_improbable_codes():
     assert statistics.nll_by_axis(codes) == pytest.approx(after, rel=1e-6)
 
 
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+def test_the_mean_of_each_word_adds_up_to_the_whole(storage):
+    allocation = TABLES["filled in order"]
+    weights, biases, words, hidden = random_model(allocation.sides, 6, 400, allocation.num_words)
+    words = torch.where(words == 2, 0, words)
+    statistics = gather(allocation, weights, biases, words, hidden, storage)
+    means = statistics.mean_nll_by_word(allocation.codes)
+    assert np.isnan(means[2]) and np.isfinite(np.delete(means, 2)).all()
+    for word in (0, 1):
+        alone = gather(allocation, weights, biases, words[words == word], hidden[words == word])
+        assert means[word] == pytest.approx(alone.total_nll() / alone.count, rel=1e-6)
+    counts = statistics.counts.numpy()
+    assert np.nansum(means * counts) == pytest.approx(statistics.total_nll(), rel=1e-6)
+
+
 def test_rare_words_are_not_lost_beside_frequent_ones():
     """Sums of 200,000 tokens stay within 1e-6 of their float64 twin, the frequent word's and the rare ones'."""
     generator = torch.Generator().manual_seed(0)

@@ -23,11 +23,13 @@ from lightrnn_pl.checks import check_choice
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.callbacks.schedule import RoundSchedule
+from lightrnn_pl.training.console import print_typical
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.moving import Mover
 from lightrnn_pl.training.objectives import Objective
 from lightrnn_pl.training.progress import epochs_done, validation_interval
 from lightrnn_pl.training.statistics import Storage, add, empty_statistics
+from lightrnn_pl.training.table_record import TableRecord
 from lightrnn_pl.types import Hidden, WordMask, Words
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class Reallocation(pl.Callback):
         statistics: Gather the loss statistics in a ``pass`` over the training text, or in ``training``, from the
             round's last epoch as it is trained, as the paper suggests; see ``training/statistics.py``.
         storage, inputs, sample_every, measure: See :class:`~lightrnn_pl.training.moving.Mover`.
+        record: Keeps the table of each round; None for a run that keeps none.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Reallocation(pl.Callback):
         inputs: Literal["keep", "project"] = "keep",
         sample_every: int = 10,
         measure: bool = True,
+        record: TableRecord | None = None,
     ) -> None:
         for name, count in (("max_rounds", max_rounds), ("patience", patience)):
             if count < 1:
@@ -108,6 +112,7 @@ class Reallocation(pl.Callback):
         self.max_hours = max_hours
         self.optimizer_state = optimizer_state
         self.statistics = statistics
+        self.record = record
         self.rounds: list[dict[str, Any]] = []
         self._now = _Round()
         self._in_training: LossStatistics | None = None  # of the epoch under way, from its first batch on
@@ -137,12 +142,16 @@ class Reallocation(pl.Callback):
             self.mover.check(pl_module.model)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse what cannot be gathered, now that the trainer knows how long an epoch is."""
+        """Refuse what cannot be gathered, now that the trainer knows how long an epoch is; keep the first table."""
         if self.max_rounds > 1 and self.statistics == "training" and validation_interval(trainer) < 1 - _ROUNDING:
             raise ValueError(
                 "reallocation.statistics=training adds up whole epochs, but validation falls within them; set "
                 "trainer.val_check_interval=1.0 or reallocation.statistics=pass"
             )
+        assert isinstance(pl_module, LanguageModelingModule)
+        allocation = pl_module.model.allocation
+        if self.record is not None and allocation.num_components > 1 and trainer.is_global_zero:
+            self.record.begin(self.round, allocation)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
         """Begin to watch an epoch that can be its round's last; a run resumed in the middle of one lets it be."""
@@ -256,13 +265,18 @@ class Reallocation(pl.Callback):
         self._in_training = module.observer = None
         if first is None and self.statistics == "training":
             _tell("The epoch was not watched from its start: the loss statistics take a pass of their own.")
-        facts = self.mover.move(trainer, module, first)
+        move = self.mover.move(trainer, module, first)
+        facts = move.facts
         facts["statistics"] = self.statistics if first is None else "training"
         for key in ("seconds_statistics", "seconds"):
             facts[key] += watched if first is not None else 0.0
         facts["share_of_training_time"] = facts["seconds"] / self.seconds
         summary = {**self._round_summary(), "reallocation": facts}
         self._report(trainer, summary)
+        if self.record is not None and trainer.is_global_zero:
+            self.record.moved(self.round, move, module.model.allocation)
+            facts["typical"] = self.record.typical(module.model.allocation)
+            print_typical(facts["typical"])
         self.rounds.append(summary)
 
         self.schedule.start_round(trainer)
