@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrnn_pl.building import as_plain
+from lightrnn_pl.checkpoint import file_hash, weights_file
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.evaluation.scoring_command import check_output, load_bundle, watched
 from lightrnn_pl.files import write_json
@@ -85,11 +86,12 @@ class _Rescoring:
             if (given := _paths(config[f"{split}_references"]))
         }
         self.models: dict[str, LanguageModelFeature] = {}
+        self.report["models"] = {}
         for number, checkpoint in enumerate(_paths(config.checkpoints)):
             bundle = load_bundle(checkpoint, config.device)
-            self.models[f"{config.feature}{number}"] = LanguageModelFeature(
-                bundle.model, bundle.vocabulary, config.batch_size
-            )
+            name, path = f"{config.feature}{number}", weights_file(checkpoint)
+            self.models[name] = LanguageModelFeature(bundle.model, bundle.vocabulary, config.batch_size)
+            self.report["models"][name] = {"checkpoint": str(path), "sha256": file_hash(path)}
         self.features: dict[str, Feature] = {_WORD_COUNT: count_words} if config.word_count else {}
         self.features.update(self.models)
 

@@ -88,6 +88,8 @@ def test_a_language_model_raises_bleu(folder, rescore, tmp_path):
     outputs = ["output=new.nbest.gz", "onebest=best.txt", "weights_out=weights.json"]
     models = f"checkpoints=[{folder}/bad,{folder}/good]"
     report, printed, told = rescore(models, *lists, *references, *outputs)
+    of_runs = [json.loads((folder / name / "metrics.json").read_text())["checkpoint"] for name in ("bad", "good")]
+    assert [one["sha256"] for one in report["models"].values()] == [one["sha256"] for one in of_runs]
     listed, tuned, bad, good, both = report["systems"]
     assert good["test_bleu"] > tuned["test_bleu"] + 3 and good["test_bleu"] > listed["test_bleu"] + 5
     assert listed["dev_bleu"] <= tuned["dev_bleu"] <= min(bad["dev_bleu"], good["dev_bleu"])
