@@ -80,9 +80,7 @@ class Mover:
         """
         self.solver.check(model.allocation.num_words, model.allocation.sides)
 
-    def move(
-        self, trainer: pl.Trainer, module: LanguageModelingModule, first: LossStatistics | None = None
-    ) -> Move:
+    def move(self, trainer: pl.Trainer, module: LanguageModelingModule, first: LossStatistics | None = None) -> Move:
         """Give the words new codes.
 
         Args:

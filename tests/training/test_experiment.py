@@ -48,7 +48,7 @@ def test_what_a_run_leaves(tiny_text, tmp_path):
     assert metrics == json.loads(json.dumps(returned))
     assert metrics["status"] == "completed"
     assert {path.name for path in run_dir.iterdir()} == {
-        *("metrics.json", "config.yaml", "best.ckpt", "last.ckpt", "perplexity.png", "csv")
+        *("metrics.json", "config.yaml", "best.ckpt", "last.ckpt", "perplexity.png", "csv", "tables")
     }
     assert metrics["sides"] == [7, 7] and metrics["components"] == 2 and metrics["seed"] == 0
     assert metrics["words_per_second"] > 0 and metrics["seconds"] > 0
