@@ -61,7 +61,9 @@ class RunFolder:
             return
         before, now = OmegaConf.to_container(OmegaConf.load(self.config)), as_plain(config)
         assert isinstance(before, dict)
-        differing = [key for part in DEFINES_A_RUN for key in _differences(part, _at(before, part), _at(now, part))]
+        differing = [
+            key for part in DEFINES_A_RUN for key in _differences(part, value_at(before, part), value_at(now, part))
+        ]
         if differing:
             raise ValueError(
                 f"{self.path} holds a run with another configuration ({', '.join(differing[:8])}); "
@@ -76,7 +78,8 @@ class RunFolder:
             table.unlink()
 
 
-def _at(config: Any, dotted: str) -> Any:
+def value_at(config: Any, dotted: str) -> Any:
+    """What plain dictionaries hold under a dotted key, None if they do not have it."""
     for key in dotted.split("."):
         config = config.get(key) if isinstance(config, dict) else None
     return config

@@ -1,10 +1,16 @@
 """Loggers that go on where a killed run stopped."""
 
 import csv
+import time
 
 import pytest
 
-from lightrnn_pl.training.loggers import AppendingCSVLogger, RunFolderWandbLogger, wandb_run_id
+from lightrnn_pl.training.loggers import (
+    AppendingCSVLogger,
+    RunFolderTensorBoardLogger,
+    RunFolderWandbLogger,
+    wandb_run_id,
+)
 
 
 def log(folder, *logged, **options):
@@ -66,3 +72,44 @@ def test_the_logger_goes_on_with_the_run_of_its_folder(tmp_path, resume):
     second = RunFolderWandbLogger(str(tmp_path), resume=resume, project="test")
     assert (first.version == second.version) is resume
     assert second._wandb_init["resume"] == "allow" and second._wandb_init["project"] == "test"
+
+
+def write_events(folder, *logged, **options):
+    pytest.importorskip("tensorboard")
+    logger = RunFolderTensorBoardLogger(str(folder), name="", version="tensorboard", **options)
+    for step, metrics in logged:
+        logger.log_metrics(metrics, step)
+    logger.conclude({})
+
+
+def read_events(folder):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    board = events.EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    return {name: {event.step: event.value for event in board.Scalars(name)} for name in board.Tags()["scalars"]}
+
+
+def test_resumed_events_go_on_where_the_checkpoint_was(tmp_path):
+    write_events(tmp_path, (9, {"b": 1.0}), (19, {"b": 2.0}), (29, {"b": 3.0}))
+    time.sleep(1.1)  # their files are named by the second
+    write_events(tmp_path, (19, {"b": 2.5}))
+    assert read_events(tmp_path) == {"b": {9: 1, 19: 2.5}}
+
+
+def test_starting_over_keeps_no_events(tmp_path):
+    write_events(tmp_path, (9, {"b": 1.0}))
+    write_events(tmp_path, (19, {"c": 2.0}), resume=False)
+    assert read_events(tmp_path) == {"c": {19: 2}}
+
+
+def test_tables_are_markdown_for_tensorboard(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger = RunFolderTensorBoardLogger(str(tmp_path), name="", version="tensorboard")
+    logger.show_table("t", ["a", "b"], [["x|y", 1.23456789], [None, 2]], 3)
+    logger.conclude({"status": "failed"})
+    board = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    (event,) = board.Tensors("t/text_summary")
+    assert event.step == 3
+    lines = event.tensor_proto.string_val[0].decode().splitlines()
+    assert lines == ["| a | b |", "| --- | --- |", "| x\\|y | 1.23457 |", "|  | 2 |"]
