@@ -1,4 +1,4 @@
-"""Every YAML file in conf/ says what it is, composes, and makes what it names; every experiment takes a real step."""
+"""Every YAML file in conf/ says what it is, composes, and makes what it names; experiments: test_experiments.py."""
 
 import inspect
 from pathlib import Path
@@ -20,11 +20,12 @@ from tests.training.runs import compose_overrides
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 OPTIONS = [path for path in FILES if len(path.parts) > 1 and not path.stem.startswith("_")]
-EXPERIMENTS = [path for path in OPTIONS if path.parts[0] == "experiment"]
 GROUPS = [path for path in OPTIONS if path.parts[0] != "experiment"]
 
 NEEDED = {
     "data/text": ["data.train=train.txt", "data.valid=valid.txt"],
+    "data/gigaword44m": ["data.train=train.txt", "data.valid=valid.txt"],
+    "data/wmt12": ["data.train=train.txt", "data.valid=valid.txt"],
     "data/hub": ["data.id=somebody/something"],
     "data/disk": ["data.path=folder"],
     "data/billionw": ["data.root=folder"],
@@ -85,7 +86,7 @@ def choose(path: Path, *overrides: str):
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_says_what_it_is(path):
     first, *rest = (CONF / path).read_text(encoding="utf-8").splitlines()
-    if path.parts[0] in ("experiment", "debug"):
+    if path.parts[0] in ("experiment", "debug", "scale", "hparams_search"):
         # Anywhere but in the first line, Hydra takes it for a comment, and the file changes nothing.
         assert first == "# @package _global_"
         first, *rest = rest
@@ -169,37 +170,6 @@ def test_is_named_as_its_class_and_file(path):
     expected = CLASS_FILES.get(group, path.stem)
     own = Path(inspect.getfile(found)).with_suffix("").as_posix()
     assert own.endswith((f"/{expected}", f"/{path.stem}", f"/{path.parts[0]}")), own
-
-
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
-def test_an_experiment_takes_a_step(path, tiny_text, tmp_path):
-    corpus = [f"data.{split}={file}" for split, file in tiny_text.items()]
-    config = compose_overrides(
-        f"experiment={name_of(path).removeprefix('experiment/')}",
-        "debug=step",
-        *("data=text", *corpus, "data.batch_size=2", "data.vocabulary.min_count=1", "model.hidden_dim=20"),
-        f"paths.run_dir={tmp_path / 'run'}",
-        f"paths.cache_dir={tmp_path / 'cache'}",
-    )
-    metrics = train(config)
-    assert metrics["status"] == "completed" and metrics["history"][-1]["step"] == 1
-    assert 1 < metrics["test"]["perplexity"] < 10 * metrics["vocabulary"]
-
-
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
-def test_an_experiment_composes_as_it_stands(path):
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        config = compose(
-            "train",
-            [
-                f"experiment={name_of(path).removeprefix('experiment/')}",
-                "name=test",
-                "paths.run_dir=run",
-                "++data.train=a",
-                "++data.valid=b",
-            ],
-        )
-    assert make_reallocation(config) is not None and make_all(config)
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in OPTIONS if path.parts[0] == "debug"))
