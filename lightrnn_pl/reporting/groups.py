@@ -11,7 +11,7 @@ from typing import Any
 
 from lightrnn_pl.reporting.paper import PaperRow, is_small, paper_row, paper_tables
 from lightrnn_pl.reporting.paths import without_folders
-from lightrnn_pl.reporting.runs import Run
+from lightrnn_pl.reporting.runs import Run, natural_order
 
 _NO_MATTER = (
     "name",
@@ -115,15 +115,17 @@ def repeated_runs(runs: Iterable[Run]) -> list[Run]:
     return repeated
 
 
-def place_in_paper(row: PaperRow | None) -> tuple[float, float]:
-    """Of a row's table among all of them, and of the row in its table; after all others where it has no place."""
+def place_in_paper(row: PaperRow | None) -> list[Any]:
+    """A key to sort by: a row's table among all, then its place in it; after all others where it has none.
+
+    The points of a figure's curve come in the order of their names, since the paper prints few of them.
+    """
     if row is None:
-        return math.inf, math.inf
+        return [math.inf]
     tables = paper_tables()
-    if row.table not in tables:
-        return len(tables), 0
-    rows = list(tables[row.table].rows)
-    return list(tables).index(row.table), rows.index(row.row) if row.row in rows else len(rows)
+    known = list(tables[row.table].rows) if row.table in tables else []
+    place = known.index(row.row) if row.row in known and "_figure" not in row.table else len(known)
+    return [list(tables).index(row.table) if row.table in tables else len(tables), place, natural_order(row.row)]
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
@@ -156,9 +158,18 @@ def _differences(run: Run, alike: Sequence[Run]) -> list[str]:
     order = sorted(columns, key=lambda key: (_node(key) is None, key.count("."), keys.index(key)))
     named: list[str] = []
     for key in order:
-        if not _is_told(key, named, columns):
+        # A key that some do not have and all others have alike is mostly one that older code did not know.
+        if len({*columns[key]} - {_ABSENT}) > 1 and not _is_told(key, named, columns):
+            named.append(key)
+    for key in order:
+        if _num_kinds([*named, key], columns) > _num_kinds(named, columns):
             named.append(key)
     return [_spelled(key, mine[key]) for key in named if key in mine]
+
+
+def _num_kinds(keys: Sequence[str], columns: Mapping[str, Sequence[str]]) -> int:
+    """Into how many kinds the keys part the runs."""
+    return len({*zip(*(columns[key] for key in keys), strict=True)}) if keys else 1
 
 
 def _is_told(key: str, named: Sequence[str], columns: Mapping[str, Sequence[str]]) -> bool:
@@ -195,7 +206,7 @@ def _facts(run: Run) -> dict[str, str]:
     facts: dict[str, str] = {}
     paper = run.config.get("paper")
     if isinstance(paper, dict):
-        facts.update({f"paper.{key}": json.dumps(value) for key, value in paper.items()})
+        facts.update({f"paper.{key}": json.dumps(paper.get(key)) for key in ("table", "row", "scale")})
     _flatten("", run.config, facts)
     # Two files may have one name; how much was read tells them apart.
     tokens = run.metrics.get("tokens") or {}

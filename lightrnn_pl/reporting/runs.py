@@ -17,8 +17,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 _CONFIG, _METRICS, _HYDRA = "config.yaml", "metrics.json", ".hydra"
-_NO_RUNS_BELOW = ("wandb", "csv", "tables")
-"""Folders of a run that are not looked into; W&B has files called config.yaml, too."""
+_NO_RUNS_BELOW = ("wandb",)
+"""Folders that are not looked into: W&B has files called config.yaml, too."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Run:
         seed: Its seed.
         config: The resolved configuration as plain containers, empty where none was written.
         metrics: What ``metrics.json`` says, empty where none was written.
-        overrides: What was given on the command line, where Hydra's note of it is still there.
+        overrides: What was given on the command line, as Hydra noted it; empty where that is not known.
         status: ``completed``, ``running`` (also where the process is no more), ``interrupted``, ``failed``,
             ``started`` (before the first metrics) or ``unreadable``.
         error: What went wrong.
@@ -57,8 +57,9 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}; give run folders, or folders of them")
-        for path in _run_folders(folder):
-            found.setdefault(path.resolve(), read_run(path))
+        for path, _, is_run in walk(folder):
+            if is_run:
+                found.setdefault(path.resolve(), read_run(path))
     return list(found.values())
 
 
@@ -72,7 +73,7 @@ def read_run(path: str | Path) -> Run:
     try:
         config = _mapping(_yaml(path / _CONFIG) or _yaml(path / _HYDRA / _CONFIG, resolve=False))
         metrics = _mapping(_json(path / _METRICS))
-        overrides = tuple(map(str, _yaml(path / _HYDRA / "overrides.yaml") or ()))
+        overrides = tuple(map(str, _yaml(path / _HYDRA / "overrides.yaml") or metrics.get("overrides") or ()))
     except Exception as error:  # whatever a parser makes of a broken file
         unreadable = f"{type(error).__name__}: {error}"
     seed = metrics.get("seed", config.get("seed"))
@@ -95,21 +96,15 @@ def natural_order(text: object) -> list[Any]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(text))]
 
 
-def _run_folders(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
+    """Each folder in ``folder`` and below, with its files and whether it is a run; nothing below a run."""
     for root, below, files in os.walk(folder):
-        if _is_run(Path(root), files, below):
-            below.clear()
-            yield Path(root)
-            continue
-        below[:] = sorted(
-            (name for name in below if not name.startswith(".") and name not in _NO_RUNS_BELOW), key=natural_order
+        is_run = bool({_CONFIG, _METRICS} & set(files)) or (
+            _HYDRA in below and (Path(root) / _HYDRA / "overrides.yaml").is_file()
         )
-
-
-def _is_run(folder: Path, files: list[str], below: list[str]) -> bool:
-    return bool({_CONFIG, _METRICS} & set(files)) or (
-        _HYDRA in below and (folder / _HYDRA / "overrides.yaml").is_file()
-    )
+        yield Path(root), sorted(files, key=natural_order), is_run
+        names = [] if is_run else [name for name in below if not name.startswith(".") and name not in _NO_RUNS_BELOW]
+        below[:] = sorted(names, key=natural_order)
 
 
 def _yaml(path: Path, resolve: bool = True) -> Any:

@@ -93,6 +93,25 @@ def test_a_part_of_another_kind_is_named_by_its_class_alone(tmp_path):
     ]
 
 
+def test_what_older_code_did_not_know_is_no_part_of_a_label(tmp_path):
+    make_run(tmp_path / "a", model__hidden_dim=100)
+    make_run(tmp_path / "b", model__hidden_dim=300, model__tied=False)
+    assert labels(tmp_path) == ["lightrnn-ptb hidden_dim=100", "lightrnn-ptb hidden_dim=300"]
+
+
+def test_unless_nothing_else_tells_runs_apart(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", trainer__max_steps=7)
+    assert labels(tmp_path) == ["lightrnn-ptb", "lightrnn-ptb max_steps=7"]
+
+
+def test_points_of_a_curve_come_in_the_order_of_their_names(tmp_path):
+    for number, ratio in enumerate((512, 8, 64)):
+        paper = {"table": "slim_figure2", "row": f"SE 1/{ratio}", "scale": "paper"}
+        make_run(tmp_path / str(number), model__embedding__compression=1 / ratio, paper=paper)
+    assert [group.label for group in group_runs(find_runs([tmp_path]))] == ["SE 1/8", "SE 1/64", "SE 1/512"]
+
+
 def test_two_corpora_of_one_file_name_are_two(tmp_path):
     make_run(tmp_path / "a", name="light")
     tokens = {"tokens": {"train": 2_088_628, "valid": 217_646, "test": 245_569}}

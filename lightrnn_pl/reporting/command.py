@@ -1,0 +1,119 @@
+"""What ``lightrnn-report`` does: finds runs, and writes what they have come to for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from lightrnn_pl.files import atomic_write
+from lightrnn_pl.reporting.groups import Group, group_runs, repeated_runs
+from lightrnn_pl.reporting.keeping import keep, places_of
+from lightrnn_pl.reporting.lines import Line, lines_of
+from lightrnn_pl.reporting.measurements import find_measurements, lines_of_measurements
+from lightrnn_pl.reporting.runs import Run, find_runs, natural_order
+from lightrnn_pl.reporting.tables import (
+    Table,
+    command_table,
+    csv_text,
+    failure_table,
+    for_terminal,
+    markdown,
+    result_tables,
+    typical_table,
+)
+
+_MADE_WITH = ("commit", "machine", "torch", "threads")
+"""What a run's metrics may say of where it was made."""
+
+
+def report(config: DictConfig) -> dict[str, Path]:
+    """Print the tables of ``config.runs`` and write the report to ``config.output``.
+
+    Returns:
+        The files written, by their endings.
+
+    Raises:
+        FileNotFoundError: If something of ``config.runs`` is not there.
+        ValueError: If there is no run in it, or a file is none of a command's, or ``keep`` holds other runs.
+    """
+    given = [Path(str(path)) for path in (config.runs if OmegaConf.is_list(config.runs) else [config.runs])]
+    runs = find_runs([path for path in given if not path.is_file()])
+    measurements = find_measurements(given)
+    if not runs and not measurements:
+        where = ", ".join(map(str, given)) or "runs=[]"
+        raise ValueError(f"there is no run in {where}; a run folder holds config.yaml and metrics.json")
+    # The order of the folders, not that in which they were given: a report on what was kept of them is the same.
+    places, _ = places_of(runs, measurements)
+    placed = sorted(
+        ((place.as_posix(), run) for place, run in zip(places, runs, strict=True)),
+        key=lambda pair: natural_order(pair[0]),
+    )
+    runs = [run for _, run in placed]
+    groups = group_runs(runs)
+    lines = [*lines_of(groups), *lines_of_measurements(measurements, groups)]
+    tables = [*result_tables(lines), *filter(None, [failure_table(placed)])]
+    if config.keep is not None:
+        keep(config.keep, runs, measurements)
+
+    folder = _output(config.output, given)
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(for_terminal(table, console.width))
+    repeated = {run.path for run in repeated_runs(runs)}
+    notes = _notes(runs, groups, [place for place, run in placed if run.path in repeated])
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
+    return _write(folder, config.title, notes, tables, groups, lines, console)
+
+
+def _write(
+    folder: Path,
+    title: str,
+    notes: Sequence[str],
+    tables: Sequence[Table],
+    groups: Sequence[Group],
+    lines: Sequence[Line],
+    console: Console,
+) -> dict[str, Path]:
+    files = {ending: folder / f"report.{ending}" for ending in ("md", "csv")}
+    appendix = filter(None, [typical_table(groups), command_table(groups)])
+    text = "\n".join([f"# {title}\n", *(f"{note}\n" for note in notes), *map(markdown, [*tables, *appendix])])
+    for ending, content in (("md", text), ("csv", csv_text(lines))):
+        with atomic_write(files[ending], "w") as file:
+            file.write(content)
+    console.print(f"report: {', '.join(map(str, files.values()))}", markup=False, soft_wrap=True)
+    return files
+
+
+def _output(output: Any, given: Sequence[Path]) -> Path:
+    if output is not None:
+        return Path(str(output))
+    return given[0] / "report" if len(given) == 1 and given[0].is_dir() else Path("outputs") / "report"
+
+
+def _notes(runs: Sequence[Run], groups: Sequence[Group], repeated: Sequence[str]) -> list[str]:
+    """What there is, what it was made by, and what was left out."""
+    counted = sum(len(group.runs) for group in groups)
+    told = [f"{_plural(len(runs), 'run')}: {counted} completed, in {_plural(len(groups), 'group')} of seeds"]
+    if unfinished := sum(run.status != "completed" for run in runs):
+        told[0] += f"; {unfinished} not completed"
+    told[0] += "."
+    if repeated:
+        told.append(f"Left out, for they repeat another's configuration and seeds: {', '.join(repeated)}.")
+    known = [run.metrics for group in groups for run in group.runs]
+    made_with = [f"{key} {', '.join(values)}" for key in _MADE_WITH if (values := _distinct(known, key))]
+    if made_with:
+        told.append(f"Made with {'; '.join(made_with)}.")
+    return told
+
+
+def _distinct(metrics: Sequence[Mapping[str, Any]], key: str) -> list[str]:
+    return list(dict.fromkeys(str(known[key]) for known in metrics if known.get(key) is not None))
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"

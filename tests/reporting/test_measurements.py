@@ -1,0 +1,125 @@
+import json
+
+import pytest
+
+from lightrnn_pl.reporting.groups import group_runs
+from lightrnn_pl.reporting.measurements import find_measurements, lines_of_measurements
+from lightrnn_pl.reporting.runs import find_runs
+from tests.reporting.folders import make_run
+
+TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
+
+
+def mixture(sha256: str, combined: float, tokens=TOKENS, **more) -> dict:
+    """What ``lightrnn-evaluate interpolate=kn json=`` writes."""
+
+    def splits(perplexity: float) -> dict:
+        return {split: {"nll": 1.0, "perplexity": perplexity} for split in ("valid", "test")}
+
+    return {
+        "checkpoint": "/home/someone/runs/a/best.ckpt",
+        "sha256": sha256,
+        "protocol": {"corpus": "ptb", "tokens": tokens},
+        "splits": splits(100.0),
+        "interpolation": {
+            "members": [
+                {"name": "neural model", "weight": 0.6, "splits": splits(100.0)},
+                {"name": "Kneser-Ney 5-gram", "weight": 0.4, "splits": splits(141.5)},
+                *more.get("members", ()),
+            ],
+            "combined": splits(combined),
+        },
+    }
+
+
+def write(path, content) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def lines(folder) -> dict:
+    groups = group_runs(find_runs([folder]))
+    return {line.label: line for line in lines_of_measurements(find_measurements([folder]), groups)}
+
+
+def test_mixtures_of_several_seeds_are_a_line_beside_the_papers(tmp_path):
+    for seed, combined in ((0, 90.0), (1, 94.0)):
+        run = make_run(tmp_path / str(seed), seed, paper={"table": "lightrnn_table4", "row": "LightRNN"})
+        write(run / "kn.json", mixture(f"{seed}-{seed}", combined))
+    found = lines(tmp_path)
+    alone, both = found["Kneser-Ney 5-gram, ptb"], found["LightRNN + Kneser-Ney 5-gram"]
+    assert (alone.paper.row, alone.paper.perplexity) == ("KN", 68) and alone.figures["perplexity"].mean == 141.5
+    # Kneser-Ney has no seed: the same figure twice is one figure.
+    assert alone.figures["perplexity"].n == 1 and alone.seeds == ()
+    assert (both.paper.row, both.paper.perplexity) == ("KN + LightRNN", 43)
+    assert both.figures["perplexity"].mean == 92 and both.seeds == (0, 1) and both.small
+
+
+def test_other_mixtures_and_other_texts_are_no_row_of_the_papers(tmp_path):
+    paper = {"table": "lightrnn_table4", "row": "LightRNN", "scale": "paper"}
+    run = make_run(tmp_path / "0", paper=paper)
+    cache = {"name": "unigram cache, 500 words", "weight": 0.1, "splits": {"test": {"perplexity": None}}}
+    write(run / "cache.json", mixture("0-0", 88.0, members=[cache]))
+    write(run / "other.json", mixture("0-0", 200.0, tokens={**TOKENS, "test": 5}))
+    found = lines(tmp_path)
+    assert found["LightRNN + Kneser-Ney 5-gram + unigram cache, 500 words"].paper is None
+    assert found["LightRNN on ptb + Kneser-Ney 5-gram"].paper is None
+    assert "perplexity" not in found["unigram cache, 500 words, ptb"].figures
+
+
+def test_a_model_of_no_run_is_called_by_its_hash(tmp_path):
+    write(tmp_path / "kn.json", mixture("deadbeefcafe", 90.0))
+    assert set(lines(tmp_path)) == {"Kneser-Ney 5-gram, ptb", "model deadbeef + Kneser-Ney 5-gram"}
+
+
+def test_reranked_translations(tmp_path):
+    """Slim Embedding, Table 6."""
+    for name, test in (("ne", 100.0), ("se", 104.0)):
+        make_run(tmp_path / name, 0, test, name=name, paper={"table": "slim_table6", "row": name.upper()})
+    systems = [("as listed", None, 24.0), ("features of the list", None, 25.0)]
+    systems += [("+ LanguageModel0", 120.0, 26.0), ("+ LanguageModel1", 130.0, 26.5), ("+ all of them", None, 27.0)]
+    content = {
+        "settings": {"test": "eval.nbest"},
+        "models": {
+            f"LanguageModel{n}": {"checkpoint": "x", "sha256": f"{name}-0"} for n, name in enumerate(("ne", "se"))
+        },
+        "systems": [{"name": name, "perplexity": ppl, "test_bleu": bleu} for name, ppl, bleu in systems],
+        "test": {"hypotheses": 6000},
+    }
+    write(tmp_path / "rescored.json", content)
+    found = lines(tmp_path)
+    assert list(found) == ["as listed", "features of the list", "+ NE", "+ SE", "+ all of them"]
+    assert [line.paper.row if line.paper else None for line in found.values()] == [None, "Moses", "NE", "SE", None]
+    assert found["+ SE"].figures["bleu"].mean == 26.5 and found["+ SE"].figures["perplexity"].mean == 130
+    assert found["+ SE"].paper.number("bleu") == 26.25 and found["+ SE"].small and found["+ SE"].seeds == (0,)
+
+
+def test_output_layers(tmp_path):
+    """Slim Embedding, Table 7."""
+
+    def layer(output: str, seconds: float, vocabulary: int = 793_471, threads: int = 1, phase: str = "inference"):
+        sizes = {"vocabulary": vocabulary, "hidden": 2048, "batch": 20, "threads": threads}
+        return {"output": output, "phase": phase, "seconds": seconds, **sizes}
+
+    rows = [layer("full", 1.5), layer("slim", 0.3), layer("projected", 0.5), layer("full", 9.0, phase="training")]
+    write(tmp_path / "layers.json", [*rows, layer("slim", 0.1, vocabulary=100_000), layer("slim", 0.2, threads=2)])
+    found = lines(tmp_path)
+    assert list(found) == [
+        *("Uncompressed", "SE", "projected", "SE, 100,000 words, 2,048 hidden, batch 20", "SE, 2 threads")
+    ]
+    assert found["SE"].paper.number("cpu_seconds") == 0.7 and not found["SE"].small
+    assert found["SE, 100,000 words, 2,048 hidden, batch 20"].small
+    assert found["projected"].paper.printed == {} and found["Uncompressed"].figures["cpu_seconds"].mean == 1.5
+
+
+def test_other_json_is_passed_over_but_refused_by_name(tmp_path):
+    make_run(tmp_path / "0")
+    write(tmp_path / "notes.json", {"a": 1})
+    (tmp_path / "broken.json").write_text("{")
+    assert find_measurements([tmp_path]) == []
+    with pytest.raises(ValueError, match=r"notes\.json is not the JSON of"):
+        find_measurements([tmp_path / "notes.json"])
+
+
+def test_a_file_given_twice_counts_once(tmp_path):
+    write(tmp_path / "kn.json", mixture("x", 90.0))
+    assert len(find_measurements([tmp_path, tmp_path / "kn.json"])) == 1
