@@ -36,7 +36,7 @@ from lightrnn_pl.training.callbacks.resume import AtomicCheckpointIO
 from lightrnn_pl.training.console import print_config, print_model, print_results, print_typical
 from lightrnn_pl.training.folder import RunFolder
 from lightrnn_pl.training.module import LanguageModelingModule
-from lightrnn_pl.training.provenance import code_commit
+from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import is_first_rank
 from lightrnn_pl.training.table_record import TableRecord
 from lightrnn_pl.vocabulary import Vocabulary
@@ -162,6 +162,7 @@ def _facts(config: DictConfig, datamodule: CorpusDataModule, model: LanguageMode
         "name": config.name,
         "seed": config.seed,
         "commit": code_commit(),
+        "machine": machine(),
         "parameters": model.num_parameters,
         "bytes": model.num_bytes,
         "components": model.allocation.num_components,

@@ -1,9 +1,13 @@
-"""Which code a run is made by."""
+"""Which code a run is made by, and on what machine."""
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 from pathlib import Path
+
+import torch
 
 import lightrnn_pl
 
@@ -18,6 +22,24 @@ def code_commit() -> str | None:
     tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
     # No tag matches, so that what is left is the commit alone.
     return None if tracked is None else _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def machine() -> str:
+    """The processor with its number of cores, and the first GPU; no name of the machine itself."""
+    parts = [f"{_processor()}, {os.cpu_count()} cores"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name(0))
+    return " + ".join(parts)
+
+
+def _processor() -> str:
+    """Linux tells the processor's name in a file only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -1,9 +1,11 @@
-"""The commit of the code, and of no other repository."""
+"""The commit of the code, and of no other repository; what the machine is, but not which."""
 
+import os
+import platform
 import subprocess
 
 import lightrnn_pl
-from lightrnn_pl.training.provenance import code_commit
+from lightrnn_pl.training.provenance import code_commit, machine
 
 
 def git(folder, *arguments):
@@ -33,3 +35,9 @@ def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
 def test_no_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert code_commit() is None
+
+
+def test_a_machine_is_told_by_its_parts_alone():
+    told = machine()
+    assert told.split(",")[0].strip() and f"{os.cpu_count()} cores" in told
+    assert platform.node() not in told
