@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wandb
+from omegaconf import OmegaConf
 from PIL import Image
 
 from lightrnn_pl.allocation.snapshot import TableSnapshot
@@ -17,8 +18,11 @@ from lightrnn_pl.checkpoint import load
 from lightrnn_pl.training.callbacks.dashboard import results
 from lightrnn_pl.training.callbacks.pictures import arrivals
 from lightrnn_pl.training.experiment import train
+from lightrnn_pl.training.workspace import metrics_of
 from tests.training.runs import compose_run
 from tests.training.wandb_runs import read_back
+
+CONF = Path(__file__).parents[2] / "conf"
 
 ROUNDS = (
     *("trainer.limit_train_batches=8", "optimizer.lr=0.5", "trainer.log_every_n_steps=2"),
@@ -161,6 +165,21 @@ def test_the_summary(logged):
     assert run.summary["parameters"] == metrics["parameters"]
     assert run.summary["bytes"] == metrics["bytes"]["parameters"] + metrics["bytes"]["tables"]
     assert run.summary["words_per_second"] == metrics["words_per_second"] and run.summary["rounds"] == 3
+
+
+def test_every_panel_of_the_workspace_shows_what_runs_log(logged):
+    _, _, run = logged
+    lines = [{key.removesuffix("._type") for key in line} for line in run.history]
+    for section in OmegaConf.load(CONF / "dashboard.yaml").sections:
+        for panel in OmegaConf.to_container(section)["panels"]:
+            names = set(metrics_of(panel)) - {"train/loss"}  # of losses that are no likelihood
+            if panel["panel"] == "LinePlot":
+                for name in names:
+                    assert any({panel["x"], name} <= line for line in lines), (panel["x"], name)
+            elif panel["panel"] == "RunComparer":
+                assert not names
+            else:
+                assert names and names <= run.summary.keys(), panel
 
 
 def test_tensorboard_has_the_same(logged):

@@ -21,7 +21,7 @@ def offline_unless_logged_in() -> None:
 
     An offline run has no page to point to, so W&B then keeps silent; the run folder has the files.
     """
-    if "WANDB_MODE" not in os.environ and not _has_key():
+    if "WANDB_MODE" not in os.environ and not has_key():
         os.environ["WANDB_MODE"] = "offline"
     if os.environ.get("WANDB_MODE") == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")
@@ -77,7 +77,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-") or "run"
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
+    """Whether somebody has logged in to the W&B server that is meant."""
     # Asking wandb itself would fix its settings before the mode is set.
     if os.environ.get("WANDB_API_KEY"):
         return True
