@@ -49,8 +49,9 @@ def test_the_wheel_holds_everything(wheel):
     shipped = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lightrnn_pl").rglob("*.py")}
     settings = {f"lightrnn_pl/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
-    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lightrnn_pl" / "serving" / "page").iterdir()}
-    expected = modules | settings | page | {"lightrnn_pl/py.typed", "lightrnn_pl/conf/__init__.py"}
+    rooms = ("serving/page", "reporting/page", "reporting/paper")
+    data = {path.relative_to(ROOT).as_posix() for room in rooms for path in (ROOT / "lightrnn_pl" / room).glob("*")}
+    expected = modules | settings | data | {"lightrnn_pl/py.typed", "lightrnn_pl/conf/__init__.py"}
     assert expected <= shipped
     extra = {name for name in shipped - expected if ".dist-info/" not in name and not name.endswith(".md")}
     assert not extra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,9 @@ def _notes(runs: Sequence[Run], groups: Sequence[Group], repeated: Sequence[str]
 
 
 def _distinct(metrics: Sequence[Mapping[str, Any]], key: str) -> list[str]:
-    return list(dict.fromkeys(str(known[key]) for known in metrics if known.get(key) is not None))
+    """What the runs say under a key; of a git commit no more than tells it from others."""
+    values = (str(known[key]) for known in metrics if known.get(key) is not None)
+    return list(dict.fromkeys(re.sub(r"^([0-9a-f]{10})[0-9a-f]{30}", r"\1", value) for value in values))
 
 
 def _plural(count: int, name: str) -> str:
