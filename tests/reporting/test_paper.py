@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+from omegaconf import OmegaConf
 
 from lightrnn_pl.reporting.paper import PaperRow, is_small, paper_row, paper_tables
 
@@ -53,3 +56,14 @@ def test_anything_but_the_papers_scale_is_small():
     assert is_small({"paper": {"table": "slim_table2", "row": "NE", "scale": "small"}})
     assert not is_small({"paper": {"table": "slim_table2", "row": "NE", "scale": "paper"}})
     assert not is_small({"paper": None})
+
+
+CONF = Path(__file__).parents[2] / "conf" / "experiment"
+EXPERIMENTS = [path for family in ("lightrnn", "slim") for path in sorted((CONF / family).glob("table*.yaml"))]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_experiment_names_a_row_of_its_table(path):
+    """slim/table2_se_10k.yaml is a row of slim_table2."""
+    row = OmegaConf.to_container(OmegaConf.load(path))["paper"]["row"]
+    assert row in paper_tables()[f"{path.parent.name}_{path.stem.partition('_')[0]}"].rows
