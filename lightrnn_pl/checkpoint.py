@@ -204,6 +204,18 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     return Bundle(model.to(device).eval(), vocabulary, config, content["protocol"], content["metrics"])
 
 
+def table_of(path: str | Path) -> tuple[Vocabulary, WordAllocation]:
+    """The words of a bundle and where they are, without the model.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, of another version or no bundle.
+    """
+    content = _read(Path(path))
+    vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
+    return vocabulary, WordAllocation(content["state"]["embedding.allocation.codes"], tuple(content["sides"]))
+
+
 def named_checkpoint(checkpoint: str | None) -> Path:
     """Where the ``checkpoint=`` of a command points.
 
@@ -216,8 +228,19 @@ def named_checkpoint(checkpoint: str | None) -> Path:
 
 
 def named_device(name: str) -> torch.device:
-    """The ``device=`` of a command; ``auto`` is a GPU where there is one."""
-    return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    """The ``device=`` of a command; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ValueError: If there is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device is missing in a way of its own
+        raise ValueError(f"device={name} is not to be had here; auto takes a GPU where there is one") from error
+    return device
 
 
 def weights_file(path: str | Path) -> Path:

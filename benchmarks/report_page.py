@@ -1,0 +1,181 @@
+"""The report's page with a very large word table, in a browser without a window: sizes and times.
+
+    python benchmarks/report_page.py --words 793471 --rounds 4 --output outputs/report_page --json outputs/page.json
+
+Words are made up, their counts follow Zipf's law, and a share of them moves in each round.  Times are of a page opened
+from the file: the first paint, the table on the screen, and from the Enter after a word to the word lit up.  The
+longest task is that of the main thread, before the page is loaded and after, while words are searched, all rounds and
+colours shown, and the table zoomed: below 100 ms nobody feels it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_LONG_TASKS = """
+window.longest = [];
+new PerformanceObserver((list) => {
+  for (const { startTime, duration } of list.getEntries()) window.longest.push([startTime, duration]);
+}).observe({ type: "longtask", buffered: true });
+"""
+
+
+def made_up(num_words: int, num_rounds: int, share_moved: float, seed: int) -> Any:
+    """Word tables of so many words; a row's words end alike from the second round on."""
+    from lightrnn_pl.allocation.snapshot import TableSnapshot
+    from lightrnn_pl.allocation.table import balanced_sides
+    from lightrnn_pl.reporting.word_map import WordMap
+
+    generator = np.random.default_rng(seed)
+    letters = np.array(list("etaoinshrdlucmfwypvbgk"))
+    words: dict[str, None] = {}
+    while len(words) < num_words:
+        lengths = np.clip(generator.poisson(7, num_words), 2, 20)
+        drawn = letters[(generator.beta(1, 2, lengths.sum()) * len(letters)).astype(int)]
+        text = "".join(drawn)
+        ends = np.cumsum(lengths)
+        words.update(dict.fromkeys(text[end - length : end] for end, length in zip(ends, lengths, strict=True)))
+    counts = np.maximum(1, (4e7 / (np.arange(num_words) + 2.7)).astype(np.int64))
+    sides = balanced_sides(num_words, 2)
+    cells = generator.permutation(num_words)
+    losses = np.clip(generator.normal(2 + np.log(np.arange(num_words) + 2), 1.5), 0, None)
+    rounds = []
+    for number in range(1, num_rounds + 1):
+        codes = np.stack(np.unravel_index(cells, sides), axis=1)
+        # Without words that did not occur, as where losses are those of the validation text.
+        known = np.where(generator.random(num_words) < 0.1, np.nan, losses * (1 - 0.03 * number))
+        rounds.append((number, TableSnapshot.of(codes, sides, known, "training")))
+        moving = np.flatnonzero(generator.random(num_words) < share_moved / number)
+        cells = cells.copy()
+        cells[moving] = cells[generator.permutation(moving)]
+    return WordMap("made up", list(words)[:num_words], counts, rounds)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one page."""
+    from playwright.sync_api import sync_playwright
+
+    from lightrnn_pl.reporting.page_writer import write_page_of_maps
+
+    word_map = made_up(arguments.words, arguments.rounds, arguments.moved, arguments.seed)
+    started = time.perf_counter()
+    page_file = write_page_of_maps(arguments.output / "report.html", [word_map], title="A very large word table")
+    written = time.perf_counter() - started
+    found: dict[str, Any] = {
+        "words": arguments.words,
+        "sides": list(word_map.rounds[0][1].sides),
+        "rounds": arguments.rounds,
+        "megabytes": page_file.stat().st_size / 1e6,
+        "seconds_to_write": written,
+    }
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.add_init_script(_LONG_TASKS)
+        page.goto(page_file.resolve().as_uri())
+        page.locator("#map:not([aria-busy])").wait_for(timeout=120_000)
+        found["ms_to_table"] = page.evaluate("performance.now()")
+        paints = page.evaluate(
+            "Object.fromEntries(performance.getEntriesByType('paint').map((p) => [p.name, p.startTime]))"
+        )
+        found["ms_to_first_paint"] = paints["first-contentful-paint"]
+        found["ms_to_load"] = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        generator = np.random.default_rng(arguments.seed)
+        times = [
+            _time_to_find(page, word_map.words[int(generator.integers(arguments.words))])
+            for _ in range(arguments.searches)
+        ]
+        found |= {"ms_to_find_first": times[0], "ms_to_find_median": statistics.median(times[1:])}
+        found["ms_to_paint"] = {
+            mode: _time_to_show(page, f"[name=mode][value={mode}]") for mode in ("loss", "moved", "frequency")
+        }
+        found["ms_to_paint"]["heaviest first"] = _time_to_show(page, "#ordered")
+        for place in range(arguments.rounds):
+            page.locator("#round").fill(str(place))
+        box = page.locator("#table").bounding_box()
+        page.mouse.click(box["x"] + 200, box["y"] + 200)
+        for _ in range(30):
+            page.mouse.wheel(0, -200)
+            page.wait_for_timeout(20)
+        page.wait_for_timeout(500)
+        page.screenshot(path=arguments.output / "zoomed.png")
+        longest = page.evaluate("window.longest")
+        found["ms_longest_task"] = max((took for _, took in longest), default=0.0)
+        after = [took for begun, took in longest if begun > found["ms_to_load"]]
+        found["ms_longest_task_after_load"] = max(after, default=0.0)
+        browser.close()
+    return found
+
+
+def _time_to_find(page: Any, word: str) -> float:
+    """From the Enter after a word was typed to its row and column lit up."""
+    page.locator("#search").fill("")
+    return page.evaluate(
+        """async (word) => {
+            const box = document.querySelector("#search");
+            const card = document.querySelector("#word");
+            const shown = new Promise((resolve) => {
+                const watch = new MutationObserver(() => {
+                    if (card.querySelector("h3")?.textContent !== word) return;
+                    watch.disconnect();
+                    requestAnimationFrame(() => setTimeout(resolve));
+                });
+                watch.observe(card, { childList: true });
+            });
+            const started = performance.now();
+            box.value = word;
+            box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", cancelable: true }));
+            await shown;
+            return performance.now() - started;
+        }""",
+        word,
+    )
+
+
+def _time_to_show(page: Any, control: str) -> float:
+    """From a choice to its picture."""
+    return page.evaluate(
+        """async (control) => {
+            const legend = document.querySelector("#legend");
+            const shown = new Promise((resolve) => {
+                const watch = new MutationObserver(() => requestAnimationFrame(() => setTimeout(resolve)));
+                watch.observe(legend, { childList: true });
+            });
+            const started = performance.now();
+            document.querySelector(control).click();
+            await shown;
+            return performance.now() - started;
+        }""",
+        control,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--words", type=int, default=793_471)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--moved", type=float, default=0.9, help="share of words that moves in the first round")
+    parser.add_argument("--searches", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("outputs/report_page"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    found = measure(arguments)
+    print(json.dumps(found, indent=2))
+    if arguments.json:
+        from lightrnn_pl.files import write_json
+
+        write_json(arguments.json, found)
+
+
+if __name__ == "__main__":
+    main()
