@@ -133,9 +133,7 @@ def _draw_rounds(groups: Sequence[Group], path: Path) -> bool:
         axes = figure.add_subplot()
         for number, group in enumerate(shown):
             last = max(len(run.metrics["rounds"]) for run in group.runs)
-            spreads = [
-                group.spread(lambda metrics, r=r: _of_round(metrics, r, "valid_perplexity")) for r in range(last)
-            ]
+            spreads = [group.spread(partial(_of_round, place=place)) for place in range(last)]
             _curve(axes, [r + 1 for r in range(last)], spreads, color_of(number), group.label)
         axes.set(xlabel="round", ylabel="validation perplexity, best of the round")
         _whole_numbers(axes)
