@@ -111,21 +111,6 @@ def test_evaluates_any_text(trained, tmp_path, monkeypatch):
     assert (split["tokens"], split["end_tokens"], split["unknown_tokens"]) == (6, 2, 1)
 
 
-def test_a_sweep_survives_a_broken_job(small, tmp_path):
-    done = run(
-        "lightrnn-train",
-        *("-m", "model.sides=[7,7],[3,3]", "hydra.sweep.dir=sweep", "logger=wandb", *small[:-3], *small[-2:]),
-        cwd=tmp_path,
-    )
-    assert done.returncode != 0
-    assert "49 words do not fit into a table of sides [3, 3]" in done.stderr
-    good = json.loads((tmp_path / "sweep" / "0" / "metrics.json").read_text())
-    assert good["status"] == "completed"
-    bad = json.loads((tmp_path / "sweep" / "1" / "metrics.json").read_text())
-    assert bad["status"] == "failed" and "do not fit" in bad["error"]
-    assert len(list((tmp_path / "sweep" / "0" / "wandb").glob("offline-run-*"))) == 1
-
-
 def ended(main, arguments: list[str], monkeypatch, capsys) -> str:
     """The only line of an error that a command tells the user, run in this process to save seconds."""
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
