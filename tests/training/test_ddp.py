@@ -98,7 +98,8 @@ def test_what_is_predicted_and_measured_is_of_all_the_text(whole, tiny_text):
 def test_the_first_process_alone_writes_and_speaks(whole):
     folder, done = whole
     assert {path.name for path in (folder / "run").iterdir()} == {
-        *("metrics.json", "config.yaml", "best.ckpt", "last.ckpt", "perplexity.png", "csv", ".hydra", "train.log")
+        *("metrics.json", "config.yaml", "best.ckpt", "last.ckpt", "perplexity.png", "csv", "tables"),
+        *(".hydra", ".lock", "train.log"),
     }
     assert {path.name for path in folder.iterdir()} == {"run", "cache", "traces"}
     said = done.stdout + done.stderr
