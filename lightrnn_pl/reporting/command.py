@@ -13,11 +13,12 @@ from rich.console import Console
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.reporting.groups import Group, group_runs, repeated_runs
 from lightrnn_pl.reporting.keeping import keep, places_of
-from lightrnn_pl.reporting.lines import Line, lines_of
+from lightrnn_pl.reporting.lines import lines_of
 from lightrnn_pl.reporting.measurements import find_measurements, lines_of_measurements
+from lightrnn_pl.reporting.page_writer import write_page
+from lightrnn_pl.reporting.pictures import CAPTIONS, write_pictures
 from lightrnn_pl.reporting.runs import Run, find_runs, natural_order
 from lightrnn_pl.reporting.tables import (
-    Table,
     command_table,
     csv_text,
     failure_table,
@@ -56,38 +57,39 @@ def report(config: DictConfig) -> dict[str, Path]:
     runs = [run for _, run in placed]
     groups = group_runs(runs)
     lines = [*lines_of(groups), *lines_of_measurements(measurements, groups)]
-    tables = [*result_tables(lines), *filter(None, [failure_table(placed)])]
+    results = result_tables(lines)
+    failures = [table for table in [failure_table(placed)] if table is not None]
     if config.keep is not None:
         keep(config.keep, runs, measurements)
 
-    folder = _output(config.output, given)
     console = Console(highlight=False)
-    for table in tables:
+    for table in (*results, *failures):
         console.print(for_terminal(table, console.width))
     repeated = {run.path for run in repeated_runs(runs)}
     notes = _notes(runs, groups, [place for place, run in placed if run.path in repeated])
-    for note in notes:
-        console.print(note, markup=False, soft_wrap=True)
-    return _write(folder, config.title, notes, tables, groups, lines, console)
-
-
-def _write(
-    folder: Path,
-    title: str,
-    notes: Sequence[str],
-    tables: Sequence[Table],
-    groups: Sequence[Group],
-    lines: Sequence[Line],
-    console: Console,
-) -> dict[str, Path]:
-    files = {ending: folder / f"report.{ending}" for ending in ("md", "csv")}
-    appendix = filter(None, [typical_table(groups), command_table(groups)])
-    text = "\n".join([f"# {title}\n", *(f"{note}\n" for note in notes), *map(markdown, [*tables, *appendix])])
-    for ending, content in (("md", text), ("csv", csv_text(lines))):
+    folder = _output(config.output, given)
+    pictures = write_pictures(groups, folder / "pictures")
+    appendix = [table for table in (typical_table(groups), command_table(groups)) if table is not None]
+    text = [f"# {config.title}\n", *(f"{note}\n" for note in notes), *map(markdown, results)]
+    text += [*_shown(pictures, folder), *map(markdown, (*failures, *appendix))]
+    files = {ending: folder / f"report.{ending}" for ending in ("md", "csv", "html")}
+    for ending, content in (("md", "\n".join(text)), ("csv", csv_text(lines))):
         with atomic_write(files[ending], "w") as file:
             file.write(content)
-    console.print(f"report: {', '.join(map(str, files.values()))}", markup=False, soft_wrap=True)
+    write_page(files["html"], groups, pictures, results, failures, config.title, notes)
+    for told in (*notes, f"report: {', '.join(map(str, files.values()))}"):
+        console.print(told, markup=False, soft_wrap=True)
     return files
+
+
+def _shown(pictures: Mapping[str, Path], folder: Path) -> list[str]:
+    """The pictures as Markdown, seen from ``folder``."""
+    told = ["## Pictures\n"] if pictures else []
+    for name, path in pictures.items():
+        caption = CAPTIONS[name]
+        place = path.relative_to(folder).as_posix()
+        told.append(f"### {caption.title}\n\n{caption.text}\n\n![{caption.title}]({place})\n")
+    return told
 
 
 def _output(output: Any, given: Sequence[Path]) -> Path:

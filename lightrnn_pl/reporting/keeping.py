@@ -47,9 +47,11 @@ def keep(folder: str | Path, runs: Sequence[Run], measurements: Sequence[Measure
         if run.config:
             with atomic_write(folder / place / "config.yaml", "w") as file:
                 file.write(OmegaConf.to_yaml(OmegaConf.create(without_folders(run.config))))
-        if run.metrics:
-            told = {"overrides": list(run.overrides)} if run.overrides else {}
-            write_json(folder / place / "metrics.json", _of_no_machine({**run.metrics, **told}))
+        # What a run did not get to write itself, a reader could not know without its folder.
+        told: dict[str, Any] = {} if run.metrics else {"status": run.status, "error": run.error}
+        if run.overrides:
+            told["overrides"] = list(run.overrides)
+        write_json(folder / place / "metrics.json", _of_no_machine({**run.metrics, **told}))
     for place, measurement in zip(files, measurements, strict=True):
         write_json(folder / place, _of_no_machine(measurement.content))
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightrnn_pl.reporting.drawing import FAINT, INK, color_of, drawn, legend_below
+from lightrnn_pl.reporting.drawing import FAINT, INK, SERIES, color_of, drawn, legend_below
 from lightrnn_pl.reporting.groups import Group, Spread
 from lightrnn_pl.reporting.slim_curves import Over, Point, slim_curves
 
@@ -180,27 +180,35 @@ def _draw_frontier(groups: Sequence[Group], path: Path) -> bool:
             corpora.setdefault(corpus_of(group), []).append((group, float(parameters), spread))
     if not any(len({parameters for _, parameters, _ in found}) > 1 for found in corpora.values()):
         return False
-    number = len(groups)
-    with drawn(path, height=4.4 + 0.2 * math.ceil(number / 2)) as figure:
+    lines = [frontier((parameters, spread.mean) for _, parameters, spread in found) for found in corpora.values()]
+    every = sorted((one for found in corpora.values() for one in found), key=lambda one: groups.index(one[0]))
+    best = {point for line in lines for point in line}
+    # Where there are too many for a colour each, those on the line have one.
+    named = [one for one in every if len(every) <= _NAMED or (one[1], one[2].mean) in best]
+    with drawn(path, height=4.4 + 0.2 * math.ceil(len(named) / 2)) as figure:
         axes = figure.add_subplot()
-        for place, found in enumerate(corpora.values()):
-            best = frontier([(parameters, spread.mean) for _, parameters, spread in found])
-            axes.step(*zip(*best, strict=True), where="post", color=FAINT, linewidth=1.1, zorder=1 + 0.01 * place)
-        ordered = [one for found in corpora.values() for one in found]
-        ordered.sort(key=lambda one: groups.index(one[0]))
-        for color, (group, parameters, spread) in enumerate(ordered):
-            _curve(axes, [parameters], [spread], color_of(color), group.label, marker=_MARKERS[color // 8 % 4])
+        for line in lines:
+            axes.step(*zip(*line, strict=True), where="post", color=FAINT, linewidth=1.1, zorder=1)
+        others = [
+            (parameters, spread.mean) for group, parameters, spread in every if (group, parameters, spread) not in named
+        ]
+        if others:
+            axes.plot(*zip(*others, strict=True), "o", color=FAINT, alpha=0.55, label=f"{len(others)} others")
+        for number, (group, parameters, spread) in enumerate(named):
+            marker = _MARKERS[number // len(SERIES) % len(_MARKERS)]
+            _curve(axes, [parameters], [spread], color_of(number), group.label, marker)
             row = group.paper
             if row is not None and not group.small and row.perplexity and row.parameters:
-                axes.plot(row.parameters, row.perplexity, **_hollow(color_of(color), "s"))
+                axes.plot(row.parameters, row.perplexity, **_hollow(color_of(number), "s"))
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: _short(value))
-        axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if str(f"{value:e}")[0] in "25" else "")
+        axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if f"{value:e}"[0] in "25" else "")
         axes.set(xlabel="parameters", ylabel="test perplexity")
         legend_below(figure, axes)
     return True
 
 
+_NAMED = 12
 _MARKERS = "oDv^"
 
 

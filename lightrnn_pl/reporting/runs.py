@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-_CONFIG, _METRICS, _HYDRA = "config.yaml", "metrics.json", ".hydra"
+_CONFIG, _METRICS, _HYDRA, _JOBS = "config.yaml", "metrics.json", ".hydra", ".jobs"
 _NO_RUNS_BELOW = ("wandb",)
 """Folders that are not looked into: W&B has files called config.yaml, too."""
 
@@ -76,6 +76,7 @@ def read_run(path: str | Path) -> Run:
         overrides = tuple(map(str, _yaml(path / _HYDRA / "overrides.yaml") or metrics.get("overrides") or ()))
     except Exception as error:  # whatever a parser makes of a broken file
         unreadable = f"{type(error).__name__}: {error}"
+    told = metrics or _note_of_the_sweep(path)
     seed = metrics.get("seed", config.get("seed"))
     name = metrics.get("name", config.get("name"))
     return Run(
@@ -86,8 +87,8 @@ def read_run(path: str | Path) -> Run:
         config,
         metrics,
         overrides,
-        "unreadable" if unreadable else metrics.get("status", "started"),
-        unreadable or metrics.get("error"),
+        "unreadable" if unreadable else told.get("status", "started"),
+        unreadable or told.get("error"),
     )
 
 
@@ -105,6 +106,15 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
         yield Path(root), sorted(files, key=natural_order), is_run
         names = [] if is_run else [name for name in below if not name.startswith(".") and name not in _NO_RUNS_BELOW]
         below[:] = sorted(names, key=natural_order)
+
+
+def _note_of_the_sweep(path: Path) -> dict[str, Any]:
+    """What a sweep noted of its job in ``path`` (``cli/sweep.py``), which may have failed before all else."""
+    for note in (path.parent / _JOBS).glob("*.json"):
+        content = _json(note)
+        if Path(content["folder"]).resolve() == path.resolve():
+            return content
+    return {}
 
 
 def _yaml(path: Path, resolve: bool = True) -> Any:

@@ -19,7 +19,7 @@ from lightrnn_pl.reporting.runs import Run
 
 NONE = "–"
 _SMALL = (
-    "Rows marked small were trained on another corpus, at smaller sizes or for less long than the paper's; its figures "
+    "Rows marked small were made on another corpus, at other sizes or in less time than the paper's; its figures "
     "stand beside them for orientation, and nothing here reproduces them."
 )
 _SPARE = ("MB of tables", "rounds", "MB", "paper: size of input", "words/s", "paper: parameters", "valid perplexity")

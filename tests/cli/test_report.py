@@ -1,6 +1,7 @@
 """``lightrnn-report`` as people type it."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -62,6 +63,11 @@ def test_a_sweep_becomes_a_table(report, sweep):
     assert "| LightRNN + Kneser-Ney 5-gram (small) | 0 | 90.00 | 90.00 |" in text
     assert "| KN + LightRNN" not in text and "| KN + HSM | – |" in text and "no x" in text
     assert (sweep / "report" / "report.csv").read_text().count("\n") == 5
+    page = (sweep / "report" / "report.html").read_text()
+    assert "100.50 ± 0.71" in page and "<svg" in page
+    for picture in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (sweep / "report" / picture).stat().st_size > 1000
+    assert "![Perplexity over training](pictures/epochs.png)" in text
 
 
 def test_what_was_kept_makes_the_very_same_report(report, sweep, tmp_path):
@@ -69,7 +75,7 @@ def test_what_was_kept_makes_the_very_same_report(report, sweep, tmp_path):
     (again,) = (tmp_path / "kept").glob("0/kn.json")
     assert "someone" not in again.read_text()
     assert report("runs=kept", "output=second").replace("second", "first") == printed
-    for name in ("report.md", "report.csv"):
+    for name in ("report.md", "report.csv", "report.html"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 

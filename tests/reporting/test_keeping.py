@@ -42,6 +42,18 @@ def test_a_job_without_metrics_is_kept_as_such(tmp_path):
     assert [run.status for run in find_runs([tmp_path / "kept"])] == ["started"]
 
 
+def test_what_only_the_sweep_knows_is_kept_too(tmp_path):
+    job = tmp_path / "sweep" / "3"
+    (job / ".hydra").mkdir(parents=True)
+    (job / ".hydra" / "overrides.yaml").write_text("- seed=7\n")
+    (tmp_path / "sweep" / ".jobs").mkdir()
+    note = {"job": 3, "status": "failed", "error": "no text at /home/someone/x", "folder": str(job), "overrides": []}
+    (tmp_path / "sweep" / ".jobs" / "3.json").write_text(json.dumps(note))
+    keep(tmp_path / "kept", find_runs([tmp_path / "sweep"]), [])
+    (run,) = find_runs([tmp_path / "kept"])
+    assert (run.status, run.error, run.overrides) == ("failed", "no text at x", ("seed=7",))
+
+
 def test_keeping_again_refreshes_and_refuses_strangers(tmp_path):
     make_run(tmp_path / "runs" / "0", test=100)
     runs = find_runs([tmp_path / "runs"])

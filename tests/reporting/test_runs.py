@@ -46,6 +46,18 @@ def test_a_job_that_died_before_it_wrote_anything_is_found(tmp_path):
     assert (run.status, run.name, run.seed, run.overrides) == ("started", "3", 7, ("seed=7",))
 
 
+def test_a_sweep_knows_why_a_job_died_before_it_wrote_anything(tmp_path):
+    job = tmp_path / "3"
+    (job / ".hydra").mkdir(parents=True)
+    (job / ".hydra" / "overrides.yaml").write_text("- seed=7\n")
+    (tmp_path / ".jobs").mkdir()
+    for number, folder in ((0, tmp_path / "0"), (3, job)):
+        note = {"job": number, "status": "failed", "error": f"job {number}", "folder": str(folder), "overrides": []}
+        (tmp_path / ".jobs" / f"{number}.json").write_text(json.dumps(note))
+    (run,) = find_runs([tmp_path])
+    assert (run.status, run.error) == ("failed", "job 3")
+
+
 def test_a_failed_run_says_why(tmp_path):
     (tmp_path / "a").mkdir()
     told = {"status": "failed", "name": "x", "seed": 1, "error": "ValueError: no such text"}

@@ -258,13 +258,16 @@ export class View {
     const isSeen = ([x, y, wide, high]) =>
       x + wide > 0 && y + high > 0 && x < canvas.clientWidth && y < canvas.clientHeight;
     if (bands.some(isSeen)) {
-      // The rest steps back.
-      const rest = new Path2D();
-      rest.rect(this.left, this.top, tableWidth, tableHeight);
-      for (const band of bands) rest.rect(...band);
+      // The rest steps back: what is neither in the row nor in the column.
+      const beside = (place, size, whole) =>
+        place === null ? [[0, whole]] : [[0, place * size], [(place + 1) * size, whole]];
       context.globalAlpha = 0.62;
       context.fillStyle = color("paper");
-      context.fill(rest, "evenodd");
+      for (const [x, right] of beside(column, w, tableWidth)) {
+        for (const [y, bottom] of beside(row, h, tableHeight)) {
+          context.fillRect(this.left + x, this.top + y, right - x, bottom - y);
+        }
+      }
       context.globalAlpha = 1;
     }
     context.strokeStyle = color("mark");
