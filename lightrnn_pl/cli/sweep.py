@@ -148,9 +148,9 @@ def _show(jobs: list[dict[str, Any]]) -> None:
 
     table = Table(title="sweep", title_justify="left")
     table.add_column("job", justify="right")
-    table.add_column("overrides", no_wrap=True)
-    table.add_column("status")
-    table.add_column("perplexity\nvalid, test", justify="right")
+    table.add_column("overrides", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    table.add_column("valid,\ntest\nperplexity", justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
@@ -161,7 +161,7 @@ def _show(jobs: list[dict[str, Any]]) -> None:
             str(job["job"]),
             Text("\n".join(override for override in job["overrides"] if override not in common)),
             Text(status, style="" if status in GOOD else "red"),
-            ", ".join(f"{metrics[split]['perplexity']:.2f}" for split in ("validation", "test") if metrics.get(split)),
+            "\n".join(f"{metrics[split]['perplexity']:.2f}" for split in ("validation", "test") if metrics.get(split)),
             Text(job["error"] or ""),
         )
     Console().print(table)

@@ -89,7 +89,7 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(cache, tmp_path, monkeypatch
     for number in range(4):
         metrics = json.loads((folder / str(number) / "metrics.json").read_text())
         assert metrics["status"] == "completed" and [line["epoch"] for line in metrics["history"]] == [1, 2]
-        assert f"{metrics['validation']['perplexity']:.2f}, {metrics['test']['perplexity']:.2f}" in told
+        assert all(f" {metrics[split]['perplexity']:.2f} │" in told for split in ("validation", "test"))
 
     everything = [content(folder / str(number)) for number in range(4)]
     status, _ = sweep(monkeypatch, capsys, *arguments)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# LightRNN, Figure 5: which words share a row after some rounds, BillionW.
+# usage: lightrnn_figure5.sh [override ...]
+. "$(dirname "$0")/_table.sh"
+begin lightrnn_figure5 "$@"
+sweep experiment=lightrnn/figure5
+for run in "$folder"/lightrnn-figure5-*; do
+    [ ! -f "$run/best.ckpt" ] || lightrnn-table "checkpoint=$run" || status=$?
+done
+report

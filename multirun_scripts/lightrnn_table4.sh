@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# LightRNN, Table 4: BillionW, single models, and each mixed with a Kneser-Ney 5-gram.
+# usage: lightrnn_table4.sh [override ...]
+. "$(dirname "$0")/_table.sh"
+begin lightrnn_table4 "$@"
+sweep experiment=lightrnn/table4_hsm,lightrnn/table4_b_rnn,lightrnn/table4_lightrnn
+for run in "$folder"/lightrnn-table4-*; do
+    if [ -f "$run/best.ckpt" ] && [ ! -f "$run/kn.json" ]; then
+        lightrnn-evaluate "checkpoint=$run" interpolate=kn "json=$run/kn.json" || status=$?
+    fi
+done
+report

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Slim Embedding, Table 7: time of an output layer, BillionW's 793,471 words, 2048 units, minibatches of 20 words.
+# In small: scale=small takes 100,000 words and 512 units.  Other arguments go to benchmarks/output_layers.py.
+# usage: slim_table7.sh [scale=small] [argument ...]
+. "$(dirname "$0")/_table.sh"
+sizes=(--vocabulary 793471 --hidden 2048)
+if [ "${1:-}" = scale=small ]; then
+    begin slim_table7 scale=small
+    sizes=(--vocabulary 100000 --hidden 512)
+    shift
+else
+    begin slim_table7
+fi
+mkdir -p "$folder"
+python "$(dirname "$0")/../benchmarks/output_layers.py" "${sizes[@]}" --batch 20 --outputs full,hashed,slim \
+    --json "$folder/output_layers.json" "$@" || status=$?
+report
