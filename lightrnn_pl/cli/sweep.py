@@ -161,7 +161,14 @@ def _show(jobs: list[dict[str, Any]]) -> None:
             str(job["job"]),
             Text("\n".join(override for override in job["overrides"] if override not in common)),
             Text(status, style="" if status in GOOD else "red"),
-            "\n".join(f"{metrics[split]['perplexity']:.2f}" for split in ("validation", "test") if metrics.get(split)),
+            "\n".join(_perplexity(metrics[split]) for split in ("validation", "test") if metrics.get(split)),
             Text(job["error"] or ""),
         )
     Console().print(table)
+
+
+def _perplexity(split: dict[str, Any]) -> str:
+    found = split["perplexity"]
+    if found is None:  # infinite, which JSON does not have
+        return "inf"
+    return f"{found:.2f}" if found < 1e6 else f"{found:.3g}"
