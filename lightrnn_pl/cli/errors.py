@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -30,13 +31,28 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         except EXPECTED as error:
+            if isinstance(error, BrokenPipeError) and _reader_left():
+                return None
             swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
             if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
             told = str(error)
+            if isinstance(error, OSError) and error.strerror and error.filename is None:
+                told = error.strerror  # without its number, where the message is our own
             if isinstance(error, MissingMandatoryValue):
                 told = f"{error.full_key} is missing; give {error.full_key}=..."
             print(f"error: {told}", file=sys.stderr)
             sys.exit(2)
 
     return run
+
+
+def _reader_left() -> bool:
+    """Whether whoever read standard output has seen enough, as ``head`` does; what is left to write goes nowhere."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not poll.poll(0):
+        return False
+    # Python would complain once more when it closes its output.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

@@ -44,20 +44,36 @@ def run(config: DictConfig) -> None:
     import torch
 
     from lightrnn_pl.checkpoint import load, named_checkpoint, named_device
+    from lightrnn_pl.inference.lines import STANDARD, by_hand, text_lines
 
+    _check(config)
     bundle = load(named_checkpoint(config.checkpoint), named_device(config.device))
     seed = torch.seed() % 2**31 if config.seed is None else config.seed
     if config.prompt is not None:
         _answer(bundle, config, str(config.prompt), seed)
         return
-    typed = sys.stdin.isatty()
-    for number, prompt in enumerate(_typed() if typed else _piped()):
+    typed = by_hand()
+    for number, prompt in enumerate(_typed() if typed else text_lines(STANDARD)):
         try:
             _answer(bundle, config, prompt, seed + number)
         except ValueError as error:
             if not typed:
                 raise ValueError(f"standard input, line {number + 1}: {error}") from error
             _note(f"error: {error}")
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse options that the answer would pass over in silence."""
+    if config.next is None:
+        if config.search != "exact":
+            raise ValueError(f"search={config.search} is a way to find next words; give next=..., or leave it out")
+        return
+    for name, left_out in (("temperature", None), ("top_k", None), ("top_p", None), ("beams", None), ("samples", 1)):
+        if config[name] != left_out:
+            raise ValueError(
+                f"{name}={config[name]} is for continuations, and next={config.next} tells the next words alone; leave "
+                "one out"
+            )
 
 
 def _answer(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:
@@ -78,11 +94,6 @@ def _answer(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:
     }
     for continuation in bundle.generate(prompt, config.words, seed=seed, **options):
         print(f"{prompt} {continuation.text}".strip(), flush=True)
-
-
-def _piped() -> Iterator[str]:
-    for line in sys.stdin:
-        yield line.rstrip("\n")
 
 
 def _typed() -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint, named_device
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.inference.lines import STANDARD, text_lines, write_lines
+from lightrnn_pl.inference.lines import STANDARD, by_hand, text_lines, write_lines
 from lightrnn_pl.inference.scoring import ScoredLine, score_stream
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -57,35 +56,27 @@ def score(config: DictConfig) -> Totals:
     check_count("batch_size", config.batch_size)
     check_count("buffer", config.buffer)
     check_output("output", config.output, [config.text])
+    to_file = config.output != STANDARD
+    if not to_file and sys.stdout is None:
+        raise ValueError("standard output is closed; give output=FILE")
     bundle = load_bundle(config.checkpoint, config.device)
     console = Console(stderr=True, highlight=False, markup=False)
     totals = Totals()
-    try:
-        with ExitStack() as stack:
-            to_file = config.output != STANDARD
-            file = stack.enter_context(write_lines(config.output)) if to_file else sys.stdout.buffer
-            # A person who types a line waits for its score.
-            by_hand = config.text == STANDARD and sys.stdin.isatty()
-            lines = score_stream(
-                bundle.model,
-                bundle.vocabulary,
-                text_lines(config.text),
-                config.batch_size,
-                1 if by_hand else config.buffer,
-            )
-            # A count would run through lines that are written to the same terminal.
-            quiet = by_hand or (not to_file and sys.stdout.isatty())
-            for scored in lines if quiet else watched(lines, console):
-                totals.add(scored, bundle.vocabulary.end is not None)
-                file.write(written(scored).encode("utf-8") + b"\n")
-                if by_hand:
-                    file.flush()
-            if not to_file:
+    with ExitStack() as stack:
+        file = stack.enter_context(write_lines(config.output)) if to_file else sys.stdout.buffer
+        typed = config.text == STANDARD and by_hand()
+        # Whoever types a line, or asked for it, has its score before the next one is read.
+        buffer = 1 if typed else config.buffer
+        lines = score_stream(bundle.model, bundle.vocabulary, text_lines(config.text), config.batch_size, buffer)
+        # A count would run through lines that are written to the same terminal.
+        quiet = typed or (not to_file and sys.stdout.isatty())
+        for scored in lines if quiet else watched(lines, console):
+            totals.add(scored, bundle.vocabulary.end is not None)
+            file.write(written(scored).encode("utf-8") + b"\n")
+            if buffer == 1:
                 file.flush()
-    except BrokenPipeError:
-        # Whoever read has seen enough; Python would complain once more when it closes its output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return totals
+        if not to_file:
+            file.flush()
     _tell(console, totals, bundle.vocabulary)
     return totals
 

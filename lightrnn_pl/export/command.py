@@ -16,7 +16,7 @@ from rich.text import Text
 
 from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_flag
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.export.card import model_card
@@ -67,6 +67,7 @@ def export(config: DictConfig) -> dict[str, Any]:
         check_count(name, config[name])
     if config.words is not None:
         check_count("words", config.words)
+    check_flag("overwrite", config.overwrite)
     output = Path(config.output)
     check_free(output, config.overwrite)
     bundle = load(config.checkpoint)

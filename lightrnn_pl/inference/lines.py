@@ -24,11 +24,13 @@ def byte_lines(path: str | Path) -> Iterator[bytes]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a packed file is damaged.
+        ValueError: If a packed file is damaged, or standard input is closed.
     """
     with ExitStack() as stack:
         source: Any
         if str(path) == STANDARD:
+            if sys.stdin is None:
+                raise ValueError("standard input is closed, and nothing else was given to read; name a file")
             source = sys.stdin.buffer
         elif not Path(path).is_file():
             raise FileNotFoundError(f"there is no text file at {path} (working folder: {Path.cwd()})")
@@ -41,6 +43,11 @@ def byte_lines(path: str | Path) -> Iterator[bytes]:
                 yield line.rstrip(b"\r\n")
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"the packed file {path} is damaged or cut off ({error})") from error
+
+
+def by_hand() -> bool:
+    """Whether a person types standard input, and waits for an answer to each line."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def text_lines(path: str | Path) -> Iterator[str]:

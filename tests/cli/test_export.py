@@ -120,6 +120,7 @@ def test_what_is_not_the_same_is_not_exported(export, tmp_path, monkeypatch, cap
         ("words=0", "words must be a whole number of at least 1"),
         ("check_words=no", "check_words must be a whole number"),
         ("output=null", "output=None names no folder"),
+        ("overwrite=perhaps", "overwrite must be true or false, got perhaps"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(export, tmp_path, capsys, argument, message):

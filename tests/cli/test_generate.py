@@ -31,9 +31,9 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def generate(saved, monkeypatch, capsys):
-    def run(*arguments: str, piped: str = "", checkpoint=saved):
+    def run(*arguments: str, piped: bytes | None = b"", checkpoint=saved):
         monkeypatch.setattr(sys, "argv", ["lightrnn-generate", f"checkpoint={checkpoint}", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(piped))
+        monkeypatch.setattr(sys, "stdin", None if piped is None else io.TextIOWrapper(io.BytesIO(piped)))
         main()
         return capsys.readouterr()
 
@@ -66,7 +66,7 @@ def test_tells_the_next_words(generate, saved):
 
 def test_reads_prompts_from_a_pipe_each_with_a_seed_of_its_own(generate, saved):
     lm = load(saved)
-    told = generate("words=5", "seed=7", piped="the cat\n\nthe cat\n")
+    told = generate("words=5", "seed=7", piped=b"the cat\r\n\nthe cat\n")
     expected = [
         f"{prompt} {lm.generate(prompt, 5, seed=seed)[0].text}".strip()
         for seed, prompt in ((7, "the cat"), (8, ""), (9, "the cat"))
@@ -77,7 +77,7 @@ def test_reads_prompts_from_a_pipe_each_with_a_seed_of_its_own(generate, saved):
 def test_a_terminal_goes_on_after_a_mistake(generate, saved, monkeypatch):
     lm = load(saved)
 
-    class Terminal(io.StringIO):
+    class Terminal(io.TextIOWrapper):
         def isatty(self):
             return True
 
@@ -88,7 +88,7 @@ def test_a_terminal_goes_on_after_a_mistake(generate, saved, monkeypatch):
             raise EOFError from None
 
     monkeypatch.setattr("builtins.input", answer)
-    monkeypatch.setattr(io, "StringIO", Terminal)
+    monkeypatch.setattr(io, "TextIOWrapper", Terminal)
     typed = iter(["the cat", "on the"])
     told = generate("words=4")
     expected = [
@@ -120,13 +120,41 @@ def test_errors_are_one_line(generate, saved, capsys):
         (["prompt=a", "next=many"], "k must be a whole number of at least 1, got many"),
         (["prompt=a", "words=0"], "num_words must be a whole number of at least 1, got 0"),
         (["prompt=a", "next=2", "search=wide"], "search='wide' is no way to search"),
+        (["prompt=a", "next=2", "temperature=0.5"], "temperature=0.5 is for continuations, and next=2 tells the next"),
+        (["prompt=a", "next=2", "samples=3"], "samples=3 is for continuations"),
+        (["prompt=a", "search=greedy"], "search=greedy is a way to find next words; give next="),
+        (["prompt=a", "device=tpu"], "device=tpu is not to be had here"),
+        (["prompt=a", "seed=first"], "seed must be a whole number"),
         (["words=0"], "standard input, line 1: num_words must be"),
     ):
         with pytest.raises(SystemExit) as end:
-            generate(*arguments, piped="the\n")
+            generate(*arguments, piped=b"the\n")
         told = capsys.readouterr()
         errors = [line for line in told.err.splitlines() if line.startswith("error: ")]
         assert end.value.code == 2 and len(errors) == 1 and message in errors[0] and told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("piped", "message"), [(None, "standard input is closed"), (b"\xff", "standard input, line 1: not UTF-8")]
+)
+def test_what_is_no_input_is_told(generate, capsys, piped, message):
+    with pytest.raises(SystemExit) as end:
+        generate("next=2", piped=piped)
+    assert end.value.code == 2 and capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_whoever_has_read_enough_may_go(saved, tmp_path):
+    command = [sys.executable, "-m", "lightrnn_pl.cli.generate", f"checkpoint={saved}", "words=2"]
+    done = subprocess.run(
+        ["bash", "-c", 'yes the cat | head -n 5000 | "$@" | head -n 1; echo ${PIPESTATUS[2]}', "bash", *command],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stderr == "" and done.stdout.splitlines()[1:] == ["0"]
 
 
 def test_help_needs_no_torch(tmp_path):

@@ -86,6 +86,31 @@ def test_what_cannot_be_done_is_one_line(score, tmp_path, capsys, arguments, mes
     assert (tmp_path / "text.txt").read_text() == TEXT
 
 
+def test_closed_streams_are_told(score, monkeypatch, capsys):
+    for stream, arguments, message in (
+        ("stdin", ["output=out.tsv"], "error: standard input is closed"),
+        ("stdout", ["text=text.txt"], "error: standard output is closed; give output=FILE"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(io, "TextIOWrapper", lambda *_: None)
+            changed.setattr(sys, stream, None)
+            with pytest.raises(SystemExit) as end:
+                score(*arguments)
+        assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_line_is_answered_before_the_next_is_read(trained, tmp_path):
+    command = [sys.executable, "-m", "lightrnn_pl.cli.score", f"checkpoint={trained}", "buffer=1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    for line in ("w01 w02\n", "w05\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        assert process.stdout.readline().split("\t")[1] == line
+    process.stdin.close()
+    assert process.wait(60) == 0
+
+
 def test_an_error_leaves_no_output(score, tmp_path, capsys):
     (tmp_path / "bad.txt").write_bytes(b"w01\n\xff\n")
     with pytest.raises(SystemExit):
