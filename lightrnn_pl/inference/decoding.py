@@ -11,13 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.inference.search import Found, best_first, draw, every_word, most_likely_row, select_state
+from lightrnn_pl.inference.search import (
+    Found,
+    best_first,
+    best_of_every_word,
+    draw,
+    every_word,
+    most_likely_row,
+    select_state,
+)
 from lightrnn_pl.nn.cores import State
 from lightrnn_pl.nn.language_model import LanguageModel
 
@@ -98,8 +107,12 @@ class Decoder:
             return self.model.output.log_probabilities(state.hidden)
         return every_word(self.model, state.hidden, state.core)
 
+    @torch.no_grad()
     def top(self, state: DecodingState, k: int) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
         """Log-probabilities and ids of the k most likely next words (no more than V), best first, exactly."""
+        check_count("k", k)
+        if self.num_codes > 1 and k >= prod(self.model.allocation.sides[:-1]):
+            return best_of_every_word(self.model, state.hidden, state.core, k)
         found = self.search(state, k)
         return found.log_probabilities, found.words
 

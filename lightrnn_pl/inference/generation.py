@@ -17,13 +17,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_flag, check_number, check_seed
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
 from lightrnn_pl.inference.prediction import encode_text
 from lightrnn_pl.vocabulary import Vocabulary
 
 _FIRST_NUCLEUS = 64
-"""Words searched for a nucleus at first; four times as many until they hold enough."""
+"""Words searched for a nucleus at first; if they do not hold enough, all are looked at."""
 
 
 _COLDEST = 0.001
@@ -71,14 +71,17 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature != 0 and not _COLDEST <= self.temperature < math.inf:
+        check_number("temperature", self.temperature)
+        if self.temperature != 0 and not self.temperature >= _COLDEST:
             raise ValueError(
                 f"temperature must be 0 (the most likely word each time) or at least {_COLDEST}, got {self.temperature}"
             )
         if self.top_k is not None:
             check_count("top_k", self.top_k)
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be a share above 0 and up to 1, got {self.top_p}")
+        if self.top_p is not None:
+            check_number("top_p", self.top_p)
+            if not 0 < self.top_p <= 1:
+                raise ValueError(f"top_p must be a share above 0 and up to 1, got {self.top_p}")
 
     def choose(
         self, decoder: Decoder, state: DecodingState, generator: torch.Generator, excluded: Sequence[int]
@@ -103,13 +106,12 @@ class Sampling:
             for word in excluded
         ]
         wanted = self.top_p * (1 - sum(left_out, torch.zeros(len(state), device=decoder.device).double()))
-        k = min(_FIRST_NUCLEUS, most)
-        while True:
+        # Few words hold enough in most places; where they do not, how many do is not known before they are found.
+        for k in (min(_FIRST_NUCLEUS, most), most):
             scores, words = _likeliest(decoder, state, k, excluded)
             mass = scores.double().exp().cumsum(-1)
-            if k == most or (mass[:, -1] >= wanted).all():
+            if (mass[:, -1] >= wanted).all():
                 break
-            k = min(4 * k, most)
         # A word is in the nucleus if those before it do not hold enough; the first one always is.
         inside = torch.cat([torch.zeros_like(mass[:, :1]), mass[:, :-1]], 1) < wanted[:, None]
         inside[:, 0] = True
@@ -145,9 +147,9 @@ def continue_text(
     """
     check_count("num_words", num_words)
     check_count("samples", samples)
+    check_seed("seed", seed)
     sampling = sampling or Sampling()
-    excluded = _excluded(vocabulary, unknown)
-    end = vocabulary.end_id if stop else None
+    excluded, end = _markers(vocabulary, stop, unknown)
     generator = torch.Generator(decoder.device).manual_seed(seed)
     state = decoder.after([encode_text(vocabulary, prompt)] * samples)
     live = torch.arange(samples, device=decoder.device)
@@ -201,8 +203,7 @@ def beam_search(
     """
     check_count("num_words", num_words)
     check_count("beams", beams)
-    excluded = _excluded(vocabulary, unknown)
-    end = vocabulary.end_id if stop else None
+    excluded, end = _markers(vocabulary, stop, unknown)
     state = decoder.after([encode_text(vocabulary, prompt)])
     live, finished = [_Beam(0.0, ())], list[_Beam]()
     for _ in range(num_words):
@@ -236,15 +237,17 @@ def _likeliest(decoder: Decoder, state: DecodingState, k: int, excluded: Sequenc
     return values, words.gather(1, places)
 
 
-def _excluded(vocabulary: Vocabulary, unknown: bool) -> list[int]:
-    """Words that are never written: the unknown one unless allowed, and the marker of a beginning."""
+def _markers(vocabulary: Vocabulary, stop: bool, unknown: bool) -> tuple[list[int], int | None]:
+    """Words that are never written: the unknown one unless allowed, and the marker of a beginning; and what stops."""
+    check_flag("stop", stop)
+    check_flag("unknown", unknown)
     out = {None if unknown else vocabulary.unknown_id}
     if vocabulary.begin_id != vocabulary.end_id:
         out.add(vocabulary.begin_id)
     excluded = sorted(word for word in out if word is not None)
     if len(excluded) == len(vocabulary):
         raise ValueError("the vocabulary has no words but markers that are never written; allow the unknown one")
-    return excluded
+    return excluded, vocabulary.end_id if stop else None
 
 
 def _continuation(vocabulary: Vocabulary, ids: list[int], score: float, end: int | None) -> Continuation:

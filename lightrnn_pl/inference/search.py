@@ -15,6 +15,7 @@ Knows hidden states and word ids; nothing of text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
@@ -128,8 +129,24 @@ def most_likely_row(
 
 def every_word(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State) -> Float[Tensor, "B V"]:
     """Log-probability of all words, every row opened: what the search is held against."""
+    parts = list(_every_word(model, hidden, core))
+    return torch.cat(parts) if parts else hidden.new_zeros(0, model.allocation.num_words)
+
+
+def best_of_every_word(
+    model: LanguageModel, hidden: Float[Tensor, "B H"], core: State, k: int
+) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
+    """Log-probabilities and ids of the k most likely words, no more than V, every row opened at once.
+
+    Where k is as large as the number of rows, ``best_first`` opens most of them anyway, in several steps.
+    """
+    found = [scores.topk(min(k, scores.shape[1]), dim=-1) for scores in _every_word(model, hidden, core)]
+    return torch.cat([values for values, _ in found]), torch.cat([words for _, words in found])
+
+
+def _every_word(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State) -> Iterator[Float[Tensor, "N V"]]:
+    """Log-probability of all words of some streams after the other, no more scores at a time than ``_AT_ONCE``."""
     sides = model.allocation.sides
-    parts = []
     for places in torch.arange(len(hidden), device=hidden.device).split(max(1, _AT_ONCE // prod(sides))):
         scores, state = _first_codes(model, hidden[places]), select_state(core, places)
         parent = torch.arange(len(places), device=hidden.device)
@@ -140,8 +157,7 @@ def every_word(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State) 
             of_code, state = open_prefixes(model, select_state(state, parent), prefix, axis)
             scores = (scores.reshape(-1, 1) + of_code).view(len(places), -1)
             parent = torch.arange(len(prefix), device=hidden.device)
-        parts.append(scores[:, model.allocation.cells()])
-    return torch.cat(parts) if parts else hidden.new_zeros(0, model.allocation.num_words)
+        yield scores[:, model.allocation.cells()]
 
 
 def draw(

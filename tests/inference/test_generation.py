@@ -156,6 +156,19 @@ def test_refuses_what_cannot_be_drawn():
         ({"top_k": 0}, "top_k must be a whole number of at least 1, got 0"),
         ({"top_p": 0.0}, "top_p must be a share above 0 and up to 1, got 0.0"),
         ({"top_p": 1.1}, "got 1.1"),
+        ({"top_p": "most"}, "top_p must be a finite number, got most"),
+        ({"temperature": "hot"}, "temperature must be a finite number, got hot"),
+        ({"temperature": None}, "got None"),
     ):
         with pytest.raises(ValueError, match=message):
             Sampling(**options)
+    decoder = Decoder(build((8, 8)), 1)
+    for options, message in (
+        ({"seed": "x"}, "seed must be a whole number of at least 0, got x"),
+        ({"stop": "maybe"}, "stop must be true or false, got maybe"),
+        ({"unknown": 1}, "unknown must be true or false, got 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            continue_text(decoder, VOCABULARY, "w1", 3, **options)
+    with pytest.raises(ValueError, match="stop must be true or false"):
+        beam_search(decoder, VOCABULARY, "w1", 3, stop="no")

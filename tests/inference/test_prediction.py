@@ -54,10 +54,12 @@ def test_equals_brute_force(monkeypatch, sides, block):
 def test_memory_is_bounded_by_blocks(monkeypatch):
     decoder = Decoder(build((8, 8)), 1)
     state = decoder.after([[3], [4, 5]])
-    whole, every = decoder.search(state, 20), decoder.log_probabilities(state)
+    whole, every, top = decoder.search(state, 20), decoder.log_probabilities(state), decoder.top(state, 20)
     monkeypatch.setattr(search, "_AT_ONCE", 1)
     torch.testing.assert_close(decoder.search(state, 20).log_probabilities, whole.log_probabilities)
     torch.testing.assert_close(decoder.log_probabilities(state), every)
+    assert len(list(search._every_word(decoder.model, state.hidden, state.core))) == 2
+    torch.testing.assert_close(decoder.top(state, 20), top)
 
 
 def test_opens_only_the_rows_that_can_matter(monkeypatch):
