@@ -88,8 +88,8 @@ def themed(svg: str, name: str) -> str:
     svg = svg[svg.index("<svg") :]
     for color, variable in _VARIABLES.items():
         svg = re.sub(re.escape(color), f"var({variable}, {color})", svg, flags=re.IGNORECASE)
-    # The page has a font, and a size that follows from the width.
-    svg = re.sub(r"font: ((?:\d+ )?)([\d.]+)px [^;\"]*", r"font: \1\2px var(--sans, sans-serif)", svg)
+    # The page has a font; some versions of matplotlib write the family apart from the size, some together.
+    svg = re.sub(r"(font-family: |font: (?:\w+ )*[\d.]+px )[^;\"]*", r"\1var(--sans, sans-serif)", svg)
     svg = re.sub(r'(id="|"#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)

@@ -107,7 +107,7 @@ def _draw_epochs(groups: Sequence[Group], path: Path) -> bool:
                 curve = [line["valid_perplexity"] for line in history]
                 best, worst = min(best, *curve), max(worst, min(max(curve), _FAR * min(curve)))
                 alpha = 1.0 if len(group.runs) == 1 else 0.65
-                axes.plot(epochs, curve, color=color_of(number), label=label, alpha=alpha)
+                axes.plot(epochs, curve, marker=".", color=color_of(number), label=label, alpha=alpha)
                 ends = [before for before, after in itertools.pairwise(history) if before["round"] != after["round"]]
                 axes.plot(
                     [line["epoch"] for line in ends],

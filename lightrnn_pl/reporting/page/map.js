@@ -186,7 +186,7 @@ function legend(mode, { range, kinds, measured }, text) {
   const parts = [];
   if (mode === "moved") {
     const names = ["in the same cell as before", "another column of its row", "another row"];
-    const share = (count) => percent(count / about.words);
+    const share = (count) => (count ? percent(count / about.words) : "none");
     parts.push(
       ...["stayed", "within", "moved"].map((kind, place) =>
         element("span", { class: "key" }, swatch(kind), `${names[place]} (${share(kinds[place])})`),
