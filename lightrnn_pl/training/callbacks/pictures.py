@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,11 @@ class RunPictures(pl.Callback):
     def _show_table(self, trainer: pl.Trainer, allocation: WordAllocation) -> None:
         if allocation.num_components == 1:
             return
-        tables = [TableSnapshot.load(self.record.path(number)) for number in range(1, self._round + 1)]
-        codes, sides, title = tables[-1].codes, allocation.sides, f"{self.name}, round {self._round}"
+        kept = {number: self.record.path(number) for number in range(1, self._round + 1)}
+        tables = {number: TableSnapshot.load(path).codes for number, path in kept.items() if path.is_file()}
+        codes, sides, title = tables[self._round], allocation.sides, f"{self.name}, round {self._round}"
         counts = grid(self.record.vocabulary.counts, codes, sides)
-        moves = grid(arrivals([table.codes for table in tables]), codes, sides)
+        moves = grid(arrivals(tables), codes, sides)
         for name, png in (
             ("table/frequency", draw_frequency(counts, title)),
             ("table/moved", draw_moves(moves, self._round, title)),
@@ -111,10 +112,14 @@ class RunPictures(pl.Callback):
             logger.show_table("table/typical_words", columns, rows, trainer.global_step)
 
 
-def arrivals(tables: Sequence[Int[np.ndarray, "V k"]]) -> Int[np.ndarray, " V"]:
-    """The round, counted from 1, in which each word came to the cell that it has in the last of ``tables``."""
-    since = np.ones(len(tables[0]), dtype=np.int64)
-    for number, (before, after) in enumerate(itertools.pairwise(tables), start=2):
+def arrivals(tables: Mapping[int, Int[np.ndarray, "V k"]]) -> Int[np.ndarray, " V"]:
+    """The round in which each word came to the cell that it has in the last of ``tables``, as far as is known.
+
+    Args:
+        tables: Number of a round -> its table, in order; the folder may lack the first ones.
+    """
+    since = np.full(len(next(iter(tables.values()))), min(tables))
+    for (_, before), (number, after) in itertools.pairwise(tables.items()):
         since[(before != after).any(1)] = number
     return since
 
