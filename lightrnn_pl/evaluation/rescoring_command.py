@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import file_hash, weights_file
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_flag, check_seed
+from lightrnn_pl.evaluation.rescoring_report import System, print_systems
 from lightrnn_pl.evaluation.scoring_command import check_output, load_bundle, watched
 from lightrnn_pl.files import write_json
+from lightrnn_pl.inference.feature_layout import Layout, read_weights
 from lightrnn_pl.inference.lines import byte_lines, text_lines, write_lines
-from lightrnn_pl.inference.nbest import Hypothesis, Layout, Malformed, read_nbest, read_weights
+from lightrnn_pl.inference.nbest import Hypothesis, Malformed, read_nbest
 from lightrnn_pl.inference.rescoring import (
     Chooser,
     Feature,
@@ -36,25 +36,6 @@ _WORD_COUNT = "WordCount0"
 
 _MISFIT = 0.01
 """Share of the scores' size above which the features do not explain the scores of a list."""
-
-
-@dataclass
-class System:
-    """A set of features, the weights tuned for it, and what it reaches.
-
-    Attributes:
-        name: As the table says.
-        features: The new features among those it uses.
-        chooser: Picks hypotheses.
-        dev_bleu: On the list tuned on.
-        perplexity: Of its one language model on the first references of test.
-    """
-
-    name: str
-    features: tuple[str, ...]
-    chooser: Chooser
-    dev_bleu: float | None = None
-    perplexity: float | None = None
 
 
 def rescore(config: DictConfig) -> dict[str, Any]:
@@ -136,7 +117,7 @@ class _Rescoring:
                 best = max(smaller, key=lambda one: one.dev_bleu or 0.0).chooser.weights
                 start = start if best is None else best
             weights, bleu = tune(candidates, start, used, config.restarts, config.directions, config.seed)
-            self.errors.print(f"tuned {name}: BLEU {bleu:.2f} on dev", soft_wrap=True)
+            self._tell(f"tuned {name}: BLEU {bleu:.2f} on dev")
             systems.append(System(name, features, Chooser(layout, weights), dev_bleu=bleu))
         if config.weights_out is not None:
             assert systems[-1].chooser.weights is not None
@@ -148,10 +129,9 @@ class _Rescoring:
             return listing.layout.vector(read_weights(self.config.weights))
         weights, missed = listing.fit_scores()
         if missed > _MISFIT:
-            self.errors.print(
+            self._tell(
                 f"the scores of dev are no weighted sum of its features ({missed:.1%} is missed); tuning starts from "
-                "the nearest weights, weights=... gives others",
-                soft_wrap=True,
+                "the nearest weights, weights=... gives others"
             )
         # What was not among the features of the list cannot have made its scores.
         for name in self.features:
@@ -203,10 +183,10 @@ class _Rescoring:
             raise ValueError(f"test={config.test} holds no hypothesis that can be read")
         self._tell_missing("test", missing, sentences)
         self.report["test"] = {"sentences": sentences, "hypotheses": hypotheses, "sentences_without": missing}
-        if last.weights is not None and (extra := set(layout.sizes) - set(last.layout.sizes) - set(self.features)):
-            names = ", ".join(sorted(extra)[:10]) + (", ..." if len(extra) > 10 else "")
-            told = f"features of test without a weight, which count nothing: {len(extra)} ({names})"
-            self.errors.print(told, soft_wrap=True)
+        if last.weights is not None:
+            listed, weighted = set(layout.sizes) | set(self.features), set(last.layout.sizes)
+            self._tell_names("features of test without a weight, which count nothing", listed - weighted)
+            self._tell_names("weights without a feature of test, which count nothing", weighted - listed)
 
     def finish(self, systems: Sequence[System]) -> dict[str, Any]:
         """Perplexities, the table, and the report."""
@@ -214,25 +194,14 @@ class _Rescoring:
         self._tell_unknown()
         if measured:
             self._perplexities(systems)
-        self.report["systems"] = [
-            {
-                "name": system.name,
-                "dev_bleu": system.dev_bleu,
-                "test_bleu": float(corpus_bleu(system.chooser.counts)) if measured else None,
-                "perplexity": system.perplexity,
-                "weights": None
-                if system.chooser.weights is None
-                else system.chooser.layout.named(system.chooser.weights),
-            }
-            for system in systems
-        ]
-        if measured or self.config.dev is not None:
-            _print(self.report["systems"], measured)
-        for key in ("output", "onebest", "weights_out"):
-            if self.config[key] is not None:
-                self.errors.print(f"{key}: {self.config[key]}", soft_wrap=True)
+        self.report["systems"] = [system.as_dict(measured) for system in systems]
         if self.config.json:
             write_json(self.config.json, self.report)
+        for key in ("output", "onebest", "weights_out"):
+            if self.config[key] is not None:
+                self._tell(f"{key}: {self.config[key]}")
+        if measured or self.config.dev is not None:
+            print_systems(self.report["systems"])
         return self.report
 
     def _perplexities(self, systems: Sequence[System]) -> None:
@@ -254,7 +223,7 @@ class _Rescoring:
 
         def say(message: str) -> None:
             if tell:
-                self.errors.print(f"{path}, {message}", soft_wrap=True)
+                self._tell(f"{path}, {message}")
 
         malformed = Malformed(say)
         try:
@@ -264,24 +233,29 @@ class _Rescoring:
         if malformed.count and tell:
             more = malformed.count - len(malformed.numbers)
             also = f", the last {more:,} of them not shown" if more else ""
-            self.errors.print(f"{path}: {malformed.count:,} malformed lines left out{also}", soft_wrap=True)
+            self._tell(f"{path}: {malformed.count:,} malformed lines left out{also}")
         self.report.setdefault("malformed", {})[split] = {"count": malformed.count, "first": malformed.numbers}
 
     def _with_features(self, split: str, layout: Layout) -> Iterator[list[Hypothesis]]:
         return add_features(self._read(split, layout), self.features, self.config.buffer)
 
+    def _tell(self, text: str) -> None:
+        self.errors.print(text, soft_wrap=True)
+
+    def _tell_names(self, what: str, names: set[str]) -> None:
+        if names:
+            some = ", ".join(sorted(names)[:10]) + (", ..." if len(names) > 10 else "")
+            self._tell(f"{what}: {len(names)} ({some})")
+
     def _tell_missing(self, split: str, missing: int, sentences: int) -> None:
         if missing:
-            self.errors.print(
-                f"{split}: {missing:,} of {sentences:,} sentences have no hypothesis and count as empty", soft_wrap=True
-            )
+            self._tell(f"{split}: {missing:,} of {sentences:,} sentences have no hypothesis and count as empty")
 
     def _tell_unknown(self) -> None:
         for name, model in self.models.items():
             share = model.num_unknown / model.num_words if model.num_words else 0.0
-            self.errors.print(
-                f"{name}: {model.num_unknown:,} of {model.num_words:,} words scored are unknown to it ({share:.2%})",
-                soft_wrap=True,
+            self._tell(
+                f"{name}: {model.num_unknown:,} of {model.num_words:,} words scored are unknown to it ({share:.2%})"
             )
 
 
@@ -306,6 +280,11 @@ def _check(config: DictConfig) -> None:
         check_count(key, config[key])
     for key in ("restarts", "directions"):
         check_count(key, config[key], at_least=0)
+    for key in ("word_count", "lowercase"):
+        check_flag(key, config[key])
+    check_seed("seed", config.seed)
+    if not re.fullmatch(r"[^\s=|]+", str(config.feature)):
+        raise ValueError(f"feature={config.feature} must be a name without white space, = and |, as lists have them")
     if config.dev is None and config.test is None:
         raise ValueError("nothing to do; give test=LIST to rescore, or dev=LIST and dev_references=[FILE] to tune on")
     if (config.dev is None) != (not config.dev_references):
@@ -323,19 +302,3 @@ def _check(config: DictConfig) -> None:
     outputs = [key for key in ("output", "onebest", "weights_out", "json") if config[key] is not None]
     for place, key in enumerate(outputs):
         check_output(key, config[key], [*sources, *(config[other] for other in outputs[:place])])
-
-
-def _print(systems: Sequence[Mapping[str, Any]], measured: bool) -> None:
-    table = Table(title="reranking", title_justify="left")
-    table.add_column("")
-    columns = (("perplexity", "perplexity"), ("BLEU dev", "dev_bleu"), ("BLEU test", "test_bleu"))
-    shown = [(title, key) for title, key in columns if any(system[key] is not None for system in systems)]
-    for title, _ in shown:
-        table.add_column(title, justify="right", no_wrap=True)
-    for system in systems:
-        values = ("" if system[key] is None else f"{system[key]:,.2f}" for _, key in shown)
-        table.add_row(Text(system["name"]), *values)
-    console = Console(highlight=False)
-    console.print(table)
-    if measured and any(system["perplexity"] is not None for system in systems):
-        console.print("perplexity: of the first references of test, every line from a fresh state, end markers counted")

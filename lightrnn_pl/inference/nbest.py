@@ -3,28 +3,19 @@
     id ||| hypothesis ||| Name0= 0.1 0.2 Name1= 3 ||| score [||| whatever else]
 
 Lists are read and written sentence by sentence.  What this module does not read (alignments, the features' own way of
-writing numbers) is kept as it stands.  Weights, too, go by the features' names.  Knows
-no model and no references.
+writing numbers) is kept as it stands.  Knows no model and no references.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lightrnn_pl.inference.lines import text_lines
+from lightrnn_pl.inference.feature_layout import Features, Layout
 
 _MARK = "|||"
-
-Features = dict[str, tuple[float, ...]]
-"""The values of each feature of a hypothesis; Moses's features may have several."""
 
 
 @dataclass(slots=True)
@@ -85,6 +76,8 @@ def parse_line(line: str) -> Hypothesis:
     Raises:
         ValueError: Saying what is wrong with it.
     """
+    if not line.strip():
+        raise ValueError("an empty line")
     fields = [part.strip() for part in line.split(_MARK)]
     if len(fields) < 4:
         raise ValueError(f"{len(fields)} fields between '{_MARK}', but id, hypothesis, features and score are needed")
@@ -126,142 +119,77 @@ def read_nbest(
 
     Args:
         lines: Those of a file.
-        malformed: Is told of lines that cannot be read; they are left out.
+        malformed: Is told of lines that cannot be read, or whose sentence does not belong where they stand; they are
+            left out.
         layout: Leaves out, too, what has another number of values for a feature, and learns names that are new.
 
     Raises:
         ValueError: Naming the line at which a sentence comes after one with a larger number.
     """
-    group: list[Hypothesis] = []
+    for group in _by_sentence(_parsed(lines, malformed), malformed):
+        if layout is not None:
+            group = _fitting(group, layout, malformed)
+        if group:
+            yield [hypothesis for _, hypothesis in group]
+
+
+_Numbered = tuple[int, Hypothesis]
+"""A hypothesis and the number of its line."""
+
+
+def _parsed(lines: Iterable[bytes], malformed: Malformed) -> Iterator[_Numbered]:
     for number, line in enumerate(lines, start=1):
         try:
-            hypothesis = parse_line(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            if layout is not None:
-                layout.learn(hypothesis.features)
+            yield number, parse_line(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError as error:
             malformed.add(number, f"not UTF-8 ({error.reason})")
-            continue
         except ValueError as error:
             malformed.add(number, str(error))
+
+
+def _by_sentence(hypotheses: Iterator[_Numbered], malformed: Malformed) -> Iterator[list[_Numbered]]:
+    group: list[_Numbered] = []
+    stray = -1
+    following = next(hypotheses, None)
+    while following is not None:
+        (number, hypothesis), following = following, next(hypotheses, None)
+        last, sentence = group[-1][1].sentence if group else 0, hypothesis.sentence
+        after = sentence if following is None else following[1].sentence
+        # One line among others in order has a damaged number; were it the same again, the list would not be in order.
+        if group and after >= last and not last <= sentence <= after and sentence != stray:
+            malformed.add(number, f"sentence {sentence} does not belong between sentences {last} and {after}")
+            stray = sentence
             continue
-        if group and hypothesis.sentence != group[0].sentence:
-            if hypothesis.sentence < group[0].sentence:
+        if group and sentence != last:
+            if sentence < last:
                 raise ValueError(
-                    f"line {number}: sentence {hypothesis.sentence} comes after sentence {group[0].sentence}; the "
-                    "lines of a sentence belong together, in ascending order: sort the list (sort -s -n -k 1,1)"
+                    f"line {number}: sentence {sentence} comes after sentence {last}; the lines of a sentence belong "
+                    "together, in ascending order: sort the list (sort -s -n -k 1,1)"
                 )
             yield group
             group = []
-        group.append(hypothesis)
+        group.append((number, hypothesis))
     if group:
         yield group
 
 
-class Layout:
-    """Which feature value stands in which column of a matrix.
-
-    Args:
-        sizes: Number of values of each feature, in the order of their columns.
-    """
-
-    def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
-        self.sizes = dict(sizes or {})
-
-    @property
-    def num_columns(self) -> int:
-        """D."""
-        return sum(self.sizes.values())
-
-    def learn(self, features: Features) -> None:
-        """Append columns for names that are new; the first of a name says how many values it has.
-
-        Raises:
-            ValueError: If a feature has another number of values than before.
-        """
-        for name, values in features.items():
-            if self.sizes.setdefault(name, len(values)) != len(values):
-                raise ValueError(f"feature {name!r} has {len(values)} values, not {self.sizes[name]} as before")
-
-    def check(self, other: Layout) -> None:
-        """Refuse another list's layout where a feature has another number of values.
-
-        Raises:
-            ValueError: Naming the feature.
-        """
-        for name, size in self.sizes.items():
-            if other.sizes.get(name, size) != size:
-                raise ValueError(f"feature {name!r} has {other.sizes[name]} values in the list, but {size} weights")
-
-    def matrix(self, group: Sequence[Hypothesis]) -> NDArray[np.float64]:
-        """The feature values of hypotheses, (N, D); zero where one is missing, and what has no column is left out."""
-        values = np.zeros((len(group), self.num_columns))
-        starts = self._starts()
-        for row, hypothesis in zip(values, group, strict=True):
-            for name, found in hypothesis.features.items():
-                if name in starts:
-                    row[starts[name] : starts[name] + len(found)] = found
-        return values
-
-    def vector(self, weights: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Weights by name, a number or a list of them, as the columns stand, (D,); zero for names that are missing.
-
-        Raises:
-            ValueError: If a feature has another number of weights than values, or they are no numbers.
-        """
-        vector = np.zeros(self.num_columns)
-        for name, start in self._starts().items():
-            try:
-                given = np.atleast_1d(np.asarray(weights.get(name, np.zeros(self.sizes[name])), dtype=np.float64))
-            except (TypeError, ValueError):
-                raise ValueError(f"the weights of feature {name!r} are no numbers: {weights[name]}") from None
-            if given.shape != (self.sizes[name],) or not np.isfinite(given).all():
-                raise ValueError(f"feature {name!r} has {self.sizes[name]} values, its weights are {weights[name]}")
-            vector[start : start + len(given)] = given
-        return vector
-
-    def named(self, vector: NDArray[np.float64]) -> dict[str, list[float]]:
-        """The other way: weights by name."""
-        return {name: vector[start : start + self.sizes[name]].tolist() for name, start in self._starts().items()}
-
-    def _starts(self) -> dict[str, int]:
-        ends = np.cumsum([0, *self.sizes.values()])
-        return dict(zip(self.sizes, ends.tolist(), strict=False))
-
-
-def read_weights(source: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Weights by feature: a mapping, a JSON file, or a file with lines ``Name= 0.1 0.2`` as moses.ini has them.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds no weights.
-    """
-    if not isinstance(source, str):
-        return {str(name): _plain(values) for name, values in source.items()}
-    lines = list(text_lines(source))
-    if Path(source).suffix == ".json":
+def _fitting(group: list[_Numbered], layout: Layout, malformed: Malformed) -> list[_Numbered]:
+    """The hypotheses whose features have as many values as the layout says; names new to it are as most have them."""
+    sizes: dict[str, Counter[int]] = {}
+    for _, hypothesis in group:
+        for name, values in hypothesis.features.items():
+            if name not in layout.sizes:
+                sizes.setdefault(name, Counter())[len(values)] += 1
+    layout.sizes.update({name: counts.most_common(1)[0][0] for name, counts in sizes.items()})
+    kept = []
+    for number, hypothesis in group:
         try:
-            found = json.loads("\n".join(lines))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"weights={source} is no JSON: {error}") from None
-        if not isinstance(found, dict):
-            raise ValueError(f"weights={source} should hold an object, feature name to weights")
-        return found
-    weights = {}
-    for line in lines:
-        name, equals, values = line.partition("=")
-        try:
-            numbers = [float(value) for value in values.split()]
-        except ValueError:
-            continue
-        if equals and numbers and len(name.split()) == 1:
-            weights[name.strip()] = numbers
-    if not weights:
-        raise ValueError(f"weights={source} holds no line like 'Name= 0.1 0.2'; JSON files are named .json")
-    return weights
-
-
-def _plain(values: Any) -> Any:
-    return values if isinstance(values, int | float) else list(values)
+            layout.fit(hypothesis.features)
+        except ValueError as error:
+            malformed.add(number, str(error))
+        else:
+            kept.append((number, hypothesis))
+    return kept
 
 
 def _number(text: str, what: str) -> float:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightrnn_pl.inference.nbest import Hypothesis, Layout
+from lightrnn_pl.inference.feature_layout import Layout
+from lightrnn_pl.inference.nbest import Hypothesis
 from lightrnn_pl.inference.scoring import score_stream
 from lightrnn_pl.inference.tuning import NUM_COUNTS, ORDER, Candidates, Vector
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -188,7 +189,7 @@ class TuningList:
         for hypothesis in group:
             if hypothesis.text not in known:
                 known[hypothesis.text] = self._references.counts(sentence, hypothesis.text)
-        matrix = self.layout.matrix(group)
+        matrix = self.layout.matrix([hypothesis.features for hypothesis in group])
         scores = np.array([hypothesis.score for hypothesis in group])
         self._gram += matrix.T @ matrix
         self._moment += matrix.T @ scores
@@ -250,7 +251,7 @@ class Chooser:
         """The score of each hypothesis."""
         if self.weights is None:
             return np.array([hypothesis.score for hypothesis in group])
-        return self.layout.matrix(group) @ self.weights
+        return self.layout.matrix([hypothesis.features for hypothesis in group]) @ self.weights
 
     def choose(self, group: Sequence[Hypothesis], references: References | None = None) -> Hypothesis:
         """The hypothesis with the highest score, the first of equals; counted where there are references."""

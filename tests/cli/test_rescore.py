@@ -151,9 +151,11 @@ def test_malformed_lines_and_missing_sentences_are_told(folder, rescore, tmp_pat
     lines = [line for line in (folder / "eval.nbest").read_text().splitlines() if not line.startswith(("3 ", "59 "))]
     lines[30:30] = ["1 ||| half a line", "1 ||| x ||| TM0= 1 ||| 2"]
     (tmp_path / "test.nbest").write_text("\n".join(lines) + "\n")
-    weights = "weights={TM0: [1, 1], Noise0: 0, Noise1: 0}"
+    weights = "weights={TM0: [1, 1], Noise0: 0, Gone0: 1}"
     report, _, told = rescore("test=test.nbest", f"test_references={folder}/eval.ref", weights, "onebest=best.txt")
     assert "test.nbest, line 31 left out" in told and "test.nbest, line 32 left out" in told
+    assert "features of test without a weight, which count nothing: 1 (Noise1)" in told
+    assert "weights without a feature of test, which count nothing: 1 (Gone0)" in told
     assert report["malformed"]["test"] == {"count": 2, "first": [31, 32]}
     assert report["test"] == {"sentences": 60, "hypotheses": 58 * 20, "sentences_without": 2}
     best = (tmp_path / "best.txt").read_text().split("\n")
@@ -163,14 +165,14 @@ def test_malformed_lines_and_missing_sentences_are_told(folder, rescore, tmp_pat
 
 def test_what_cannot_be_done_is_one_line(folder, refused, tmp_path):
     test, dev = f"test={folder}/eval.nbest", f"dev={folder}/dev.nbest"
-    (tmp_path / "back.nbest").write_text("".join(f"{n} ||| a ||| TM0= 1 ||| 1\n" for n in (0, 1, 0)))
+    (tmp_path / "back.nbest").write_text("".join(f"{n} ||| a ||| TM0= 1 ||| 1\n" for n in (0, 1, 1, 0)))
     (tmp_path / "short.ref").write_text("a\n")
     (tmp_path / "empty").write_text("")
     for arguments, message in (
         ([], "nothing to do"),
         ([dev], "dev= and dev_references= belong together"),
         (["test=nowhere"], "nowhere"),
-        (["test=back.nbest"], "back.nbest: line 3: sentence 0 comes after sentence 1"),
+        (["test=back.nbest"], "back.nbest: line 4: sentence 0 comes after sentence 1"),
         (["test=empty"], "test=empty holds no hypothesis"),
         (["dev=empty", "dev_references=short.ref"], "holds no hypothesis"),
         ([test, "test_references=short.ref"], "sentence 1 of the list has no reference"),
@@ -182,6 +184,9 @@ def test_what_cannot_be_done_is_one_line(folder, refused, tmp_path):
         ([test, "weights_out=w.json"], "is for tuned weights"),
         ([test, f"checkpoints={folder}/good", "feature=Noise"], "already has a feature Noise0"),
         ([dev, f"dev_references={folder}/dev.ref", f"checkpoints={folder}/good", "feature=TM"], "feature TM0"),
+        ([test, "feature='a b'"], "feature=a b must be a name without white space"),
+        ([test, "word_count=some"], "word_count must be true or false, got some"),
+        ([test, "seed=x"], "seed must be a whole number"),
     ):
         assert message in refused(*arguments), arguments
     assert (folder / "eval.nbest").stat().st_size > 0

@@ -3,11 +3,11 @@
 import gzip
 import itertools
 
-import numpy as np
 import pytest
 
+from lightrnn_pl.inference.feature_layout import Layout
 from lightrnn_pl.inference.lines import byte_lines, text_lines, write_lines
-from lightrnn_pl.inference.nbest import Layout, Malformed, parse_features, parse_line, read_nbest, read_weights
+from lightrnn_pl.inference.nbest import Malformed, parse_features, parse_line, read_nbest
 
 LINE = "3 ||| the cat , sat ||| LexicalReordering0= -1.2 0 0 Distortion0= 0 LM0= -12.5 ||| -0.73 ||| 0-0 1-1"
 
@@ -39,7 +39,8 @@ def test_reads_what_else_is_written():
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("", "1 fields"),
+        ("", "an empty line"),
+        ("a b", "1 fields"),
         ("0 ||| a ||| A= 1", "3 fields"),
         ("x ||| a ||| A= 1 ||| 1", "sentence id 'x'"),
         ("-1 ||| a ||| A= 1 ||| 1", "sentence id '-1'"),
@@ -68,14 +69,41 @@ def test_malformed_lines_are_told_by_number_and_the_rest_is_read():
     assert "not UTF-8" in told[1] and "'A' has 1 values, not 2" in told[2]
 
 
+def test_most_lines_of_a_sentence_say_how_many_values_a_feature_has():
+    lines = [f"0 ||| h ||| A= {values} ||| 0" for values in ("1", "1 2", "3 4", "5 6 7")]
+    layout = Layout()
+    (group,), malformed, told = read(*lines, "1 ||| h ||| A= 1 ||| 0", layout=layout)
+    assert [hypothesis.features["A"] for hypothesis in group] == [(1, 2), (3, 4)] and layout.sizes == {"A": 2}
+    assert malformed.numbers == [1, 4, 5] and "'A' has 1 values, not 2 as in other lines" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("sentences", "stray", "kept"),
+    [
+        ((0, 0, 777, 0, 1), [3], [[0, 0, 0], [1]]),
+        ((0, 777, 1, 2), [2], [[0], [1], [2]]),
+        ((3, 3, 0, 4), [3], [[3, 3], [4]]),
+        ((1, 2, 20, 2, 5, 0, 5), [3, 6], [[1], [2, 2], [5, 5]]),
+        ((0, 0, 777), [], [[0, 0], [777]]),
+    ],
+)
+def test_a_line_with_a_damaged_number_is_left_out(sentences, stray, kept):
+    groups, malformed, told = read(*(f"{sentence} ||| h ||| A= 1 ||| 0" for sentence in sentences))
+    assert [[hypothesis.sentence for hypothesis in group] for group in groups] == kept
+    assert malformed.numbers == stray and all("does not belong between sentences" in message for message in told)
+
+
 def test_only_the_first_malformed_lines_are_told():
     _, malformed, told = read(*["rubbish"] * 50, "0 ||| a ||| A= 1 ||| 1")
     assert malformed.count == 50 and len(told) == len(malformed.numbers) == 20
 
 
-def test_a_sentence_that_comes_back_is_refused():
-    lines = [f"{sentence} ||| h ||| A= 1 ||| 0" for sentence in (0, 1, 1, 0)]
-    with pytest.raises(ValueError, match=r"line 4: sentence 0 comes after sentence 1.*sort -s -n -k 1,1"):
+@pytest.mark.parametrize(
+    ("sentences", "line"), [((0, 1, 1, 0), 4), ((0, 1, 0, 1, 0), 5), ((0, 0, 2, 2, 1, 1), 5), ((1, 0), 2)]
+)
+def test_a_sentence_that_comes_back_is_refused(sentences, line):
+    lines = [f"{sentence} ||| h ||| A= 1 ||| 0" for sentence in sentences]
+    with pytest.raises(ValueError, match=rf"line {line}: sentence . comes after sentence ..*sort -s -n -k 1,1"):
         read(*lines)
 
 
@@ -84,41 +112,6 @@ def test_no_more_than_a_sentence_is_read_ahead():
     groups = read_nbest(endless, Malformed())
     assert [next(groups)[0].sentence for _ in range(5)] == [0, 1, 2, 3, 4]
     assert next(endless).startswith(b"5 ")
-
-
-def test_the_layout_puts_values_and_weights_into_the_same_columns():
-    layout = Layout()
-    group = [parse_line("0 ||| a ||| A= 1 2 B= 3 ||| 0"), parse_line("0 ||| a ||| C= 4 A= 5 6 ||| 0")]
-    for hypothesis in group:
-        layout.learn(hypothesis.features)
-    assert layout.sizes == {"A": 2, "B": 1, "C": 1}
-    assert layout.matrix(group).tolist() == [[1, 2, 3, 0], [5, 6, 0, 4]]
-    weights = layout.vector({"C": 0.5, "A": [1, -1], "of another list": 9})
-    assert weights.tolist() == [1, -1, 0, 0.5]
-    assert layout.named(weights) == {"A": [1, -1], "B": [0], "C": [0.5]}
-    group[0].features["unheard"] = (7.0,)
-    assert layout.matrix(group).shape == (2, 4)
-    for wrong in ([1], "many", [1, np.nan], None):
-        with pytest.raises(ValueError, match="feature 'A'"):
-            layout.vector({"A": wrong})
-
-
-def test_reads_weights_of_every_kind(tmp_path):
-    (tmp_path / "moses.ini").write_text("[feature]\nKENLM name=LM0 order=5\n[weight]\nLM0= 0.5\nTM0= 0.1 0.2\n")
-    (tmp_path / "w.json").write_text('{"LM0": 0.5, "TM0": [0.1, 0.2]}')
-    expected = {"LM0": [0.5], "TM0": [0.1, 0.2]}
-    assert read_weights(str(tmp_path / "moses.ini")) == expected
-    layout = Layout({"LM0": 1, "TM0": 2})
-    for given in (str(tmp_path / "w.json"), {"LM0": 0.5, "TM0": [0.1, 0.2]}):
-        assert layout.named(layout.vector(read_weights(given))) == expected
-    for name, content, reason in (
-        ("a.json", "[1]", "should hold an object"),
-        ("b.json", "{", "is no JSON"),
-        ("c.txt", "nothing here\n", "holds no line like"),
-    ):
-        (tmp_path / name).write_text(content)
-        with pytest.raises(ValueError, match=reason):
-            read_weights(str(tmp_path / name))
 
 
 def test_lines_come_back_packed_or_not(tmp_path):
