@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lightrnn_pl.allocation.limits import movers, restricted
@@ -64,7 +64,7 @@ class Objective(ABC):
     """A way to choose new codes.
 
     Args:
-        maximum_moved: Most words that may get another row, those that make room counted; None means all.
+        maximum_moved: Most words that may move, those that make room counted; None means all.
         minimum_gain: Nats that a better row must save a word, all its occurrences together, for it to be moved.
     """
 
@@ -79,6 +79,11 @@ class Objective(ABC):
         self.maximum_moved = maximum_moved
         self.minimum_gain = minimum_gain
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether some words have to stay."""
+        return self.maximum_moved is not None or self.minimum_gain > 0
+
     @abstractmethod
     def propose(self, losses: Losses) -> Proposal:
         """New codes, from the losses of the model as it is."""
@@ -86,6 +91,11 @@ class Objective(ABC):
     def solve(self, losses: Losses, problem: ReallocationProblem, counts: Tensor) -> ReallocationResult:
         """Solve ``problem`` for the words that may move, the others staying where they are."""
         return losses.decide(lambda: self._solve(losses.solver, problem, counts.cpu().numpy()))
+
+    def movable(self, rows: ReallocationResult, present: Int[np.ndarray, "V k"]) -> Bool[np.ndarray, " V"] | None:
+        """Words whose column may change once ``rows`` are chosen: all (None), or those that moved where moves are
+        limited."""
+        return (rows.codes != present).any(axis=1) if self.is_limited else None
 
     @staticmethod
     def require_rows_and_columns(problem: ReallocationProblem, name: str) -> None:
@@ -97,7 +107,7 @@ class Objective(ABC):
             )
 
     def _solve(self, solver: Solver, problem: ReallocationProblem, counts: Int[np.ndarray, " V"]) -> ReallocationResult:
-        if self.maximum_moved is None and self.minimum_gain == 0:
+        if not self.is_limited:
             return solver.solve(problem)
         assert problem.codes is not None
         words = movers(problem, counts, self.maximum_moved, self.minimum_gain)

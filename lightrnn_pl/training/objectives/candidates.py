@@ -52,7 +52,8 @@ class CandidatesObjective(Objective):
         place = (candidates == chosen.codes[:, :1]).argmax(axis=1)
         measured = columns[words, place]
         before = statistics.nll_by_axis(codes)
-        columns_chosen = losses.decide(lambda: last_codes(problem, chosen.codes, measured))
+        movable = self.movable(chosen, codes)
+        columns_chosen = losses.decide(lambda: last_codes(problem, chosen.codes, measured, movable))
         solution = after_rows(columns_chosen, chosen, codes)
         row_loss = float(problem.costs[0][words, solution.codes[:, 0]].sum(dtype=np.float64))
         column_loss = float(measured[words, solution.codes[:, 1]].sum(dtype=np.float64))

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lightrnn_pl.allocation.growth import choose_codes
 from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
@@ -39,6 +39,7 @@ def last_codes(
     problem: ReallocationProblem,
     codes: Int[np.ndarray, "V k"],
     costs: Float[np.ndarray, "V side"] | None = None,
+    movable: Bool[np.ndarray, " V"] | None = None,
 ) -> ReallocationResult:
     """The best last code of each word, all others as in ``codes``; its own ones where nothing is better.
 
@@ -46,12 +47,15 @@ def last_codes(
         problem: Losses with ``codes`` fed.
         codes: The words' codes.
         costs: Losses of the last axis; None means those of ``problem``.
+        movable: Words that may get another; None means all.
     """
     started = time.perf_counter()
     last = problem.costs[-1] if costs is None else costs
-    free = np.ones(problem.sides, bool) if problem.available is None else problem.available
-    prefixes = codes[:, :-1]
-    chosen = np.concatenate([prefixes, choose_codes(last, prefixes, free)[:, None]], axis=1)
+    free = np.ones(problem.sides, bool) if problem.available is None else problem.available.copy()
+    prefixes, chosen = codes[:, :-1], codes.copy()
+    movable = np.ones(len(codes), bool) if movable is None else movable
+    free[tuple(codes[~movable].T)] = False
+    chosen[movable, -1] = choose_codes(last[movable], prefixes[movable], free)
     # No row gets worse for rounding or for ties.
     words = np.arange(len(codes))
     gained = last[words, codes[:, -1]].astype(np.float64) - last[words, chosen[:, -1]]

@@ -25,7 +25,8 @@ class StagedObjective(Objective):
         before = statistics.nll_by_axis(problem.codes)
         rows = self.solve(losses, rows_alone(problem), statistics.counts)
         fed = losses.statistics(rows.codes)
-        solution = losses.decide(lambda: last_codes(fed.problem(), rows.codes))
+        movable = self.movable(rows, problem.codes)
+        solution = losses.decide(lambda: last_codes(fed.problem(), rows.codes, movable=movable))
         promised = fed.nll_by_axis(solution.codes)
         return Proposal(solution.codes, before, promised, after_rows(solution, rows, problem.codes))
 
