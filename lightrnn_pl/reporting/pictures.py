@@ -99,7 +99,7 @@ def _draw_epochs(groups: Sequence[Group], path: Path) -> bool:
     best, worst = math.inf, 0.0  # of what is shown
     with drawn(path, height=4.2 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         axes = figure.add_subplot()
-        for number, group in enumerate(shown):
+        for color, group in _colored(shown, groups):
             for seed, run in enumerate(group.runs):
                 history = _history(run.metrics)
                 label = group.label if seed == 0 else None
@@ -107,12 +107,12 @@ def _draw_epochs(groups: Sequence[Group], path: Path) -> bool:
                 curve = [line["valid_perplexity"] for line in history]
                 best, worst = min(best, *curve), max(worst, min(max(curve), _FAR * min(curve)))
                 alpha = 1.0 if len(group.runs) == 1 else 0.65
-                axes.plot(epochs, curve, marker=".", color=color_of(number), label=label, alpha=alpha)
+                axes.plot(epochs, curve, marker=".", color=color, label=label, alpha=alpha)
                 ends = [before for before, after in itertools.pairwise(history) if before["round"] != after["round"]]
                 axes.plot(
                     [line["epoch"] for line in ends],
                     [line["valid_perplexity"] for line in ends],
-                    **_hollow(color_of(number)),
+                    **_hollow(color),
                 )
         axes.set(xlabel="epochs", ylabel="validation perplexity")
         _whole_numbers(axes)
@@ -131,10 +131,10 @@ def _draw_rounds(groups: Sequence[Group], path: Path) -> bool:
         return False
     with drawn(path, height=3.8 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         axes = figure.add_subplot()
-        for number, group in enumerate(shown):
+        for color, group in _colored(shown, groups):
             last = max(len(run.metrics["rounds"]) for run in group.runs)
             spreads = [group.spread(partial(_of_round, place=place)) for place in range(last)]
-            _curve(axes, [r + 1 for r in range(last)], spreads, color_of(number), group.label)
+            _curve(axes, [r + 1 for r in range(last)], spreads, color, group.label)
         axes.set(xlabel="round", ylabel="validation perplexity, best of the round")
         _whole_numbers(axes)
         legend_below(figure, axes)
@@ -194,12 +194,13 @@ def _draw_frontier(groups: Sequence[Group], path: Path) -> bool:
         ]
         if others:
             axes.plot(*zip(*others, strict=True), "o", color=FAINT, alpha=0.55, label=f"{len(others)} others")
+        colors = [color for color, _ in _colored([group for group, _, _ in named], groups)]
         for number, (group, parameters, spread) in enumerate(named):
             marker = _MARKERS[number // len(SERIES) % len(_MARKERS)]
-            _curve(axes, [parameters], [spread], color_of(number), group.label, marker)
+            _curve(axes, [parameters], [spread], colors[number], group.label, marker)
             row = group.paper
             if row is not None and not group.small and row.perplexity and row.parameters:
-                axes.plot(row.parameters, row.perplexity, **_hollow(color_of(number), "s"))
+                axes.plot(row.parameters, row.perplexity, **_hollow(colors[number], "s"))
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: _short(value))
         axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if f"{value:e}"[0] in "25" else "")
@@ -221,8 +222,7 @@ def _draw_reallocation(groups: Sequence[Group], path: Path) -> bool:
         return False
     with drawn(path, width=9.2, height=6.0 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         loss, moved, gap, seconds = figure.subplots(2, 2).flat
-        for number, group in enumerate(shown):
-            color = color_of(number)
+        for number, (color, group) in enumerate(_colored(shown, groups)):
             rounds = sorted({place for run in group.runs for place in _moves(run.metrics)})
             # Groups stand side by side where they have the same round.
             beside = 0.5 * (number - (len(shown) - 1) / 2) / max(5, len(shown))
@@ -247,7 +247,9 @@ def _draw_reallocation(groups: Sequence[Group], path: Path) -> bool:
         for label, marker, fill in (("before", "o", INK), ("promised", "v", INK), ("kept", "o", "none")):
             loss.plot([], [], linestyle="none", marker=marker, color=INK, markerfacecolor=fill, label=label)
         loss.set(title="training loss, nats a word")
-        loss.legend(loc="best", ncols=3, columnspacing=0.8, handletextpad=0.1)
+        low, high = loss.get_ylim()
+        loss.set_ylim(low, high + 0.22 * (high - low))  # room for the legend
+        loss.legend(loc="upper right", ncols=3, columnspacing=0.8, handletextpad=0.1)
         moved.set(title="words moved, %")
         gap.set(title="solver's gap, %")
         seconds.set(title="statistics and solver, seconds")
@@ -259,6 +261,12 @@ def _draw_reallocation(groups: Sequence[Group], path: Path) -> bool:
                 axes.set_ylim(0, 1.12 * max(axes.get_ylim()[1], 1e-9))
         legend_below(figure, moved)
     return True
+
+
+def _colored(shown: Sequence[Group], groups: Sequence[Group]) -> list[tuple[str, Group]]:
+    """Each group with its colour, the same in all pictures of a report as long as there are enough of them."""
+    everywhere = groups if len(groups) <= len(SERIES) else shown
+    return [(color_of(everywhere.index(group)), group) for group in shown]
 
 
 def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
