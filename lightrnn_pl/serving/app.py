@@ -4,8 +4,8 @@ The page is a handful of fixed files that are read once: no URL names a path.  E
 anything from elsewhere, and a request that was sent to another host name than one of ours is refused, so that no
 foreign site can point its own name at this machine and read along (DNS rebinding).
 
-The model works in two threads, one for what is typed and one for continuations, which take longer: the event loop
-stays free, and the model sees one request of a kind at a time.
+The model works in three threads, one for what is typed, one for continuations, which take longer, and one for looking
+words up: the event loop stays free, and the model sees one request of a kind at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
@@ -68,6 +68,36 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+class Worker:
+    """A thread that works for one request at a time, and begins nothing that nobody waits for any more.
+
+    Args:
+        name: Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, name)
+        self._turn = asyncio.Lock()
+
+    async def answer(self, request: Request, work: Callable[[], dict[str, Any]]) -> Response:
+        """What ``work`` answers, and how long it took, waiting left out."""
+
+        def run() -> dict[str, Any]:
+            start = time.perf_counter()
+            answer = work()
+            return {**answer, "milliseconds": round(1000 * (time.perf_counter() - start), 3)}
+
+        async with self._turn:
+            # The page drops a question when a newer one is asked.
+            if await request.is_disconnected():
+                return _json({"error": "nobody waits for the answer"}, 499)
+            return _json(await asyncio.get_running_loop().run_in_executor(self._executor, run))
+
+    def close(self) -> None:
+        """End the thread once it is done."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
 def build_app(reader: Reader, facts: dict[str, Any], hosts: Sequence[str]) -> Starlette:
     """The application.
 
@@ -76,8 +106,7 @@ def build_app(reader: Reader, facts: dict[str, Any], hosts: Sequence[str]) -> St
         facts: What the page tells of it, in plain types.
         hosts: Host names that requests may be sent to, without ports; ``*`` for all of them.
     """
-    typing = ThreadPoolExecutor(1, "typing")
-    continuing = ThreadPoolExecutor(1, "continuing")
+    typing, continuing, looking_up = workers = Worker("typing"), Worker("continuing"), Worker("looking up")
     limits = {"characters": MAX_CHARACTERS, "words": MAX_WORDS, "k": MAX_K, "continuation": MAX_CONTINUATION}
 
     async def model(request: Request) -> Response:
@@ -86,16 +115,16 @@ def build_app(reader: Reader, facts: dict[str, Any], hosts: Sequence[str]) -> St
     async def next_words(request: Request) -> Response:
         fields = Fields(await read_json(request), ("text", "k", "complete"))
         text, k, complete = fields.text(), fields.count("k", 10, MAX_K), fields.flag("complete")
-        return await _timed(typing, lambda: reader.next_words(text, k, complete))
+        return await typing.answer(request, lambda: reader.next_words(text, k, complete))
 
     async def score(request: Request) -> Response:
         text = Fields(await read_json(request), ("text",)).text()
-        return await _timed(typing, lambda: reader.score(text))
+        return await typing.answer(request, lambda: reader.score(text))
 
     async def word(request: Request) -> Response:
         fields = Fields(await read_json(request), ("word", "limit"))
         spelled, limit = fields.word(), fields.count("limit", 24, MAX_NEIGHBOURS)
-        return await _timed(continuing, lambda: reader.word(spelled, limit))
+        return await looking_up.answer(request, lambda: reader.word(spelled, limit))
 
     async def generate(request: Request) -> Response:
         fields = Fields(await read_json(request), ("text", "words", "temperature", "top_k", "top_p", "seed"))
@@ -104,13 +133,13 @@ def build_app(reader: Reader, facts: dict[str, Any], hosts: Sequence[str]) -> St
         assert temperature is not None
         top_k, top_p = fields.optional_count("top_k", 10**9), fields.number("top_p", None, 0, 1)
         seed = fields.count("seed", 0, 2**32 - 1, least=0)
-        return await _timed(continuing, lambda: reader.generate(text, words, temperature, top_k, top_p, seed))
+        return await continuing.answer(request, lambda: reader.generate(text, words, temperature, top_k, top_p, seed))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        typing.shutdown(wait=False, cancel_futures=True)
-        continuing.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.close()
 
     return Starlette(
         routes=[
@@ -128,17 +157,6 @@ def build_app(reader: Reader, facts: dict[str, Any], hosts: Sequence[str]) -> St
         exception_handlers={ValueError: _refused, HTTPException: _refused},
         lifespan=lifespan,
     )
-
-
-async def _timed(executor: Executor, work: Callable[[], dict[str, Any]]) -> Response:
-    """What ``work`` answers in a thread of ``executor``, and how long it took, waiting left out."""
-
-    def run() -> dict[str, Any]:
-        start = time.perf_counter()
-        answer = work()
-        return {**answer, "milliseconds": round(1000 * (time.perf_counter() - start), 3)}
-
-    return _json(await asyncio.get_running_loop().run_in_executor(executor, run))
 
 
 def _json(content: Any, status: int = 200, headers: Any = None) -> Response:

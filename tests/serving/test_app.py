@@ -1,8 +1,10 @@
 """The JSON interface: right answers, plain refusals, and nothing for foreign sites."""
 
+import http.client
 import json
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,7 +13,7 @@ from lightrnn_pl.serving.app import build_app
 from lightrnn_pl.serving.facts import model_facts
 from lightrnn_pl.serving.fields import MAX_BYTES, MAX_CHARACTERS, MAX_WORDS
 from lightrnn_pl.serving.reader import Reader
-from tests.serving.models import tiny_bundle
+from tests.serving.models import served, tiny_bundle
 
 FILES = (
     *("continuation.js", "editor.js", "icon.svg", "page.js", "parts.js", "sentence.js", "server.js"),
@@ -170,6 +172,31 @@ def test_typing_goes_on_while_a_continuation_is_made():
         reader.free.set()
         thread.join(10)
         assert made == [200]
+
+
+def test_what_nobody_waits_for_is_not_begun(monkeypatch):
+    started, free, begun = threading.Event(), threading.Event(), []
+
+    def slow(self, text, *_):
+        begun.append(text)
+        started.set()
+        assert free.wait(20)
+        return {}
+
+    monkeypatch.setattr(Reader, "generate", slow)
+    with served(tiny_bundle()) as address:
+        connections = [http.client.HTTPConnection(urlsplit(address).netloc, timeout=20) for _ in range(3)]
+        for number, connection in enumerate(connections):
+            connection.request("POST", "/api/generate", f'{{"text": "{number}"}}', {"Content-Type": "application/json"})
+            assert started.wait(20)
+            time.sleep(0.2)
+        connections[1].close()
+        # Words are looked up meanwhile.
+        connections[1].request("POST", "/api/word", '{"word": "cat"}', {"Content-Type": "application/json"})
+        assert json.load(connections[1].getresponse())["known"]
+        free.set()
+        assert [connections[number].getresponse().status for number in (0, 2)] == [200, 200]
+    assert begun == ["0", "2"]
 
 
 def test_one_request_at_a_time_reads():

@@ -251,6 +251,32 @@ def test_an_answer_to_a_text_that_was_taken_back_is_dropped(page, bundle):
     expect(page.locator(".chip .word")).to_have_text(["the", "cat", "<eos>"])
 
 
+def test_a_long_text_leaves_room_for_its_next_words(browser, address):
+    page = opened(browser, address, viewport={"width": 1280, "height": 800})
+    box, editor = page.locator("#text"), page.locator(".editor")
+    assert editor.evaluate("one => one.scrollHeight - one.clientHeight") <= 0
+    box.fill("the cat " * 150)
+    box.press("End")
+    box.press_sequentially("sat")
+    below = editor.evaluate("one => one.scrollHeight - one.clientHeight - one.scrollTop")
+    assert abs(below) < 60, "the line that is typed is in sight"
+    assert page.locator("#next li").last.bounding_box()["y"] < 1000
+    box.press("Control+Home")
+    page.wait_for_function("document.querySelector('.editor').scrollTop < 60")
+    assert page.problems == []
+    page.context.close()
+
+
+def test_a_continuation_that_takes_long_is_told(page):
+    held = []
+    page.route("**/api/generate", lambda route: held.append(route))
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect(page.locator("#continuation")).to_have_text("Drawing words…")
+    held[0].continue_()
+    expect(page.locator("#continuation blockquote")).to_be_visible()
+    expect(page.locator("#continuation")).not_to_contain_text("Drawing")
+
+
 def test_problems_are_told_plainly(browser):
     with served(tiny_bundle()) as address:
         page = opened(browser, address)

@@ -28,6 +28,7 @@ async function go(model) {
     asked[name] = value === "" ? null : Number(value);
   }
   made.setAttribute("aria-busy", "true");
+  if (!made.childElementCount) made.append(element("p", { class: "note" }, "Drawing words…"));
   try {
     const answer = await questions.ask(asked);
     if (answer) show(answer, asked.text.trim(), model);
