@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, file_hash, load, named_checkpoint, named_device, weights_file
 from lightrnn_pl.evaluation.interpolation import check_interpolation, interpolate, print_interpolation
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
+from lightrnn_pl.evaluation.protocol import protocol_lines
 from lightrnn_pl.files import write_json
+from lightrnn_pl.inference.lines import require_file
 
 
 def evaluate(config: DictConfig) -> dict[str, Any]:
     """Judge ``config.checkpoint`` on each of ``config.splits``, print the tables, and return what they say."""
     path = named_checkpoint(config.checkpoint)
     device = named_device(config.device)
+    if config.text is not None and not glob.has_magic(str(config.text)):
+        require_file("text", config.text)
     bundle = load(path, device)
     path = weights_file(path)
     source, splits = _source(config, bundle)
@@ -46,11 +52,11 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     }
     if config.interpolate is not None:
         report["interpolation"] = interpolate(config, bundle, home, dict.fromkeys(splits, datamodule), device)
+    if config.json:
+        write_json(config.json, report)
     _print(report, results)
     if config.interpolate is not None:
         print_interpolation(Console(), report["interpolation"])
-    if config.json:
-        write_json(config.json, report)
     return report
 
 
@@ -101,8 +107,8 @@ def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
     facts = Table(title="protocol", title_justify="left", show_header=False)
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    for key, value in report["protocol"].items():
-        facts.add_row(key.replace("_", " "), str(value))
+    for key, value in protocol_lines(report["protocol"]):
+        facts.add_row(key, Text(value))
     facts.add_row("parameters", f"{report['parameters']:,}")
     facts.add_row("word table", report["table"][:16])
     facts.add_row("checkpoint", report["checkpoint"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from rich.text import Text
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
 from lightrnn_pl.evaluation.mixture import best_weights, mixed
-from lightrnn_pl.evaluation.ngram_members import Member, estimate_member, read_member
+from lightrnn_pl.evaluation.ngram_members import Member, check_estimation, estimate_member, read_member
 from lightrnn_pl.evaluation.perplexity import hidden_states, perplexity
 from lightrnn_pl.evaluation.unigram_cache import cache_log_probabilities, check_cache
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -62,7 +63,9 @@ def check_interpolation(config: DictConfig, bundle: Bundle, home: Any) -> list[s
         home: The corpus to estimate and to tune on, a data module.
 
     Raises:
-        ValueError: If a member is named twice or not at all, or there is nothing to tune on, or no end marker.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a member is named twice or not at all or cannot be made, or there is nothing to tune on, or no
+            end marker.
     """
     given = config.interpolate
     names = [str(name) for name in given] if OmegaConf.is_list(given) else [str(given)]
@@ -75,6 +78,15 @@ def check_interpolation(config: DictConfig, bundle: Bundle, home: Any) -> list[s
         )
     if "valid" not in home.splits:
         raise ValueError("interpolate has no text to tune the weights on; set data.valid")
+    for name in names:
+        if name == "cache":
+            check_cache(config.cache_words, config.cache_decay)
+        elif name == "kn":
+            check_estimation(config.interpolate_order, config.interpolate_estimator, config.interpolate_arpa)
+        elif not Path(name).is_file():
+            raise FileNotFoundError(
+                f"interpolate={name} is neither kn nor cache nor a file (working folder: {Path.cwd()})"
+            )
     return names
 
 
@@ -193,8 +205,11 @@ def print_interpolation(console: Console, report: Mapping[str, Any]) -> None:
     facts.add_column(overflow="fold")
     facts.add_row("context", report["context"])
     for member in report["members"][1:]:
-        for key, value in member.items():
-            if key not in ("name", "weight", "splits", "by_order") and value is not None:
+        facts.add_section()
+        facts.add_row(Text(member["name"], style="bold"))
+        shown = {key: value for key, value in member.items() if key not in ("name", "weight", "splits", "by_order")}
+        for key, value in shown.items():
+            if value is not None:
                 facts.add_row(key.replace("_", " "), Text(str(value)))
         if note := _note(member):
             facts.add_row("note", note)

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lightrnn_pl.checks import check_choice, check_count
 from lightrnn_pl.evaluation.arpa import BEGIN, END, UNKNOWN, open_text, read_arpa, write_arpa
 from lightrnn_pl.evaluation.kneser_ney import estimate_kneser_ney
 from lightrnn_pl.evaluation.ngrams import ABSENT, Logs, NgramModel
@@ -154,8 +155,6 @@ def read_member(path: str | Path, vocabulary: Vocabulary) -> Member:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"interpolate={path} is neither kn nor cache nor a file (working folder: {Path.cwd()})")
     with open_text(path) as file:
         binary = file.read(len(_KENLM_MAGIC)) == _KENLM_MAGIC
     name = Path(path).name
@@ -181,18 +180,10 @@ def estimate_member(
         arpa: Where to keep the n-grams; None for nowhere.
 
     Raises:
-        ValueError: If the estimator is not known, not there, or fails, or cannot write the ARPA file.
+        ValueError: As ``check_estimation`` does, or if the estimator fails or cannot write the ARPA file.
     """
-    if estimator not in ("auto", "lmplz", "own"):
-        raise ValueError(f"interpolate_estimator={estimator} is none of auto, lmplz, own")
+    check_estimation(order, estimator, arpa)
     program = shutil.which("lmplz")
-    if estimator == "lmplz" and program is None:
-        raise ValueError("interpolate_estimator=lmplz, but there is no lmplz on the PATH; install KenLM, or use own")
-    if estimator == "lmplz" and arpa is not None:
-        raise ValueError(
-            "interpolate_arpa is written by interpolate_estimator=own: lmplz sees numbers, because it takes no word "
-            "spelled <unk>"
-        )
     name = f"Kneser-Ney {order}-gram"
     if program is not None and estimator != "own" and arpa is None:
         model = run_lmplz(program, tokens, vocabulary, order)
@@ -209,6 +200,23 @@ def estimate_member(
     stated = [{"discounts": list(each.amounts), "fallback": each.fallback} for each in discounts]
     member.facts = {"estimator": "own", "arpa": None if arpa is None else str(arpa), **member.facts, "by_order": stated}
     return member
+
+
+def check_estimation(order: object, estimator: object, arpa: str | Path | None) -> None:
+    """Refuse settings with which nothing can be estimated.
+
+    Raises:
+        ValueError: If the order is none, the estimator is not known or not there, or does not write ARPA files.
+    """
+    check_count("interpolate_order", order)
+    check_choice("interpolate_estimator", estimator, ("auto", "lmplz", "own"))
+    if estimator == "lmplz" and shutil.which("lmplz") is None:
+        raise ValueError("interpolate_estimator=lmplz, but there is no lmplz on the PATH; install KenLM, or use own")
+    if estimator == "lmplz" and arpa is not None:
+        raise ValueError(
+            "interpolate_arpa is written by interpolate_estimator=own: lmplz sees numbers, because it takes no word "
+            "spelled <unk>"
+        )
 
 
 def run_lmplz(program: str, tokens: NDArray[np.integer], vocabulary: Vocabulary, order: int) -> NgramModel:

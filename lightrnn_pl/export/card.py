@@ -7,6 +7,7 @@ from typing import Any
 
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.evaluation.perplexity import perplexity
+from lightrnn_pl.evaluation.protocol import protocol_lines
 
 USAGE = {
     "safetensors": """```python
@@ -34,6 +35,11 @@ echo 'a tokenised' | python client.py . --next 10             # the exact ten mo
 `metadata.json` names the graphs, what goes in and out, and in which order they are called; `client.py`, which needs
 numpy and onnxruntime only, is a pattern for clients in other languages.""",
 }
+USAGE["onnx_int8"] = (
+    USAGE["onnx"]
+    + "\n\nWeights are stored in 8 bits, and LSTMs and matrix products are computed in whole numbers; only onnxruntime "
+    "runs such an LSTM."
+)
 USAGE["int8"] = (
     USAGE["safetensors"]
     + "\n\nWeights are stored in 8 bits with scales and unpacked to 32 bits by `load`; the word table and maps of "
@@ -66,7 +72,7 @@ def model_card(bundle: Bundle, format: str, report: Mapping[str, Any]) -> str:
             value, text = report["perplexity"][when], report["perplexity"]["text"]
             rows.append((f"perplexity {when} export, {text}", f"{value:.2f}"))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    protocol = "\n".join(f"| {key.replace('_', ' ')} | `{value}` |" for key, value in bundle.protocol.items())
+    protocol = "\n".join(f"| {key} | `{value}` |" for key, value in protocol_lines(bundle.protocol))
     return f"""---
 library_name: lightrnn_pl
 pipeline_tag: text-generation

@@ -45,6 +45,16 @@ def byte_lines(path: str | Path) -> Iterator[bytes]:
             raise ValueError(f"the packed file {path} is damaged or cut off ({error})") from error
 
 
+def require_file(key: str, path: str | Path) -> None:
+    """Refuse a path that is no file, by the name under which it was given.
+
+    Raises:
+        FileNotFoundError: Naming the key.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{key}={path} is no file (working folder: {Path.cwd()}); give the path of a text file")
+
+
 def by_hand() -> bool:
     """Whether a person types standard input, and waits for an answer to each line."""
     return sys.stdin is not None and sys.stdin.isatty()

@@ -133,9 +133,12 @@ def test_an_estimated_file_can_be_given_again(evaluate):
         (["interpolate=kn", "interpolate_order=0"], "interpolate_order must be a whole number"),
         (["interpolate=kn", "interpolate_estimator=lmplz"], "no lmplz on the PATH"),
         (["interpolate=cache", "cache_decay=2"], "cache_decay must be"),
+        (["text=nowhere.txt"], "text=nowhere.txt is no file"),
     ],
 )
-def test_what_cannot_be_mixed_is_told_in_a_line(evaluate, capsys, arguments, message):
+def test_what_cannot_be_mixed_is_told_in_a_line(evaluate, capsys, monkeypatch, arguments, message):
+    # Before anything is measured.
+    monkeypatch.setattr("lightrnn_pl.evaluation.command.measure_perplexity", None)
     with pytest.raises(SystemExit):
         evaluate(*arguments)
     told = capsys.readouterr().err

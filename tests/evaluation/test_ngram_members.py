@@ -72,10 +72,13 @@ def test_refuses_what_it_cannot_make(tmp_path, monkeypatch):
     tokens = ids_of(random_lines(0))
     vocabulary = Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    for estimator, message in (("best", "interpolate_estimator=best is none of"), ("lmplz", "no lmplz on the PATH")):
+    for estimator, message in (
+        ("best", "interpolate_estimator is auto or lmplz or own, got 'best'"),
+        ("lmplz", "no lmplz on the PATH"),
+    ):
         with pytest.raises(ValueError, match=message):
             estimate_member(tokens, vocabulary, estimator=estimator)
-    with pytest.raises(FileNotFoundError, match=r"interpolate=kneser is neither kn nor cache nor a file"):
+    with pytest.raises(FileNotFoundError, match="kneser"):
         read_member("kneser", vocabulary)
     assert estimate_member(tokens, vocabulary, 2).facts["estimator"] == "own"
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
