@@ -4,7 +4,8 @@
 
 Every bundle is exported in every format by the command itself, which reads back what it wrote.  A step is one word of
 each of ``--batch`` texts: its log-probability, then reading it (``Decoder.step``, and the same through the graphs); the
-words are those of the text.  The best of three runs, PyTorch and onnxruntime in turn, on ``--threads`` threads.
+words are those of the text.  The best of three runs, PyTorch and onnxruntime (32 and 8 bits) in turn, on ``--threads``
+threads.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-FORMATS = ("safetensors", "int8", "onnx")
+FORMATS = ("safetensors", "int8", "onnx", "onnx_int8")
 CONF = Path(__file__).parents[1] / "conf" / "export.yaml"
 
 
@@ -29,14 +31,16 @@ def words_per_second(step: Callable[[Any], None], rows: Any) -> float:
     return rows.size / (time.perf_counter() - started)
 
 
-def speeds(bundle: Any, folder: Path, text: Path, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Words a second in PyTorch and onnxruntime, for each batch size."""
+def speeds(
+    bundle: Any, folders: dict[str, Path], text: Path, arguments: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Words a second in PyTorch and of the graphs in each of the folders, for each batch size."""
     import torch
 
     from lightrnn_pl.export.onnx_client import OnnxModel
 
     vocabulary, decoder = bundle.vocabulary, bundle.decoder
-    client = OnnxModel(folder, arguments.threads)
+    clients = {name: OnnxModel(folder, arguments.threads) for name, folder in folders.items()}
     most = arguments.steps * max(arguments.batch)
     with text.open(encoding="utf-8") as file:
         ids: list[int] = []
@@ -52,13 +56,14 @@ def speeds(bundle: Any, folder: Path, text: Path, arguments: argparse.Namespace)
         def in_pytorch(row: Any, kept: dict[str, Any] = kept) -> None:
             kept["state"] = decoder.step(kept["state"], torch.from_numpy(row))[1]
 
-        def in_onnxruntime(row: Any, kept: dict[str, Any] = kept) -> None:
-            kept["position"] = client.read(row, client.spell(kept["position"], row)[1])
+        def through_graphs(name: str, row: Any, kept: dict[str, Any] = kept) -> None:
+            kept[name] = clients[name].read(row, clients[name].spell(kept[name], row)[1])
 
-        best = {"pytorch": 0.0, "onnxruntime": 0.0}
+        steps = {"pytorch": in_pytorch, **{name: partial(through_graphs, name) for name in clients}}
+        best = dict.fromkeys(steps, 0.0)
         for _ in range(3):
-            kept.update(state=decoder.start(batch), position=client.start(batch))
-            for name, step in (("pytorch", in_pytorch), ("onnxruntime", in_onnxruntime)):
+            kept.update(state=decoder.start(batch), **{name: client.start(batch) for name, client in clients.items()})
+            for name, step in steps.items():
                 best[name] = max(best[name], words_per_second(step, rows))
         found[f"batch {batch}"] = best
     return found
@@ -91,7 +96,8 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             keep = ("bytes", "total_bytes", "checkpoint_bytes", "agreement", "perplexity", "written_out_bytes")
             result[format] = {key: report[key] for key in keep if key in report}
             result[format]["seconds"] = time.perf_counter() - started
-        result["words_per_second"] = speeds(bundle, Path(folder) / "onnx", arguments.text, arguments)
+        graphs = {f"onnxruntime, {name}": Path(folder) / name for name in FORMATS if name.startswith("onnx")}
+        result["words_per_second"] = speeds(bundle, graphs, arguments.text, arguments)
     return result
 
 

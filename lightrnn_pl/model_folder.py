@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightrnn_pl.files import write_json
+from lightrnn_pl.files import atomic_write, write_json
 from lightrnn_pl.packing import Recipe, unpack_state
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -49,7 +49,9 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], stored: Mapping
         ValueError: If safetensors is not installed.
     """
     vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
-    _safetensors().save_file(dict(stored), folder / WEIGHTS, metadata={"format": "pt"})
+    # Not by its save_file, which lets nobody but the owner read the file.
+    with atomic_write(folder / WEIGHTS) as file:
+        file.write(_safetensors().save(dict(stored), metadata={"format": "pt"}))
     parts = {"packed": recipe, "file": _hash(folder / WEIGHTS), **{part: content[part] for part in _PARTS}}
     description = {
         "model_type": MODEL_TYPE,

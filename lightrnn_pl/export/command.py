@@ -31,11 +31,15 @@ from lightrnn_pl.export.folders import check_free, folder_bytes, new_folder
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
 from lightrnn_pl.files import atomic_write, write_json
+from lightrnn_pl.inference.lines import require_file
 from lightrnn_pl.model_folder import write_model_folder
 from lightrnn_pl.packing import pack_state, unpack_state
 
 AGREEMENT = 1e-4
 """Natural-log probabilities of ONNX graphs that differ by more are an error, not rounding."""
+
+AGREEMENT_OF_8_BITS = 3.0
+"""The same where weights have 8 bits: of a single word or code; what all of them are worth, the perplexity tells."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,9 @@ def export(config: DictConfig) -> dict[str, Any]:
         report["bytes"] = folder_bytes(folder)
         report["total_bytes"] = sum(report["bytes"].values())
         report["checkpoint_bytes"] = _bytes_of(Path(config.checkpoint))
-    _print(report)
     if config.json:
         write_json(config.json, report)
+    _print(report)
     return report
 
 
@@ -133,15 +137,26 @@ def _int8(bundle: Bundle, folder: Path, config: DictConfig, validation: Validati
 
 
 def _onnx(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
-    metadata = write_onnx(bundle, folder, config.largest_table * 2**20)
+    return _graphs(bundle, folder, config, validation, eight_bits=False)
+
+
+def _onnx_int8(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
+    return _graphs(bundle, folder, config, validation, eight_bits=True)
+
+
+def _graphs(
+    bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None, eight_bits: bool
+) -> dict[str, Any]:
+    metadata = write_onnx(bundle, folder, config.largest_table * 2**20, eight_bits)
     client = OnnxModel(folder)
     words, text = _words_to_check(bundle, validation, config.check_words)
     difference = largest_difference(bundle, client, words)
+    most = AGREEMENT_OF_8_BITS if eight_bits else AGREEMENT
     # Not a number is no agreement either.
-    if not difference.of_any <= AGREEMENT or not difference.of_text <= AGREEMENT:
+    if not difference.of_any <= most or not difference.of_text <= most:
         raise ValueError(
             f"log-probabilities of the ONNX graphs differ from PyTorch's by up to {difference.of_any:.2g}, more than "
-            f"{AGREEMENT:g}; nothing was exported. Try other versions of torch, onnx or onnxruntime"
+            f"{most:g}; nothing was exported. Try other versions of torch, onnx or onnxruntime"
         )
     told = (
         f"run along {len(words)} words of {text}: their log-probabilities differ by {difference.of_text:.1e} at most, "
@@ -162,6 +177,7 @@ _FORMATS: dict[str, Callable[[Bundle, Path, DictConfig, Validation | None], dict
     "safetensors": _safetensors,
     "int8": _int8,
     "onnx": _onnx,
+    "onnx_int8": _onnx_int8,
 }
 
 
@@ -188,6 +204,7 @@ def _validation(config: DictConfig, bundle: Bundle) -> tuple[Validation | None, 
         return None, "no text was asked for (valid=null)"
     own = as_plain(bundle.config)["data"] if "data" in bundle.config else None
     if config.valid != "own":
+        require_file("valid", config.valid)
         reading = ("batching", "sequence_length", "eval_batch_size")
         as_trained = {} if own is None else {key: own[key] for key in reading}
         files = {"_target_": "lightrnn_pl.data.datamodule.CorpusDataModule.from_text", "train": None}
@@ -200,7 +217,7 @@ def _validation(config: DictConfig, bundle: Bundle) -> tuple[Validation | None, 
         loader = instantiate(own).loader_for(bundle.vocabulary, "valid")
     except (OSError, ValueError) as error:
         return None, f"the text the model was trained with is not at hand: {error}; give another with valid="
-    return Validation(loader, f"{own.get('name', 'own')} valid", config.words), ""
+    return Validation(loader, "its validation text", config.words), ""
 
 
 def _words_to_check(bundle: Bundle, validation: Validation | None, number: int) -> tuple[list[int], str]:

@@ -74,9 +74,8 @@ class OnnxModel:
     def encode(self, text: str) -> Ids:
         """Ids of the words of a text, parted by white space; unknown ones as the unknown word."""
         unknown = self.metadata["unknown"]
-        return np.array(
-            [self.ids[word] if word in self.ids else self.ids[unknown] for word in text.split()], dtype=np.int64
-        )
+        words = [word if word in self.ids or unknown is None else unknown for word in text.split()]
+        return np.array([self.ids[word] for word in words], dtype=np.int64)
 
     def zeros(self, batch_size: int) -> State:
         """The state before anything was read."""
@@ -163,6 +162,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--next", type=int, metavar="K", help="the K most likely next words instead")
     arguments = parser.parse_args()
+    if not (arguments.folder / "metadata.json").is_file():
+        parser.error(f"there is no metadata.json in {arguments.folder}; give a folder written with format=onnx")
+    if arguments.next is not None and arguments.next < 1:
+        parser.error(f"--next must be at least 1, got {arguments.next}")
     model = OnnxModel(arguments.folder)
     for line in sys.stdin:
         if arguments.next is None:

@@ -2,11 +2,15 @@
 
 One graph where words have one code; ``row.onnx`` and ``column.onnx`` for LightRNN, so that a client can search for the
 best words row by row without the probabilities of all.  Weights that graphs share stand once, in ``weights.bin``.
+
+In 8 bits, weights are whole numbers with scales, and products are computed in whole numbers, what comes in being scaled
+as it comes (dynamic quantisation): LSTMs, matrix products and tables of vectors; all else stays in 32 bits.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import warnings
 from pathlib import Path
@@ -43,13 +47,14 @@ _ORDER = (
 )
 
 
-def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30) -> dict[str, Any]:
+def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30, eight_bits: bool = False) -> dict[str, Any]:
     """Write graphs, weights, vocabulary, word table, metadata and a client into a folder that is there; the metadata.
 
     Args:
         bundle: The model, on the CPU.
         folder: Where to.
         most_bytes: The largest table that may be written out for layers that ONNX cannot compute.
+        eight_bits: Whether weights and products are quantised; onnxruntime alone runs such an LSTM.
 
     Raises:
         ValueError: If a table would be larger, or onnx is not installed.
@@ -66,6 +71,8 @@ def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30) -> dict[st
         inputs = ["read" if axis == 0 else "codes", *(part["name"] for part in state)]
         outputs = ["log_probabilities", *(f"{part['name']}_after" for part in state)]
         _trace(step, folder / f"{name}.onnx", inputs, outputs, state)
+        if eight_bits:
+            _quantise(folder / f"{name}.onnx")
         graphs.append(
             {
                 "file": f"{name}.onnx",
@@ -90,6 +97,7 @@ def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30) -> dict[st
         "order": list(_ORDER),
         "graphs": graphs,
         "state": [{**part, "shape": [part["layers"], "N", part["size"]]} for part in state],
+        "weights": "8 bits" if eight_bits else "float32",
         "types": {"read": "int64", "codes": "int64", "all others": "float32"},
         "num_words": len(bundle.vocabulary),
         "sides": list(sides),
@@ -144,6 +152,37 @@ def _trace(step: CodeStep, path: Path, inputs: list[str], outputs: list[str], st
             output_names=outputs,
             dynamic_axes=axes,
         )
+
+
+def _quantise(path: Path) -> None:
+    """The same graph in 8 bits."""
+    onnx = import_onnx()
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    graph = onnx.load(str(path))
+    _copy_shared(graph.graph)
+    onnx.save(graph, str(path))
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR  # it advises on graphs that are not as plain as these
+
+    root = logging.getLogger()
+    root.addFilter(is_error)
+    try:
+        quantize_dynamic(str(path), str(path), weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        root.removeFilter(is_error)
+
+
+def _copy_shared(graph: Any) -> None:
+    """Give each user of a constant one of its own: quantisation takes what is passed on for no constant."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == "Identity" and node.input[0] in constants:
+            copy = graph.initializer.add()
+            copy.CopyFrom(constants[node.input[0]])
+            copy.name = node.output[0]
+            graph.node.remove(node)
 
 
 def _share_weights(graphs: list[Path], path: Path) -> None:

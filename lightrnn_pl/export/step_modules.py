@@ -214,8 +214,9 @@ class _SlimWords(nn.Module):
         # Words by positions, so that gathers read whole rows: several times faster than along the other axis.
         scores = self.bias[:, None]
         for part, (start, stop) in enumerate(self.spans):
-            dots = self.subvectors[start:stop] @ hidden[:, part * size : (part + 1) * size].T
-            scores = scores + dots.index_select(0, self.numbers[part].long())
+            # The weights on the right, where they can be quantised.
+            dots = F.linear(hidden[:, part * size : (part + 1) * size], self.subvectors[start:stop])
+            scores = scores + dots.T.index_select(0, self.numbers[part].long())
         return scores.T.log_softmax(-1)
 
 

@@ -18,6 +18,9 @@ pytest.importorskip("onnx")
 pytest.importorskip("safetensors")
 
 
+TOLERANCE = {"safetensors": 0, "int8": 1e-2, "onnx": 1e-5, "onnx_int8": 1e-2}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_text):
     folder = tmp_path_factory.mktemp("trained") / "run"
@@ -39,22 +42,24 @@ def export(trained, tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("format", ["safetensors", "int8", "onnx"])
+@pytest.mark.parametrize("format", ["safetensors", "int8", "onnx", "onnx_int8"])
 def test_says_sizes_agreement_and_perplexity(trained, export, tmp_path, format):
     report, told = export(f"format={format}")
     metrics = json.loads((trained / "metrics.json").read_text())
     found = report["perplexity"]
     assert found["before"] == pytest.approx(metrics["validation"]["perplexity"])
-    assert found["after"] == pytest.approx(found["before"], rel={"safetensors": 0, "int8": 1e-2, "onnx": 1e-5}[format])
+    assert found["after"] == pytest.approx(found["before"], rel=TOLERANCE[format])
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
     assert report["bytes"] == sizes and report["total_bytes"] == sum(sizes.values())
     assert (
         f"{report['total_bytes']:,}" in told and report["agreement"] in told and f"{found['after']:.2f} after" in told
     )
     assert {"README.md", "vocabulary.txt"} <= sizes.keys()
+    # Whoever may read one of the files may read all of them.
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"{load(trained).model.num_parameters:,}" in card and f"{found['after']:.2f}" in card
-    if format != "onnx":
+    if not format.startswith("onnx"):
         again = load(tmp_path / "out")
         assert again.score(["w01 w02"])[0] == pytest.approx(load(trained).score(["w01 w02"])[0], abs=1e-1)
 
@@ -114,8 +119,8 @@ def test_what_is_not_the_same_is_not_exported(export, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("format=pickle", "format=pickle is none of safetensors, int8, onnx"),
-        ("valid=nowhere.txt", "nowhere.txt"),
+        ("format=pickle", "format=pickle is none of safetensors, int8, onnx, onnx_int8"),
+        ("valid=nowhere.txt", "valid=nowhere.txt is no file"),
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
         ("words=0", "words must be a whole number of at least 1"),
         ("check_words=no", "check_words must be a whole number"),

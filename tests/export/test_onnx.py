@@ -37,6 +37,25 @@ def test_every_model_scores_and_searches_as_in_pytorch(name, tmp_path):
     assert len(client.next_words("the", 1000)[0]) == len(bundle.vocabulary)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_in_eight_bits_little_changes_and_no_word_is_lost(name, tmp_path):
+    bundle = bundle_of(name)
+    for bits in (8, 32):
+        (tmp_path / str(bits)).mkdir()
+        write_onnx(bundle, tmp_path / str(bits), eight_bits=bits == 8)
+    client = OnnxModel(tmp_path / "8")
+    difference = largest_difference(bundle, client, range(len(bundle.vocabulary)))
+    assert 1e-5 < difference.of_any < 0.5
+    found, _ = client.next_words(LINES[0], 1000)
+    assert len({word for word, _ in found}) == len(bundle.vocabulary)
+    assert sum(probability for _, probability in found) == pytest.approx(1, abs=1e-5)
+    graphs = [onnx.load(str(tmp_path / "8" / graph["file"])).graph for graph in client.metadata["graphs"]]
+    operators = {node.op_type for graph in graphs for node in graph.node}
+    assert ("DynamicQuantizeLSTM" in operators) == (bundle.model.core.layers.mode == "LSTM")
+    assert "MatMulInteger" in operators or "QLinearMatMul" in operators
+    assert client.metadata["weights"] == "8 bits"
+
+
 def test_graphs_take_any_number_of_streams(tmp_path):
     bundle = bundle_of("lightrnn with empty cells")
     write_onnx(bundle, tmp_path)
@@ -114,6 +133,14 @@ def test_the_client_travels_and_needs_neither_torch_nor_the_package(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
+    for arguments, message in (
+        (["nowhere"], "no metadata.json in nowhere"),
+        ([".", "--next", "0"], "at least 1, got 0"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "client.py", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     score, line = run()[0].split("\t")
     assert float(score) == pytest.approx(sum(bundle.score(["the w3"])[0]), abs=1e-4) and line == "the w3"
     assert [line.split("\t")[0] for line in run("--next", "3")] == list(bundle.next_words("the w3", 3).words)

@@ -44,7 +44,7 @@ def test_the_tokenizer_parts_words_and_puts_the_context_first(name, folder, toke
     assert tokenizer.decode(given["input_ids"][0], skip_special_tokens=True) == " the w3"
     assert tokenizer.decode(given["input_ids"][0][-3:]) == " the <unk> w3"
     tokenizer.save_pretrained(tmp_path / "again")
-    again = transformers.AutoTokenizer.from_pretrained(folder)
+    again = adapter.LightRNNTokenizer.from_pretrained(tmp_path / "again")
     assert again("the w3")["input_ids"] == tokenizer("the w3")["input_ids"]
 
 
