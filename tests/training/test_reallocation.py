@@ -283,6 +283,7 @@ def test_the_optimiser_state_is_kept_or_rebuilt(choice, watched, tiny_text, tmp_
             [1, 1],
             id="min_round_gain",
         ),
+        pytest.param(["reallocation.max_rounds=3", "reallocation.epochs_per_round=[1,2]"], [1, 2, 2], id="a length each"),
         pytest.param(["trainer.max_epochs=3", "reallocation.epochs_per_round=2"], [2, 1], id="max_epochs"),
         pytest.param(
             ["trainer.max_epochs=2", "reallocation.epochs_per_round=1"], [1, 1], id="max_epochs at a boundary"
@@ -309,7 +310,8 @@ def test_what_ends_rounds_and_training(overrides, epochs, tiny_text, tmp_path):
     [
         ("reallocation.max_rounds=0", "reallocation.max_rounds must be at least 1, got 0"),
         ("reallocation.patience=0", "reallocation.patience must be at least 1, got 0"),
-        ("reallocation.epochs_per_round=0", "reallocation.epochs_per_round must be at least 1 or null, got 0"),
+        ("reallocation.epochs_per_round=0", "epochs_per_round must be at least 1, for each .* or null, got 0"),
+        ("reallocation.epochs_per_round=[2,0]", "epochs_per_round must be at least 1, for each .* got \\[2, 0\\]"),
         ("reallocation.statistics=none", "reallocation.statistics is pass or training, got 'none'"),
         ("reallocation.storage=disk", "reallocation.storage is auto or hidden or scores, got 'disk'"),
         ("reallocation.optimizer_state=maybe", "reallocation.optimizer_state is keep or rebuild, got 'maybe'"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -63,7 +64,8 @@ class Reallocation(pl.Callback):
         patience: See above.
         min_gain: Nats a word by which validation must fall to count as a gain.
         min_learning_rate: See above.
-        epochs_per_round: See above; null leaves it to the other two.
+        epochs_per_round: See above; a list gives the length of each round, the last one that of all further ones; null
+            leaves it to the other two.
         min_round_gain: Nats a word by which a round must better the best round before it, or it is the last; null
             lets it be.
         max_hours: No new round is started after so many hours of training.
@@ -83,7 +85,7 @@ class Reallocation(pl.Callback):
         patience: int = 2,
         min_gain: float = 0.0,
         min_learning_rate: float = 0.0,
-        epochs_per_round: int | None = None,
+        epochs_per_round: int | Sequence[int] | None = None,
         min_round_gain: float | None = None,
         max_hours: float | None = None,
         optimizer_state: Literal["keep", "rebuild"] = "rebuild",
@@ -97,8 +99,12 @@ class Reallocation(pl.Callback):
         for name, count in (("max_rounds", max_rounds), ("patience", patience)):
             if count < 1:
                 raise ValueError(f"reallocation.{name} must be at least 1, got {count}")
-        if epochs_per_round is not None and epochs_per_round < 1:
-            raise ValueError(f"reallocation.epochs_per_round must be at least 1 or null, got {epochs_per_round}")
+        lengths = [epochs_per_round] if isinstance(epochs_per_round, int) else epochs_per_round
+        if lengths is not None and (len(lengths) == 0 or min(lengths) < 1):
+            raise ValueError(
+                f"reallocation.epochs_per_round must be at least 1, for each round or for all, or null, got "
+                f"{epochs_per_round}"
+            )
         check_choice("reallocation.optimizer_state", optimizer_state, ("keep", "rebuild"))
         check_choice("reallocation.statistics", statistics, ("pass", "training"))
         self.mover = Mover(solver, objective, storage, inputs, sample_every, measure)
@@ -107,7 +113,7 @@ class Reallocation(pl.Callback):
         self.patience = patience
         self.min_gain = min_gain
         self.min_learning_rate = min_learning_rate
-        self.epochs_per_round = epochs_per_round
+        self._lengths = lengths
         self.min_round_gain = min_round_gain
         self.max_hours = max_hours
         self.optimizer_state = optimizer_state
@@ -125,6 +131,11 @@ class Reallocation(pl.Callback):
     def round(self) -> int:
         """The round under way, counted from 1."""
         return len(self.rounds) + 1
+
+    @property
+    def _length(self) -> int | None:
+        """Epochs of the round under way, where fixed."""
+        return None if self._lengths is None else self._lengths[min(self.round, len(self._lengths)) - 1]
 
     @property
     def seconds(self) -> float:
@@ -160,7 +171,7 @@ class Reallocation(pl.Callback):
             return
         self._in_training = pl_module.observer = None
         epochs = trainer.current_epoch + 1 - self._now.first_epoch
-        is_last = self.epochs_per_round is not None and epochs > self.epochs_per_round - _ROUNDING
+        is_last = self._length is not None and epochs > self._length - _ROUNDING
         if is_last or self._now.stalls + 1 >= self.patience:
             self._in_training = empty_statistics(pl_module.model, self.mover.storage)
             self._seconds_watching = 0.0
@@ -231,8 +242,8 @@ class Reallocation(pl.Callback):
         if rate < self.min_learning_rate:
             return f"learning rate {rate:.3g} is below {self.min_learning_rate:.3g}"
         epochs = self._epoch - self._now.first_epoch
-        if self.epochs_per_round is not None and epochs > self.epochs_per_round - _ROUNDING:
-            return f"{self.epochs_per_round} epochs"
+        if self._length is not None and epochs > self._length - _ROUNDING:
+            return f"{self._length} epochs"
         return None
 
     def _is_cut_off(self, trainer: pl.Trainer) -> bool:
