@@ -283,7 +283,9 @@ def test_the_optimiser_state_is_kept_or_rebuilt(choice, watched, tiny_text, tmp_
             [1, 1],
             id="min_round_gain",
         ),
-        pytest.param(["reallocation.max_rounds=3", "reallocation.epochs_per_round=[1,2]"], [1, 2, 2], id="a length each"),
+        pytest.param(
+            ["reallocation.max_rounds=3", "reallocation.epochs_per_round=[1,2]"], [1, 2, 2], id="a length each"
+        ),
         pytest.param(["trainer.max_epochs=3", "reallocation.epochs_per_round=2"], [2, 1], id="max_epochs"),
         pytest.param(
             ["trainer.max_epochs=2", "reallocation.epochs_per_round=1"], [1, 1], id="max_epochs at a boundary"
