@@ -13,6 +13,8 @@ CONF = Path(__file__).parents[2] / "conf" / "data"
 ENTRIES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))
 NEEDED = {
     "text": ["data.train=train.txt", "data.valid=valid.txt"],
+    "gigaword44m": ["data.train=train.txt", "data.valid=valid.txt"],
+    "wmt12": ["data.train=train.txt", "data.valid=valid.txt"],
     "hub": ["data.id=somebody/something"],
     "disk": ["data.path=folder"],
     "billionw": ["data.root=folder"],
@@ -31,7 +33,8 @@ def test_instantiates(entry, tmp_path):
     config = compose_data(tmp_path, entry)
     module = instantiate(config.data, _convert_="all")
     assert isinstance(module, CorpusDataModule)
-    assert module.splits == (["train", "valid"] if entry == "text" else ["train", "valid", "test"])
+    given = [override.partition("=")[0] for override in NEEDED.get(entry, [])]
+    assert module.splits == (["train", "valid"] if "data.train" in given else ["train", "valid", "test"])
     assert module.title == (entry if entry != "hub" else "hub-somebody/something")
     assert module.cache_dir == str(tmp_path)
 

@@ -8,6 +8,7 @@ const LINE_WORDS = 24;
 
 let tables = null;
 let search = null;
+let opened = null; // all other questions wait for it
 const waiting = new Map(); // parts that were asked of the page, by name
 
 /** A part of the packed tables; the page hands it over when it is needed. */
@@ -105,7 +106,9 @@ self.addEventListener("message", async ({ data }) => {
     return;
   }
   try {
-    const answer = await questions[data.question](data);
+    if (data.question === "open") opened = questions.open(data);
+    const shape = await opened;
+    const answer = data.question === "open" ? shape : await questions[data.question](data);
     postMessage({ id: data.id, answer }, answer?.bitmap ? [answer.bitmap] : []);
   } catch (error) {
     postMessage({ id: data.id, error: `${error.name}: ${error.message}` });
