@@ -36,15 +36,19 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
             if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            told = str(error)
-            if isinstance(error, OSError) and error.strerror and error.filename is None:
-                told = error.strerror  # without its number, where the message is our own
-            if isinstance(error, MissingMandatoryValue):
-                told = f"{error.full_key} is missing; give {error.full_key}=..."
-            print(f"error: {told}", file=sys.stderr)
+            print(f"error: {in_a_line(error)}", file=sys.stderr)
             sys.exit(2)
 
     return run
+
+
+def in_a_line(error: Exception) -> str:
+    """What to tell of an error: its message, and its kind too where no user could have expected it."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is missing; give {error.full_key}=..."
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return error.strerror  # without its number, where the message is our own
+    return str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
 
 
 def _reader_left() -> bool:

@@ -22,9 +22,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue
 
-from lightrnn_pl.cli.errors import EXPECTED
+from lightrnn_pl.cli.errors import EXPECTED, in_a_line
 from lightrnn_pl.files import write_json
 
 log = logging.getLogger(__name__)
@@ -68,10 +67,10 @@ def as_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         try:
             result = command(config)
         except Exception as error:
-            job.note(FAILED, _told(error))
+            job.note(FAILED, in_a_line(error))
             # The place in the code is of use only where the user could not have known.
             unexpected = not isinstance(error, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
-            log.error("job %s failed: %s", job.number, _told(error), exc_info=unexpected)
+            log.error("job %s failed: %s", job.number, in_a_line(error), exc_info=unexpected)
             return None
         except BaseException:
             job.note(INTERRUPTED)
@@ -122,12 +121,6 @@ class _Job:
 
     def can_go_on(self) -> bool:
         return (self.folder / "last.ckpt").is_file()
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} is missing; give {error.full_key}=..."
-    return str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
 
 
 def _noted(notes: Path) -> list[dict[str, Any]]:
