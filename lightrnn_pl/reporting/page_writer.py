@@ -29,8 +29,8 @@ MOST_BYTES = 64_000_000
 
 _PAGE_SCRIPTS = ("parts.js", "colors.js", "client.js", "view.js", "panel.js", "map.js", "page.js")
 _WORKER_SCRIPTS = ("tables.js", "search.js", "painter.js", "worker.js")
-_SHARED = "parts.js"
-"""The page that serves a model has this module, too, and keeps it."""
+_SHARED = ("parts.js", "theme.css")
+"""The page that serves a model has these, too, and keeps them."""
 
 _IMPORT = re.compile(r'^import .*? from "\./[\w.]+";\n', re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
@@ -82,7 +82,7 @@ def write_page_of_maps(
         "notes": "".join(f"<p>{html.escape(note)}</p>" for note in notes),
         "navigation": "".join(f'<a href="#{place}">{name}</a>' for place, name in places),
         "icon": "data:image/svg+xml;base64," + base64.b64encode(_text("icon.svg").encode()).decode("ascii"),
-        "style": _text("style.css"),
+        "style": _text("theme.css") + _text("style.css"),
         "tables": "\n".join(result_sections),
         "pictures": _pictures(figures),
         "map": _text("map.html") if told else "",
@@ -133,7 +133,7 @@ def _packed(maps: Iterable[WordMap]) -> tuple[list[dict[str, Any]], list[tuple[s
 
 
 def _text(name: str) -> str:
-    room = "lightrnn_pl.serving" if name == _SHARED else "lightrnn_pl.reporting"
+    room = "lightrnn_pl.serving" if name in _SHARED else "lightrnn_pl.reporting"
     return (resources.files(room) / "page" / name).read_text(encoding="utf-8")
 
 

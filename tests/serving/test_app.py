@@ -17,7 +17,7 @@ from tests.serving.models import served, tiny_bundle
 
 FILES = (
     *("continuation.js", "editor.js", "icon.svg", "page.js", "parts.js", "sentence.js", "server.js"),
-    *("style.css", "suggestions.js", "word.js"),
+    *("style.css", "suggestions.js", "theme.css", "word.js"),
 )
 
 
