@@ -21,13 +21,6 @@ pytest.importorskip("safetensors")
 TOLERANCE = {"safetensors": 0, "int8": 1e-2, "onnx": 1e-5, "onnx_int8": 1e-2}
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_text):
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    train(compose_run(folder, tiny_text, "trainer.max_steps=4"))
-    return folder
-
-
 @pytest.fixture
 def export(trained, tmp_path, monkeypatch, capsys):
     """Runs the command in this process; what it wrote to report.json and what it told."""

@@ -11,17 +11,8 @@ import pytest
 
 from lightrnn_pl import load
 from lightrnn_pl.cli.score import main
-from lightrnn_pl.training.experiment import train
-from tests.training.runs import compose_run
 
 TEXT = "w01 w02 w07\n\nnever seen w01\nw05\n"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_text):
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    train(compose_run(folder, tiny_text, "trainer.max_steps=4"))
-    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The report's page in a real browser, opened from its file: Chromium without a window; skipped where it is missing."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -15,12 +14,11 @@ from lightrnn_pl.reporting.pictures import CAPTIONS, write_pictures
 from lightrnn_pl.reporting.runs import find_runs
 from lightrnn_pl.reporting.tables import Table
 from lightrnn_pl.reporting.word_map import WordMap
+from tests.browsers import chromium, needs_chromium, watched_page
 from tests.reporting.maps import make_run_with_tables, tables_of
 from tests.serving.models import SCRIPT, tiny_bundle
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
 
 expect = playwright.expect
 
@@ -35,11 +33,8 @@ FAILED = Table("Not completed", ("folder", "error"), [("3", "ValueError: <b>no</
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        # Without a sandbox: in a container Chromium has no right to one, and it reads this page only.
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +60,7 @@ def report(tmp_path_factory):
 
 def opened(browser, path, **options):
     """The page, once it shows its table; what it complains of, or asks of a network, is in ``page.problems``."""
-    context = browser.new_context(**options)
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    page.problems = []
-    page.on("console", lambda message: page.problems.append(message.text))
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    local = (path.as_uri(), "data:", "blob:")
-    page.on("request", lambda sent: sent.url.startswith(local) or page.problems.append(f"went to {sent.url}"))
+    page = watched_page(browser, (path.as_uri(), "data:", "blob:"), **options)
     page.goto(path.as_uri())
     if page.locator("#map").count():
         page.locator("#map:not([aria-busy]) #heaviest li").first.wait_for()

@@ -1,26 +1,22 @@
 """The page in a real browser: Chromium without a window, driven by Playwright; skipped where either is missing."""
 
-import shutil
 from contextlib import suppress
 
 import pytest
 
+from tests.browsers import chromium, needs_chromium, watched_page
 from tests.serving.models import SCRIPT, served, tiny_bundle
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+pytestmark = needs_chromium
 
 expect = playwright.expect
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        # Without a sandbox: in a container Chromium has no right to one, and it reads this page only.
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +32,7 @@ def address(bundle):
 
 def opened(browser, address, **options):
     """The page, once it shows next words; what it complains of is collected in ``page.problems``."""
-    context = browser.new_context(**options)
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    page.problems = []
-    page.on("console", lambda message: page.problems.append(message.text))
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("request", lambda sent: sent.url.startswith(address) or page.problems.append(f"went to {sent.url}"))
+    page = watched_page(browser, address, **options)
     page.goto(address)
     page.locator("#next li").first.wait_for()
     return page
