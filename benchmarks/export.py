@@ -114,11 +114,12 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    text = json.dumps([measure(path, arguments) for path in arguments.bundles], indent=2)
-    print(text)
+    report = [measure(path, arguments) for path in arguments.bundles]
+    print(json.dumps(report, indent=2))
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        from lightrnn_pl.files import write_json
+
+        write_json(arguments.json, report)
 
 
 if __name__ == "__main__":

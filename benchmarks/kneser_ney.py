@@ -13,7 +13,6 @@ for lmplz that of the program, which takes most of it as buffers whatever the si
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import resource
 import time
@@ -98,8 +97,9 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        from lightrnn_pl.files import write_json
+
+        write_json(arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import statistics
@@ -121,8 +120,9 @@ def finish(rows: list[dict[str, Any]], name: str, path: Path | None) -> None:
     print(markdown(rows, name))
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    from lightrnn_pl.files import write_json
+
+    write_json(path, rows)
     _draw(rows, name, path.with_suffix(".png"))
 
 

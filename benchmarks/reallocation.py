@@ -36,6 +36,7 @@ from lightrnn_pl.allocation.solvers import (
     Solver,
 )
 from lightrnn_pl.allocation.solvers.exact import dense_costs, refuse_too_large
+from lightrnn_pl.files import write_json
 
 CHUNK = 8192
 
@@ -244,8 +245,7 @@ def main():
     relate(rows)
     print(markdown(rows))
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(arguments.json, rows)
         draw(rows, arguments.json.with_suffix(".png"))
 
 
