@@ -37,6 +37,9 @@ _LEAST_POSITIONS = 16
 _NUMBERS_AT_ONCE = 2**17
 """Numbers of sub-vectors that are widened or hashed at once: 1 MiB of int64, which stays near the processor."""
 
+_SUMS_AT_ONCE = 2**17
+"""Scores that a processor sums and turns at once: 512 KiB of float32, which stay near it too."""
+
 
 class SlimOutput(SoftmaxOutput):
     """M x H/K weights and V biases, however large the matrix V x H would be; it is never made.
@@ -142,12 +145,12 @@ class SlimOutput(SoftmaxOutput):
         return F.embedding(self.map(words), self.subvectors).flatten(1)
 
     def scores(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """See :class:`SoftmaxOutput`; a view with the words' stride the larger one."""
+        """See :class:`SoftmaxOutput`; where a gradient is wanted, a view with the words' stride the larger one."""
         # Mixed precision hands over narrower hidden states, but sums of K numbers deserve the weights' own.
         factors = hidden.to(self.subvectors.dtype), self.subvectors, self.bias
         if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
             return _SharedScores.apply(*factors, self._layout_now()).T
-        return _shared_scores(*factors, self._spans_of_parts(), self._numbers()).T
+        return _scores_of_words(_dots(*factors[:2], self._spans_of_parts()), self.bias, self._numbers())
 
     def query_scores(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
         """See :class:`SoftmaxOutput`; by Algorithm 1 for all words, from their output vectors for some."""
@@ -173,7 +176,7 @@ class SlimOutput(SoftmaxOutput):
         check_count("k", k)
         found = []
         for block in hidden.split(self._block(len(hidden), hidden.device)):
-            scores = self.scores(block).contiguous()
+            scores = self.scores(block)
             values, words = scores.topk(min(k, self.num_words), dim=-1)
             found.append((values - scores.logsumexp(-1, keepdim=True), words))
         return torch.cat([values for values, _ in found]), torch.cat([words for _, words in found])
@@ -247,38 +250,37 @@ class _Layout(NamedTuple):
         return cls(numbers, spans, users.int(), offsets.int())
 
 
-def _shared_scores(
-    hidden: Float[Tensor, "N H"],
-    subvectors: Float[Tensor, "M P"],
-    bias: Float[Tensor, " V"],
-    spans: list[tuple[int, int]],
-    numbers: Iterable[Int32[Tensor, "_ K"]],
-) -> Float[Tensor, "V N"]:
-    """Algorithm 1; words by positions, as the gathers read whole rows.
-
-    Args:
-        hidden: Hidden states.
-        subvectors: Sub-vectors, part after part.
-        bias: Of each word.
-        spans: The sub-vectors of each part.
-        numbers: The sub-vectors of the words in order, of all words at once or of some at a time.
-    """
+def _dots(
+    hidden: Float[Tensor, "N H"], subvectors: Float[Tensor, "M P"], spans: list[tuple[int, int]]
+) -> Float[Tensor, "M N"]:
+    """The K products: each sub-vector with its part of each hidden state; part i has the sub-vectors ``spans[i]``."""
     size = subvectors.shape[1]
     dots = hidden.new_empty(len(subvectors), len(hidden))
     with torch.no_grad():
         for part, (start, stop) in enumerate(spans):
             torch.mm(subvectors[start:stop], hidden[:, part * size : (part + 1) * size].T, out=dots[start:stop])
-        scores: Tensor | None = None
-        start = 0
-        for some in numbers:
-            sums = F.embedding_bag(some, dots, mode="sum")
-            if len(some) == len(bias):
-                return sums.add_(bias[:, None])
-            if scores is None:
-                scores = sums.new_empty(len(bias), len(hidden))
-            torch.add(sums, bias[start : start + len(some), None], out=scores[start : start + len(some)])
-            start += len(some)
-    assert scores is not None and start == len(bias)
+    return dots
+
+
+def _scores_of_words(
+    dots: Float[Tensor, "M N"], bias: Float[Tensor, " V"], numbers: Iterable[Int32[Tensor, "_ K"]]
+) -> Float[Tensor, "N V"]:
+    """The gather-sum, turned to positions by words while the sums are still near the processor.
+
+    Args:
+        dots: Products, a row a sub-vector, as the gathers read whole rows.
+        bias: Of each word.
+        numbers: The sub-vectors of the words in order, of all words at once or of some at a time.
+    """
+    num_positions = dots.shape[1]
+    at_once = max(1, _SUMS_AT_ONCE // max(1, num_positions)) if dots.device.type == "cpu" else len(bias)
+    scores = dots.new_empty(num_positions, len(bias))
+    start = 0
+    for some in (part for block in numbers for part in block.split(at_once)):
+        stop = start + len(some)
+        torch.add(F.embedding_bag(some, dots, mode="sum").T, bias[start:stop], out=scores[:, start:stop])
+        start = stop
+    assert start == len(bias)
     return scores
 
 
@@ -299,7 +301,8 @@ class _SharedScores(torch.autograd.Function):
     ) -> Float[Tensor, "V N"]:
         ctx.save_for_backward(hidden, subvectors)
         ctx.map = map
-        return _shared_scores(hidden, subvectors, bias, map.spans, [map.numbers])
+        dots = _dots(hidden, subvectors, map.spans)
+        return F.embedding_bag(map.numbers, dots, mode="sum").add_(bias[:, None])
 
     @staticmethod
     @once_differentiable
