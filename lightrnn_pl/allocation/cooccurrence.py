@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sparse
@@ -28,25 +29,28 @@ _NEIGHBOURS = ((1, 1.0), (2, 0.5), (-1, 0.7))
 """Offset of a neighbour (positive: before the word) and the weight of what it tells."""
 
 _CHUNK = 1 << 21
+"""Tokens that are counted at once."""
+
+TrainingTokens: TypeAlias = NDArray[np.integer[Any]] | Iterable[NDArray[np.integer[Any]]]
+"""Word ids of a text, whole or in blocks."""
 
 
 def cooccurrence_vectors(
-    tokens: NDArray[np.integer[Any]], num_words: int, dimension: int, num_contexts: int, seed: int
+    tokens: TrainingTokens, num_words: int, dimension: int, num_contexts: int, seed: int
 ) -> Float[np.ndarray, "V dimension"]:
     """A unit vector for each word, zero for words that occur beside none of the contexts.
 
     Args:
-        tokens: Word ids of the training text, shape (N,), by descending frequency; may be a memory map.
+        tokens: Word ids of the training text, by descending frequency: an array (N,), which may be a memory map, or
+            one after the other of blocks of it.
         num_words: V.
         dimension: Of the vectors.
         num_contexts: Only the neighbours that are among so many most frequent words are looked at.
         seed: Of the randomised SVD.
     """
     num_contexts = min(num_contexts, num_words)
-    parts = [
-        weight * _positive_information(_count_neighbours(tokens, offset, num_words, num_contexts))
-        for offset, weight in _NEIGHBOURS
-    ]
+    counts = _count_neighbours(tokens, num_words, num_contexts)
+    parts = [weight * _positive_information(found) for found, (_, weight) in zip(counts, _NEIGHBOURS, strict=True)]
     matrix = sparse.hstack(parts).tocsr().astype(np.float32)
     dimension = min(dimension, *matrix.shape)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -132,19 +136,37 @@ def column_clusters(
     return columns
 
 
-def _count_neighbours(
-    tokens: NDArray[np.integer[Any]], offset: int, num_words: int, num_contexts: int
-) -> sparse.csr_matrix:
-    counts = sparse.csr_matrix((num_words, num_contexts), dtype=np.float32)
-    before, after = max(offset, 0), max(-offset, 0)
-    for start in range(before, len(tokens) - after, _CHUNK):
-        stop = min(start + _CHUNK, len(tokens) - after)
-        words, contexts = tokens[start:stop], tokens[start - offset : stop - offset]
-        looked_at = contexts < num_contexts
-        ones = np.ones(int(looked_at.sum()), dtype=np.float32)
-        shape = (num_words, num_contexts)
-        counts = counts + sparse.coo_matrix((ones, (words[looked_at], contexts[looked_at])), shape=shape).tocsr()
+def _count_neighbours(tokens: TrainingTokens, num_words: int, num_contexts: int) -> list[sparse.csr_matrix]:
+    """For each of ``_NEIGHBOURS``, how often each word has each context there; one pass over the text."""
+    shape = num_words, num_contexts
+    counts = [sparse.csr_matrix(shape, dtype=np.float32) for _ in _NEIGHBOURS]
+    reach = max(abs(offset) for offset, _ in _NEIGHBOURS)
+    before = np.empty(0, dtype=np.int32)
+    for block in _blocks(tokens):
+        text = np.concatenate([before, block])
+        for number, (offset, _) in enumerate(_NEIGHBOURS):
+            # Each pair is counted in the block of its later word.
+            first = max(len(before), abs(offset))
+            later, earlier = text[first:], text[first - abs(offset) : max(0, len(text) - abs(offset))]
+            words, contexts = (later, earlier) if offset > 0 else (earlier, later)
+            looked_at = contexts < num_contexts
+            places = words[looked_at], contexts[looked_at]
+            counts[number] += sparse.coo_matrix((np.ones(len(places[0]), np.float32), places), shape=shape).tocsr()
+        before = text[-reach:]
     return counts
+
+
+def _blocks(tokens: TrainingTokens) -> Iterator[NDArray[np.integer[Any]]]:
+    """A text in pieces of a size to be counted at once; small blocks are joined."""
+    held: list[NDArray[np.integer[Any]]] = []
+    for block in [tokens] if isinstance(tokens, np.ndarray) else tokens:
+        for start in range(0, len(block), _CHUNK):
+            held.append(block[start : start + _CHUNK])
+            if sum(map(len, held)) >= _CHUNK:
+                yield np.concatenate(held)
+                held.clear()
+    if held:
+        yield np.concatenate(held)
 
 
 def _positive_information(counts: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -40,7 +40,7 @@ class FirstTable(abc.ABC):
             sides: Length of each axis.
             words: The vocabulary in order of its ids, which is that of descending frequency.
             counts: Occurrences of each word in the training text, shape (V,).
-            tokens: Word ids of the training text, for ways that look at co-occurrence.
+            tokens: Word ids of the training text, for ways that look at co-occurrence: an array or blocks of it.
 
         Raises:
             ValueError: If the words do not fit into a table of these sides.
@@ -147,7 +147,7 @@ class CooccurrenceTable(TableFromVectors):
     def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
         """See TableFromVectors; needs ``tokens``."""
         if tokens is None:
-            raise ValueError("allocation=cooccurrence counts neighbours in the training text; set data.cache=true")
+            raise ValueError("allocation=cooccurrence counts neighbours in the training text, and none was given")
         return cooccurrence_vectors(tokens, len(words), self.dimension, self.num_contexts, self.seed)
 
 

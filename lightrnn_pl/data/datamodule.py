@@ -16,7 +16,7 @@ from lightrnn_pl.data.batches import Loader, SentenceBatches, StreamBatches, che
 from lightrnn_pl.data.corpus import SPLITS, Corpus, DiskCorpus, HubCorpus, TextCorpus
 from lightrnn_pl.data.pydoc import PydocCorpus
 from lightrnn_pl.data.streaming import StreamedBatches, pieces
-from lightrnn_pl.data.tokens import TokenCache, WordCounter, WordEncoder, encoded_blocks, open_cache
+from lightrnn_pl.data.tokens import TokenCache, TokenStream, WordCounter, WordEncoder, encoded_blocks, open_cache
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
 
 logger = logging.getLogger(__name__)
@@ -193,10 +193,12 @@ class CorpusDataModule(pl.LightningDataModule):
         tokens, lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return self._batches(tokens, lengths, vocabulary, self.eval_batch_size, self.sequence_length)
 
-    def training_tokens(self) -> NDArray[np.int32] | None:
-        """The ids of train as one memory map, shape (N,); None without a cache."""
+    def training_tokens(self) -> NDArray[np.int32] | TokenStream:
+        """The ids of train as one memory map, shape (N,); without a cache, in blocks that are read when asked for."""
         opened = self._open()
-        return None if isinstance(opened, _Counted) else opened.tokens("train")
+        if isinstance(opened, _Counted):
+            return TokenStream(self.corpus, "train", self.vocabulary)
+        return opened.tokens("train")
 
     def statistics_dataloader(self, window: int | None = None) -> Loader:
         """Every token of train once in the batches of training, as a pass of its own that no other is disturbed by.

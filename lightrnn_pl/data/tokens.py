@@ -177,6 +177,19 @@ def encoded_blocks(
         raise ValueError(f"data.{split} holds no words; give a text with some")
 
 
+@dataclass(frozen=True)
+class TokenStream:
+    """The ids of a split in blocks, read anew each time they are asked for."""
+
+    corpus: Corpus
+    split: str
+    vocabulary: Vocabulary
+
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        for ids, _ in encoded_blocks(self.corpus, self.split, WordEncoder(self.vocabulary)):
+            yield ids
+
+
 class LineEncoder(ABC):
     """Words of lines to ids with markers around every line."""
 

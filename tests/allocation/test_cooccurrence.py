@@ -1,12 +1,14 @@
 """The first table from the corpus: words of one kind share a row, however full the table is."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from lightrnn_pl.allocation.cooccurrence import balanced_clusters, cooccurrence_vectors
+from lightrnn_pl.allocation.cooccurrence import _count_neighbours, balanced_clusters, cooccurrence_vectors
 from lightrnn_pl.allocation.first import CooccurrenceTable
 from lightrnn_pl.allocation.solvers.transport import assign_codes
 
@@ -54,21 +56,25 @@ def test_the_same_seed_gives_the_same_table_and_disturbs_no_other_random_number(
     assert torch.rand(1) == before
 
 
-def test_counts_neighbours_as_plain_loops_do():
-    from lightrnn_pl.allocation.cooccurrence import _count_neighbours
-
-    text = np.random.default_rng(1).integers(0, 5, 50)
-    for offset in (1, 2, -1):
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 50), st.lists(st.integers(0, 50), max_size=6), st.integers(0, 10_000))
+def test_counts_neighbours_as_plain_loops_do_in_whatever_blocks_the_text_comes(length, cuts, seed):
+    text = np.random.default_rng(seed).integers(0, 5, length)
+    blocks = np.split(text, sorted(cuts))
+    with mock.patch("lightrnn_pl.allocation.cooccurrence._CHUNK", 7):
+        whole, streamed = (_count_neighbours(tokens, 5, 3) for tokens in (text, iter(blocks)))
+    for number, offset in enumerate((1, 2, -1)):
         expected = np.zeros((5, 3))
-        for place in range(50):
+        for place in range(length):
             other = place - offset
-            if 0 <= other < 50 and text[other] < 3:
+            if 0 <= other < length and text[other] < 3:
                 expected[text[place], text[other]] += 1
-        np.testing.assert_array_equal(_count_neighbours(text, offset, 5, 3).toarray(), expected)
+        np.testing.assert_array_equal(whole[number].toarray(), expected)
+        np.testing.assert_array_equal(streamed[number].toarray(), expected)
 
 
 def test_needs_the_text():
-    with pytest.raises(ValueError, match=r"data.cache=true"):
+    with pytest.raises(ValueError, match="training text"):
         CooccurrenceTable()(4, (2, 2), ["a"] * 4, np.ones(4, int), None)
 
 

@@ -63,6 +63,12 @@ def test_counts_and_reads(cache):
     assert len(list(module.train_dataloader())) == len(module.train_dataloader())
 
 
+def test_the_training_text_is_had_without_a_cache_too():
+    mapped, streamed = (opened(cache=cache).training_tokens() for cache in (True, False))
+    for _ in range(2):
+        assert np.concatenate(list(streamed)).tolist() == mapped.tolist()
+
+
 @pytest.mark.parametrize("batching", ["stream", "sentence"])
 def test_begin_markers_are_no_targets(batching):
     module = opened(rules={"begin": "<s>", "end": "</s>"}, batching=batching)

@@ -36,8 +36,8 @@ class WordClasses(ABC):
         Args:
             vocabulary: Whose words are to be parted.
             num_classes: How many classes; None leaves the choice to the strategy.
-            tokens: Word ids of the training text, (N,), for strategies that look at co-occurrence; None where there is
-                none at hand.
+            tokens: Word ids of the training text, (N,) or in blocks, for strategies that look at co-occurrence; None
+                where there is none at hand.
 
         Raises:
             ValueError: If there cannot be so many classes.
@@ -126,8 +126,8 @@ class ClusteredClasses(WordClasses):
         num_classes = _checked(num_words, num_classes)
         if tokens is None:
             raise MissingSourceError(
-                "model/output/classes=clusters counts neighbours in the training text, which is not at hand; set "
-                "data.cache=true, or choose model/output/classes=frequency"
+                "model/output/classes=clusters counts neighbours in the training text, which is not at hand; choose "
+                "model/output/classes=frequency"
             )
         capacities = np.full(num_classes, num_words // num_classes)
         capacities[: num_words % num_classes] += 1
