@@ -215,9 +215,7 @@ def test_clusters_need_the_text_for_training_only():
     hidden, targets = torch.randn(2, 4, 5), torch.randint(20, (2, 4))
     without = HierarchicalOutput(allocation, 5, zipf(20), ClusteredClasses())
     for use in (lambda: without.initialise(1.0), lambda: without.log_probability(hidden, targets)):
-        with pytest.raises(
-            MissingSourceError, match=r"clusters counts .* choose model/output/classes=frequency"
-        ):
+        with pytest.raises(MissingSourceError, match=r"clusters counts .* choose model/output/classes=frequency"):
             use()
     without.load_state_dict(output.state_dict())
     assert torch.equal(without.log_probability(hidden, targets), output.log_probability(hidden, targets))
