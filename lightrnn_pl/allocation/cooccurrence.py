@@ -93,7 +93,9 @@ def balanced_clusters(
     clusters = np.zeros(len(vectors), dtype=np.int64)
     for iteration in range(iterations):
         started = time.monotonic()
-        distances = (1 - vectors @ centers.T) * weights[:, None]
+        distances = vectors @ centers.T
+        np.subtract(1, distances, out=distances)
+        distances *= weights[:, None]
         clusters = assign_codes(distances, capacities)
         sums = np.zeros_like(centers)
         np.add.at(sums, clusters, vectors * weights[:, None])

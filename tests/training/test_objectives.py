@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
 
 from lightrnn_pl.allocation.limits import movers, restricted
-from lightrnn_pl.allocation.solvers import ExactSolver
+from lightrnn_pl.allocation.solvers import ExactSolver, KeepSolver
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import mean_nll_by_axis
@@ -53,14 +53,14 @@ def text(num_batches=6, seed=0):
     return batches
 
 
-def passes(model, batches, every=1):
+def passes(model, batches, every=1, solver=None):
     trainer = SimpleNamespace(
         is_global_zero=True,
         strategy=SimpleNamespace(broadcast=lambda value: value),
         datamodule=SimpleNamespace(statistics_dataloader=lambda: batches),
     )
     module = SimpleNamespace(model=model, device=CPU)
-    return Passes(trainer, module, ExactSolver(), sample_every=every)
+    return Passes(trainer, module, solver or ExactSolver(), sample_every=every)
 
 
 def kept(model, batches, codes):
@@ -209,6 +209,14 @@ def test_no_more_words_move_than_are_allowed(objective):
     assert (free != old).any(1).sum() > 6 >= (few != old).any(1).sum() > 0
     assert (few != old)[:, 0].any() and len({tuple(code) for code in few.tolist()}) == WORDS
     assert (none == old).all()
+
+
+@pytest.mark.parametrize("objective", [JointObjective, StagedObjective, CandidatesObjective, ColumnsObjective])
+def test_the_control_moves_no_word_and_promises_what_there_is(objective):
+    model, batches = tiny(), text()
+    proposal = objective().propose(passes(model, batches, solver=KeepSolver()))
+    assert (proposal.codes == model.allocation.codes.numpy()).all() and proposal.promised == proposal.before
+    assert kept(model, batches, proposal.codes) == pytest.approx(tuple(per_word(proposal.promised, batches)), rel=1e-6)
 
 
 def test_movers_are_those_that_gain_most_and_rare_ones_of_the_rows_they_want():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lightrnn_pl.allocation.limits import movers, restricted
 from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
-from lightrnn_pl.allocation.solvers import Solver
+from lightrnn_pl.allocation.solvers import KeepSolver, Solver
 from lightrnn_pl.allocation.statistics import LossStatistics
 from lightrnn_pl.nn.language_model import LanguageModel
 
@@ -84,9 +84,9 @@ class Objective(ABC):
         """Whether some words have to stay."""
         return self.maximum_moved is not None or self.minimum_gain > 0
 
-    @abstractmethod
     def propose(self, losses: Losses) -> Proposal:
-        """New codes, from the losses of the model as it is."""
+        """New codes, from the losses of the model as it is; the present ones where the solver moves no word."""
+        return self._kept(losses) if isinstance(losses.solver, KeepSolver) else self._propose(losses)
 
     def solve(self, losses: Losses, problem: ReallocationProblem, counts: Tensor) -> ReallocationResult:
         """Solve ``problem`` for the words that may move, the others staying where they are."""
@@ -105,6 +105,20 @@ class Objective(ABC):
                 f"reallocation/objective={name} is for tables of rows and columns, and the words have "
                 f"{problem.num_components} codes; use reallocation/objective=joint"
             )
+
+    @abstractmethod
+    def _propose(self, losses: Losses) -> Proposal:
+        """New codes, from the losses of the model as it is."""
+
+    @staticmethod
+    def _kept(losses: Losses) -> Proposal:
+        """The control of any objective."""
+        statistics = losses.statistics()
+        problem = statistics.problem()
+        assert problem.codes is not None
+        solution = losses.decide(lambda: losses.solver.solve(problem))
+        nll = statistics.nll_by_axis(problem.codes)
+        return Proposal(solution.codes, nll, nll, solution)
 
     def _solve(self, solver: Solver, problem: ReallocationProblem, counts: Int[np.ndarray, " V"]) -> ReallocationResult:
         if not self.is_limited:

@@ -30,8 +30,7 @@ class CandidatesObjective(Objective):
         check_count("reallocation.objective.num_candidates", num_candidates, at_least=2)
         self.num_candidates = num_candidates
 
-    def propose(self, losses: Losses) -> Proposal:
-        """See :class:`Objective`."""
+    def _propose(self, losses: Losses) -> Proposal:
         statistics = losses.statistics()
         problem = statistics.problem()
         codes = problem.codes

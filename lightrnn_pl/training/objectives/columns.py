@@ -24,8 +24,7 @@ class ColumnsObjective(Objective):
     def __init__(self) -> None:
         super().__init__()
 
-    def propose(self, losses: Losses) -> Proposal:
-        """See :class:`Objective`."""
+    def _propose(self, losses: Losses) -> Proposal:
         statistics = losses.statistics()
         problem = statistics.problem()
         codes = problem.codes

@@ -22,8 +22,7 @@ class JointObjective(Objective):
         super().__init__(maximum_moved, minimum_gain)
         self.price_inputs = price_inputs
 
-    def propose(self, losses: Losses) -> Proposal:
-        """See :class:`Objective`."""
+    def _propose(self, losses: Losses) -> Proposal:
         statistics = losses.statistics()
         problem = statistics.problem()
         if self.price_inputs:

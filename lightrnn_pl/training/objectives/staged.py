@@ -16,8 +16,7 @@ from lightrnn_pl.training.objectives.columns import after_rows, last_codes
 class StagedObjective(Objective):
     """Rows first, with as many words as they have cells; then columns row by row.  For tables of two axes."""
 
-    def propose(self, losses: Losses) -> Proposal:
-        """See :class:`Objective`."""
+    def _propose(self, losses: Losses) -> Proposal:
         statistics = losses.statistics()
         problem = statistics.problem()
         assert problem.codes is not None
