@@ -7,7 +7,9 @@ and counts; what a network says of them comes later, by reallocation.
 from __future__ import annotations
 
 import abc
+import logging
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,8 @@ from lightrnn_pl.allocation.cooccurrence import balanced_clusters, column_cluste
 from lightrnn_pl.allocation.formats import read_table
 from lightrnn_pl.allocation.table import WordAllocation, validate_sides
 from lightrnn_pl.allocation.vectors import read_vectors, unit_length
+
+log = logging.getLogger(__name__)
 
 
 class FirstTable(abc.ABC):
@@ -104,6 +108,8 @@ class TableFromVectors(FirstTable):
         validate_sides(num_words, tuple(sides))
         line = math.prod(sides[1:])
         capacities = np.minimum(line, np.maximum(num_words - line * np.arange(sides[0]), 0))
+        log.info("Making the first table of %s words: vectors, then rows of words alike ...", f"{num_words:,}")
+        started = time.monotonic()
         vectors = self.vectors(words, tokens)
         rows = balanced_clusters(vectors, counts, capacities, self.iterations, self.seed)
         if self.columns == "clusters":
@@ -115,6 +121,7 @@ class TableFromVectors(FirstTable):
             places = np.empty(num_words, dtype=np.int64)
             places[order] = np.arange(num_words) - np.searchsorted(rows[order], rows[order])
         codes = np.stack(np.unravel_index(rows * line + places, tuple(sides)), -1)
+        log.info("The first table took %.1f s.", time.monotonic() - started)
         return WordAllocation(torch.from_numpy(codes), tuple(sides))
 
 

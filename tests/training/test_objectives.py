@@ -89,6 +89,7 @@ def test_columns_are_the_best_of_each_row(sides):
         assert problem.costs[1][members, new[members, 1]].sum() == pytest.approx(best, rel=1e-5)
     assert sum(proposal.promised) < sum(proposal.before)
     assert proposal.promised[0] == pytest.approx(proposal.before[0])
+    assert proposal.solution.gap == 0
 
 
 @pytest.mark.parametrize("objective", [ColumnsObjective, StagedObjective])

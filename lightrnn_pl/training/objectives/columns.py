@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from lightrnn_pl.allocation.growth import choose_codes
 from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
+from lightrnn_pl.allocation.solvers import ExactSolver
 from lightrnn_pl.training.objectives.base import Losses, Objective, Proposal
 
 
@@ -54,14 +55,15 @@ def last_codes(
     prefixes, chosen = codes[:, :-1], codes.copy()
     movable = np.ones(len(codes), bool) if movable is None else movable
     free[tuple(codes[~movable].T)] = False
-    chosen[movable, -1] = choose_codes(last[movable], prefixes[movable], free)
+    chosen[movable, -1] = choose_codes(last[movable], prefixes[movable], free, ExactSolver())
     # No row gets worse for rounding or for ties.
     words = np.arange(len(codes))
     gained = last[words, codes[:, -1]].astype(np.float64) - last[words, chosen[:, -1]]
     rows = np.ravel_multi_index(tuple(prefixes.T), problem.sides[:-1]) if prefixes.shape[1] else np.zeros_like(words)
     by_row = np.bincount(rows, gained, minlength=math.prod(problem.sides[:-1]))
     chosen = np.where((by_row > 0)[rows][:, None], chosen, codes)
-    return problem.result(chosen, problem.floor, time.perf_counter() - started)
+    # The best there is with these rows, so its own bound.
+    return problem.result(chosen, math.inf, time.perf_counter() - started)
 
 
 def after_rows(
