@@ -37,7 +37,7 @@ def run(model_name: str, num_words: int, arguments: argparse.Namespace, threads:
     chosen = [f"model={name}", *([f"model/loss={loss}"] if loss else [])]
     if name != "small":
         chosen.append(f"model.hidden_dim={arguments.hidden}")
-    config = composed(*chosen, "model.num_layers=1")
+    config = composed(*chosen, "model.num_layers=1", "allocation=random")
     shape = (arguments.batch, arguments.window)
 
     def made(num_words: int) -> tuple[LanguageModel, Callable[[], None]]:

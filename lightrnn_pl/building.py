@@ -47,20 +47,23 @@ def instantiate(config: Any, **arguments: Any) -> Any:
         raise
 
 
-def build_allocation(config: DictConfig, vocabulary: Vocabulary, tokens: Any = None) -> WordAllocation:
+def build_allocation(
+    config: DictConfig, vocabulary: Vocabulary, tokens: Any = None, words_placed: bool = True
+) -> WordAllocation:
     """The first word table for ``config.model.components`` codes a word; with one code there is nothing to choose.
 
     Args:
         config: The whole configuration.
         vocabulary: Whose words are to be placed.
         tokens: Word ids of the training text, for tables that are made from it.
+        words_placed: False leaves the words in order, for a table that is about to be loaded.
     """
     components = config.model.components
     num_words = len(vocabulary)
     sides = tuple(config.model.sides) if config.model.get("sides") else balanced_sides(num_words, components)
     if len(sides) != components:
         raise ValueError(f"model.sides={list(sides)} gives {len(sides)} sides, but model.components={components}")
-    if components == 1:
+    if components == 1 or not words_placed:
         return WordAllocation.in_order(num_words, sides)
     first_table = instantiate(config.allocation)
     return first_table(num_words, sides, vocabulary.words, vocabulary.counts, tokens)

@@ -119,7 +119,8 @@ def make_all(config) -> list[Any]:
 
 def make_model(config):
     vocabulary = Vocabulary([f"w{number}" for number in range(30)], list(range(30, 0, -1)))
-    model = build_model(config, build_allocation(config, vocabulary), vocabulary, tokens=np.arange(300) % 30)
+    tokens = np.arange(300) % 30
+    model = build_model(config, build_allocation(config, vocabulary, tokens), vocabulary, tokens=tokens)
     words = torch.zeros(2, 3, dtype=torch.int64)
     assert model.score(words, words)[0].shape == (2, 3)
     return model

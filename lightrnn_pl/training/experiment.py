@@ -84,7 +84,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     with _told_before_training(config, folder):
         run = _assemble(config, folder)
     with _told_how_it_ended(run, folder):
-        resumed = folder.last if config.resume and folder.last.is_file() else None
+        resumed = _resumed_from(config, folder)
         if resumed is not None and is_first_rank():
             log.info("resuming from %s", resumed)
         run.trainer.fit(run.module, datamodule=run.datamodule, ckpt_path=resumed, weights_only=True)
@@ -94,6 +94,10 @@ def train(config: DictConfig) -> dict[str, Any]:
     run.datamodule.trainer = None  # from here on this process reads all of the text, whatever the others do
     with _told_how_it_ended(run, folder):
         return _conclude(config, run, folder)
+
+
+def _resumed_from(config: DictConfig, folder: RunFolder) -> Path | None:
+    return folder.last if config.resume and folder.last.is_file() else None
 
 
 def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
@@ -107,7 +111,9 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
         )
     datamodule.prepare_data()
     datamodule.setup("fit")
-    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
+    # A run that goes on has its table in its checkpoint; a first one can take minutes to make.
+    words_placed = _resumed_from(config, folder) is None
+    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens(), words_placed)
     model = build_model(config, allocation, datamodule.vocabulary, tokens=datamodule.training_tokens())
     if is_first_rank():
         print_model(model)

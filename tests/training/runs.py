@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 SMALL = (
-    *("name=test", "callbacks=quiet", "logger=none", "trainer=cpu", "seed=0"),
+    *("name=test", "callbacks=quiet", "logger=none", "trainer=cpu", "seed=0", "allocation=random"),
     *("model.hidden_dim=8", "model.num_layers=2", "model.dropout=0.3"),
     *("data.batch_size=4", "data.sequence_length=7", "data.eval_batch_size=3"),
 )
