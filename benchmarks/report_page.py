@@ -1,11 +1,12 @@
 """The report's page with a very large word table, in a browser without a window: sizes and times.
 
     python benchmarks/report_page.py --words 793471 --rounds 4 --output outputs/report_page --json outputs/page.json
+    python benchmarks/report_page.py --run outputs/NAME/DATE
 
-Words are made up, their counts follow Zipf's law, and a share of them moves in each round.  Times are of a page opened
-from the file: the first paint, the table on the screen, and from the Enter after a word to the word lit up.  The
-longest task is that of the main thread, before the page is loaded and after, while words are searched, all rounds and
-colours shown, and the table zoomed: below 100 ms nobody feels it.
+Words are made up, their counts follow Zipf's law, and a share of them moves in each round; or they are a run's.  Times
+are of a page opened from the file: the first paint, the table on the screen, and from the Enter after a word to the word
+lit up.  The longest task is that of the main thread, before the page is loaded and after, while words are searched, all
+rounds and colours shown, and the table zoomed: below 100 ms nobody feels it.
 """
 
 from __future__ import annotations
@@ -59,20 +60,34 @@ def made_up(num_words: int, num_rounds: int, share_moved: float, seed: int) -> A
     return WordMap("made up", list(words)[:num_words], counts, rounds)
 
 
+def of_run(folder: Path) -> Any:
+    """Word tables of a run."""
+    from lightrnn_pl.reporting.runs import find_runs
+    from lightrnn_pl.reporting.word_map import WordMap
+
+    word_map = WordMap.of_run(find_runs([folder])[0], folder.name)
+    if word_map is None:
+        raise SystemExit(f"{folder} has no word tables to show")
+    return word_map
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All figures of one page."""
     from playwright.sync_api import sync_playwright
 
     from lightrnn_pl.reporting.page_writer import write_page_of_maps
 
-    word_map = made_up(arguments.words, arguments.rounds, arguments.moved, arguments.seed)
+    if arguments.run is None:
+        word_map = made_up(arguments.words, arguments.rounds, arguments.moved, arguments.seed)
+    else:
+        word_map = of_run(arguments.run)
     started = time.perf_counter()
     page_file = write_page_of_maps(arguments.output / "report.html", [word_map], title="A very large word table")
     written = time.perf_counter() - started
     found: dict[str, Any] = {
-        "words": arguments.words,
+        "words": len(word_map.words),
         "sides": list(word_map.rounds[0][1].sides),
-        "rounds": arguments.rounds,
+        "rounds": len(word_map.rounds),
         "megabytes": page_file.stat().st_size / 1e6,
         "seconds_to_write": written,
     }
@@ -91,7 +106,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         found["ms_to_load"] = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         generator = np.random.default_rng(arguments.seed)
         times = [
-            _time_to_find(page, word_map.words[int(generator.integers(arguments.words))])
+            _time_to_find(page, word_map.words[int(generator.integers(len(word_map.words)))])
             for _ in range(arguments.searches)
         ]
         found |= {"ms_to_find_first": times[0], "ms_to_find_median": statistics.median(times[1:])}
@@ -99,7 +114,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             mode: _time_to_show(page, f"[name=mode][value={mode}]") for mode in ("loss", "moved", "frequency")
         }
         found["ms_to_paint"]["heaviest first"] = _time_to_show(page, "#ordered")
-        for place in range(arguments.rounds):
+        for place in range(len(word_map.rounds)):
             page.locator("#round").fill(str(place))
         box = page.locator("#table").bounding_box()
         page.mouse.click(box["x"] + 200, box["y"] + 200)
@@ -163,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--words", type=int, default=793_471)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--run", type=Path, help="a run folder; its tables in place of made-up ones")
     parser.add_argument("--moved", type=float, default=0.9, help="share of words that moves in the first round")
     parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
