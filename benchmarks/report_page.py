@@ -4,9 +4,9 @@
     python benchmarks/report_page.py --run outputs/NAME/DATE
 
 Words are made up, their counts follow Zipf's law, and a share of them moves in each round; or they are a run's.  Times
-are of a page opened from the file: the first paint, the table on the screen, and from the Enter after a word to the word
-lit up.  The longest task is that of the main thread, before the page is loaded and after, while words are searched, all
-rounds and colours shown, and the table zoomed: below 100 ms nobody feels it.
+are of a page opened from the file: the first paint, the table on the screen, and from the Enter after a word to the
+word lit up.  The longest task is that of the main thread, before the page is loaded and after, while words are
+searched, all rounds and colours shown, and the table zoomed: below 100 ms nobody feels it.
 """
 
 from __future__ import annotations
