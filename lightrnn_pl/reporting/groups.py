@@ -154,8 +154,10 @@ def _differences(run: Run, alike: Sequence[Run]) -> list[str]:
     keys = list(dict.fromkeys(key for each in facts for key in each))
     columns = {key: [each.get(key, _ABSENT) for each in facts] for key in keys}
     columns = {key: column for key, column in columns.items() if len(set(column)) > 1}
-    # What says the kind of a node comes before what is in it, and what is near the top before what is deep.
-    order = sorted(columns, key=lambda key: (_node(key) is None, key.count("."), keys.index(key)))
+    typed = {override.lstrip("+~").partition("=")[0] for other in alike for override in other.overrides}
+    # What says the kind of a node comes before what is in it, what was typed before what followed from it, and what is
+    # near the top before what is deep.
+    order = sorted(columns, key=lambda key: (_node(key) is None, key not in typed, key.count("."), keys.index(key)))
     named: list[str] = []
     for key in order:
         # A key that some do not have and all others have alike is mostly one that older code did not know.

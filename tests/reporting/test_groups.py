@@ -93,6 +93,13 @@ def test_a_part_of_another_kind_is_named_by_its_class_alone(tmp_path):
     ]
 
 
+def test_what_was_typed_is_told_rather_than_what_followed_from_it(tmp_path):
+    for hidden in (100, 200):
+        changes = {"model__embedding_dim": hidden, "model__core__hidden_dim": hidden}
+        make_run(tmp_path / str(hidden), **changes, metrics={"overrides": [f"model.core.hidden_dim={hidden}"]})
+    assert labels(tmp_path) == ["lightrnn-ptb hidden_dim=100", "lightrnn-ptb hidden_dim=200"]
+
+
 def test_what_older_code_did_not_know_is_no_part_of_a_label(tmp_path):
     make_run(tmp_path / "a", model__hidden_dim=100)
     make_run(tmp_path / "b", model__hidden_dim=300, model__tied=False)
