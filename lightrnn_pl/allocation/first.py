@@ -141,7 +141,7 @@ class CooccurrenceTable(TableFromVectors):
         dimension: int = 64,
         iterations: int = 12,
         num_contexts: int = 10_000,
-        columns: Literal["clusters", "frequency", "random"] = "random",
+        columns: Literal["clusters", "frequency", "random"] = "clusters",
         seed: int = 0,
     ) -> None:
         super().__init__(iterations, columns, seed)
@@ -172,7 +172,7 @@ class GivenVectorsTable(TableFromVectors):
         self,
         path: str | Path,
         iterations: int = 12,
-        columns: Literal["clusters", "frequency", "random"] = "random",
+        columns: Literal["clusters", "frequency", "random"] = "clusters",
         seed: int = 0,
     ) -> None:
         super().__init__(iterations, columns, seed)

@@ -28,7 +28,7 @@ class ModelTable(TableFromVectors):
         self,
         checkpoint: str | Path,
         iterations: int = 12,
-        columns: Literal["clusters", "frequency", "random"] = "random",
+        columns: Literal["clusters", "frequency", "random"] = "clusters",
         seed: int = 0,
     ) -> None:
         super().__init__(iterations, columns, seed)
