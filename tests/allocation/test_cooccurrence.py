@@ -56,6 +56,18 @@ def test_the_same_seed_gives_the_same_table_and_disturbs_no_other_random_number(
     assert torch.rand(1) == before
 
 
+def test_rows_too_long_to_cluster_their_words_get_random_columns(tokens, caplog):
+    counts = np.bincount(tokens)
+
+    def made(columns):
+        return CooccurrenceTable(dimension=8, columns=columns)(24, (4, 6), [""] * 24, counts, tokens)
+
+    with mock.patch("lightrnn_pl.allocation.first._LONGEST_ROW", 5):
+        assert made("clusters").fingerprint() == made("random").fingerprint()
+    assert "too long to cluster" in caplog.text
+    assert made("clusters").fingerprint() != made("random").fingerprint()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 50), st.lists(st.integers(0, 50), max_size=6), st.integers(0, 10_000))
 def test_counts_neighbours_as_plain_loops_do_in_whatever_blocks_the_text_comes(length, cuts, seed):
