@@ -3,6 +3,11 @@
 # of any text to try it on).
 # usage: slim_table6.sh DEV.nbest DEV.reference TEST.nbest TEST.reference [override ...]
 . "$(dirname "$0")/_table.sh"
+for file in "${@:1:4}"; do [ -f "$file" ] || set --; done
+if [ $# -lt 4 ]; then
+    echo "usage: slim_table6.sh DEV.nbest DEV.reference TEST.nbest TEST.reference [override ...]: four files first" >&2
+    exit 2
+fi
 dev=$1 dev_reference=$2 test=$3 test_reference=$4
 begin slim_table6 "${@:5}"
 sweep experiment=slim/table6_ne,slim/table6_se

@@ -95,8 +95,14 @@ def themed(svg: str, name: str) -> str:
     return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
 
 
+_LONG_NAME = 40
+"""Letters of a curve's name that two columns of a legend have no room for."""
+
+
 def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
     """The curves' names under the picture, where long ones have room; none for a single curve without a name."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
+        if max(map(len, labels)) > _LONG_NAME:
+            columns = 1
         figure.legend(handles, labels, loc="outside lower left", ncols=min(columns, len(labels)))

@@ -206,7 +206,7 @@ def _cells(line: Line, figures: Sequence[str], printed: Sequence[str]) -> list[s
     seeds = NONE
     if line.seeds:
         told = ", ".join("?" if seed is None else str(seed) for seed in line.seeds)
-        seeds = f"{len(line.seeds)} ({told})" if len(line.seeds) > 1 else told
+        seeds = f"{len(line.seeds)} ({told})"
     return [
         f"{line.label} (small)" if line.small and "scale=small" not in line.label else line.label,
         seeds,

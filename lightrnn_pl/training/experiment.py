@@ -101,7 +101,7 @@ def _resumed_from(config: DictConfig, folder: RunFolder) -> Path | None:
 
 
 def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
-    """Text, table, model, callbacks, trainer, in this order."""
+    """Text, what moves words, table, model, callbacks, trainer: bad values are refused before what takes long."""
     datamodule: CorpusDataModule = instantiate(config.data)
     if "valid" not in datamodule.splits:
         raise ValueError("training needs a validation text, which tells when a round has converged; set data.valid")
@@ -111,13 +111,6 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
         )
     datamodule.prepare_data()
     datamodule.setup("fit")
-    # A run that goes on has its table in its checkpoint; a first one can take minutes to make.
-    words_placed = _resumed_from(config, folder) is None
-    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens(), words_placed)
-    model = build_model(config, allocation, datamodule.vocabulary, tokens=datamodule.training_tokens())
-    if is_first_rank():
-        print_model(model)
-
     schedule, record = instantiate(config.schedule), TableRecord(folder.tables, datamodule.vocabulary)
     reallocation: Reallocation = instantiate(
         config.reallocation,
@@ -125,6 +118,13 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
         schedule=schedule,
         record=record,
     )
+    # A run that goes on has its table in its checkpoint; a first one can take minutes to make.
+    words_placed = _resumed_from(config, folder) is None
+    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens(), words_placed)
+    model = build_model(config, allocation, datamodule.vocabulary, tokens=datamodule.training_tokens())
+    if is_first_rank():
+        print_model(model)
+
     facts = _facts(config, datamodule, model)
     metrics = RunMetrics(folder.metrics, facts, reallocation)
     pictures = RunPictures(config.name, folder.picture, metrics, record)
