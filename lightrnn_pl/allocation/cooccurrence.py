@@ -91,9 +91,10 @@ def balanced_clusters(
     frequent = generator.permutation(min(len(vectors), 20 * num_clusters))[:num_clusters]
     centers = vectors[np.resize(frequent, num_clusters)]
     clusters = np.zeros(len(vectors), dtype=np.int64)
+    distances = np.empty((len(vectors), num_clusters), dtype=vectors.dtype)  # one of them is large enough
     for iteration in range(iterations):
         started = time.monotonic()
-        distances = vectors @ centers.T
+        np.matmul(vectors, centers.T, out=distances)
         np.subtract(1, distances, out=distances)
         distances *= weights[:, None]
         clusters = assign_codes(distances, capacities)
