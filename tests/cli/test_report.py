@@ -60,7 +60,7 @@ def test_a_sweep_becomes_a_table(report, sweep):
         assert told in printed
     assert "6 runs: 4 completed, in 2 groups of seeds; 2 not completed." in printed
     text = (sweep / "report" / "report.md").read_text()
-    assert "| LightRNN + Kneser-Ney 5-gram (small) | 0 | 90.00 | 90.00 |" in text
+    assert "| LightRNN + Kneser-Ney 5-gram (small) | 1 (0) | 90.00 | 90.00 |" in text
     assert "| KN + LightRNN" not in text and "| KN + HSM | – |" in text and "no x" in text
     assert (sweep / "report" / "report.csv").read_text().count("\n") == 5
     page = (sweep / "report" / "report.html").read_text()

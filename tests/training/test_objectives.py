@@ -282,8 +282,14 @@ def test_a_run_says_what_was_promised_and_kept_by_axis(overrides, tiny_text, tmp
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["reallocation.objective.maximum_moved=1"], r"maximum_moved must be at least 2.*got 1"),
-        (["reallocation.objective.minimum_gain=-1"], r"minimum_gain is nats, at least 0, got -1"),
+        (
+            ["reallocation/objective=joint", "reallocation.objective.maximum_moved=1"],
+            r"maximum_moved must be at least 2.*got 1",
+        ),
+        (
+            ["reallocation/objective=joint", "reallocation.objective.minimum_gain=-1"],
+            r"minimum_gain is nats, at least 0, got -1",
+        ),
         (
             ["reallocation/objective=candidates", "reallocation.objective.num_candidates=1"],
             r"num_candidates must be .* 1",
