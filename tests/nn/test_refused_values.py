@@ -32,7 +32,7 @@ REFUSED = {
     ("model=char_hierarchical", "model.embedding.features=abc"): r"model\.embedding\.features .* a list .* got abc",
     ("model=hierarchical", "model.output.classes.seed=abc"): r"model\.output\.classes\.seed must be .* got abc",
     ("model=hierarchical", "model/output/classes=frequency", "model.output.classes.power=true"): r"power .* got True",
-    ("model=hierarchical", "model/output/classes=clusters"): r"training text, .* set data\.cache=true",
+    ("model=hierarchical", "model/output/classes=clusters"): r"training text, .* choose model/output/classes=frequency",
     ("model=full", "model/loss=nce", "model.loss.learn_partition=2"): r"learn_partition must be true or false, got 2",
     (
         "model=full",
