@@ -3,15 +3,14 @@
 # In small: scale=small takes 100,000 words and 512 units.  Other arguments go to benchmarks/output_layers.py.
 # usage: slim_table7.sh [scale=small] [argument ...]
 . "$(dirname "$0")/_table.sh"
+begin slim_table7 "$@"
 sizes=(--vocabulary 793471 --hidden 2048)
-if [ "${1:-}" = scale=small ]; then
-    begin slim_table7 scale=small
-    sizes=(--vocabulary 100000 --hidden 512)
-    shift
-else
-    begin slim_table7
-fi
+[ "$scale" = paper ] || sizes=(--vocabulary 100000 --hidden 512)
+arguments=()
+for argument in "$@"; do
+    [[ $argument = scale=* ]] || arguments+=("$argument")
+done
 mkdir -p "$folder"
 python "$(dirname "$0")/../benchmarks/output_layers.py" "${sizes[@]}" --batch 20 --outputs full,hashed,slim \
-    --json "$folder/output_layers.json" "$@" || status=$?
+    --json "$folder/output_layers.json" "${arguments[@]}" || status=$?
 report

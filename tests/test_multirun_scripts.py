@@ -28,7 +28,7 @@ def run(script: Path, folder: Path, *arguments: str, trains: int = 0) -> tuple[i
     """Status of a script, and the commands it calls, which are told of but not run; training ends with ``trains``."""
     commands = folder / "bin"
     commands.mkdir()
-    for command in ("lightrnn-train", "lightrnn-report", "lightrnn-evaluate", "lightrnn-table", "lightrnn-rescore"):
+    for command in ("python", *(f"lightrnn-{name}" for name in ("train", "report", "evaluate", "table", "rescore"))):
         status = trains if command == "lightrnn-train" else 0
         (commands / command).write_text(f'#!/bin/sh\necho "{command} $*" >> "{folder}/calls"\nexit {status}\n')
         (commands / command).chmod(0o755)
@@ -77,6 +77,14 @@ def test_a_script_passes_on_what_it_is_given(tmp_path):
         assert "hydra.sweep.dir=multirun/slim_figure3-small-ptb hydra.sweep.subdir=${name}-seed${seed}" in call
     assert "paper.parts=1,2,4,8,16,32,64,128 " in calls[1]
     assert calls[2] == "lightrnn-report multirun/slim_figure3-small-ptb output=multirun/slim_figure3-small-ptb/report"
+
+
+@pytest.mark.parametrize("arguments", [("scale=small", "--threads", "2"), ("--threads", "2", "scale=small")])
+def test_the_timing_of_a_layer_is_small_wherever_that_is_said(arguments, tmp_path):
+    status, (timing, report) = run(ROOT / "multirun_scripts" / "slim_table7.sh", tmp_path, *arguments)
+    assert status == 0 and "output_layers.py --vocabulary 100000 --hidden 512 " in timing
+    assert timing.endswith(" --json multirun/slim_table7-small/output_layers.json --threads 2")
+    assert report == "lightrnn-report multirun/slim_table7-small output=multirun/slim_table7-small/report"
 
 
 def test_a_script_reports_although_a_run_failed_and_fails_itself(tmp_path):

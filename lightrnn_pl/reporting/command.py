@@ -43,11 +43,14 @@ def report(config: DictConfig) -> dict[str, Path]:
         ValueError: If there is no run in it, or a file is none of a command's, or ``keep`` holds other runs.
     """
     given = [Path(str(path)) for path in (config.runs if OmegaConf.is_list(config.runs) else [config.runs])]
+    if not given:
+        raise ValueError("no run folders given; name them: lightrnn-report FOLDER ...")
     runs = find_runs([path for path in given if not path.is_file()])
     measurements = find_measurements(given)
     if not runs and not measurements:
-        where = ", ".join(map(str, given)) or "runs=[]"
-        raise ValueError(f"there is no run in {where}; a run folder holds config.yaml and metrics.json")
+        raise ValueError(
+            f"there is no run in {', '.join(map(str, given))}; a run folder holds config.yaml and metrics.json"
+        )
     # The order of the folders, not that in which they were given: a report on what was kept of them is the same.
     places, _ = places_of(runs, measurements)
     placed = sorted(
@@ -108,10 +111,21 @@ def _notes(runs: Sequence[Run], groups: Sequence[Group], repeated: Sequence[str]
     if repeated:
         told.append(f"Left out, for they repeat another's configuration and seeds: {', '.join(repeated)}.")
     known = [run.metrics for group in groups for run in group.runs]
+    if texts := list(dict.fromkeys(text for metrics in known if (text := _text(metrics)) is not None)):
+        told.append(f"Trained on {'; '.join(texts)}.")
     made_with = [f"{key} {', '.join(values)}" for key in _MADE_WITH if (values := _distinct(known, key))]
     if made_with:
         told.append(f"Made with {'; '.join(made_with)}.")
     return told
+
+
+def _text(metrics: Mapping[str, Any]) -> str | None:
+    """What a run learned from, and how many words it knows."""
+    corpus = (metrics.get("protocol") or {}).get("corpus")
+    tokens, words = (metrics.get("tokens") or {}).get("train"), metrics.get("vocabulary")
+    if corpus is None or tokens is None or words is None:
+        return None
+    return f"{corpus}: {tokens:,} tokens, {words:,} words of vocabulary"
 
 
 def _distinct(metrics: Sequence[Mapping[str, Any]], key: str) -> list[str]:

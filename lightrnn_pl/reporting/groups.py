@@ -166,7 +166,7 @@ def _differences(run: Run, alike: Sequence[Run]) -> list[str]:
     for key in order:
         if _num_kinds([*named, key], columns) > _num_kinds(named, columns):
             named.append(key)
-    return [_spelled(key, mine[key]) for key in named if key in mine]
+    return [_option(key, run, alike, columns[key]) or _spelled(key, mine[key]) for key in named if key in mine]
 
 
 def _num_kinds(keys: Sequence[str], columns: Mapping[str, Sequence[str]]) -> int:
@@ -187,6 +187,15 @@ def _is_told(key: str, named: Sequence[str], columns: Mapping[str, Sequence[str]
 def _node(key: str) -> str | None:
     """What the keys that may follow from this one begin with, where it says of which kind something is."""
     return key.removesuffix("_target_") if key.endswith("._target_") else _KINDS.get(key)
+
+
+def _option(key: str, run: Run, alike: Sequence[Run], column: Sequence[str]) -> str | None:
+    """What was chosen for the node whose kind ``key`` says; None where the choice does not tell it."""
+    group = key.removesuffix("._target_").replace(".", "/")
+    options = [other.choices.get(group) for other in alike]
+    if not key.endswith("._target_") or None in options or len({*options}) < len({*column}):
+        return None
+    return f"{group.rpartition('/')[2]}={run.choices[group]}"
 
 
 def _spelled(key: str, value: str) -> str:

@@ -51,6 +51,8 @@ def keep(folder: str | Path, runs: Sequence[Run], measurements: Sequence[Measure
         told: dict[str, Any] = {} if run.metrics else {"status": run.status, "error": run.error}
         if run.overrides:
             told["overrides"] = list(run.overrides)
+        if run.choices:
+            told["choices"] = run.choices
         write_json(folder / place / "metrics.json", _of_no_machine({**run.metrics, **told}))
     for place, measurement in zip(files, measurements, strict=True):
         write_json(folder / place, _of_no_machine(measurement.content))

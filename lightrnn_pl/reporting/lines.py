@@ -22,6 +22,7 @@ class Line:
         seeds: Of the runs behind it, where there are runs.
         paper: The row of a paper that it stands beside.
         small: Whether it is that row in small.
+        corpus: What it was trained on; None where that is not known.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Line:
     seeds: tuple[int | None, ...] = ()
     paper: PaperRow | None = None
     small: bool = False
+    corpus: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def lines_of(groups: Sequence[Group]) -> list[Line]:
             tuple(run.seed for run in group.runs),
             group.paper,
             group.small,
+            (group.runs[0].metrics.get("protocol") or {}).get("corpus"),
         )
         for group in groups
     ]

@@ -73,7 +73,7 @@ def lines_of_measurements(measurements: Sequence[Measurement], groups: Sequence[
     for line in single:
         together.setdefault((line.label, line.paper, line.small, line.text), []).append(line)
     return [
-        Line(label, _spreads(lines), _seeds(lines), paper, small)
+        Line(label, _spreads(lines), _seeds(lines), paper, small, lines[0].corpus)
         for (label, paper, small, _), lines in together.items()
     ]
 
@@ -88,6 +88,7 @@ class _Single:
     paper: PaperRow | None = None
     small: bool = False
     text: Any = None
+    corpus: str | None = None
 
 
 def _spreads(lines: Sequence[_Single]) -> dict[str, Spread]:
@@ -118,13 +119,19 @@ def _mixture(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
     for member in partners:
         row = _row(paper, _NAMES_OF_KNESER_NEY) if _is_kneser_ney(member) else None
         yield _Single(
-            f"{member['name']}, {corpus}", _perplexities(member["splits"]), None, row, small and row is not None, text
+            f"{member['name']}, {corpus}",
+            _perplexities(member["splits"]),
+            None,
+            row,
+            small and row is not None,
+            text,
+            corpus,
         )
     row = None
     if paper is not None and len(partners) == 1 and _is_kneser_ney(partners[0]):
         row = _row(paper, [f"KN + {paper.row}"])
     names = " + ".join([label, *(member["name"] for member in partners)])
-    yield _Single(names, _perplexities(mixed["combined"]), run, row, small and row is not None, text)
+    yield _Single(names, _perplexities(mixed["combined"]), run, row, small and row is not None, text, corpus)
 
 
 def _reranking(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:

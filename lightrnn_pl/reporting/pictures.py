@@ -58,8 +58,8 @@ CAPTIONS = {
     ),
     "reallocation": Caption(
         "What reallocations did",
-        "By round: the training loss before a move, what the loss statistics promised for it, and what was measured "
-        "with the new codes fed; the words that moved; how far the solver may be from the optimum; what it all took.",
+        "By round: how the training loss changed by the move, as the loss statistics promised and as was measured with "
+        "the new codes fed; the words that moved; how far the solver may be from the optimum; what it all took.",
     ),
 }
 """Titles and captions, by the names of the pictures."""
@@ -213,7 +213,8 @@ _NAMED = 12
 _MARKERS = "oDv^"
 
 
-_LOSSES = ("nll_before", "nll_predicted", "nll_measured")
+_LINEAR = 0.01
+"""Nats; up to so much of a change of loss the axis is linear, logarithmic beyond."""
 
 
 def _draw_reallocation(groups: Sequence[Group], path: Path) -> bool:
@@ -230,26 +231,26 @@ def _draw_reallocation(groups: Sequence[Group], path: Path) -> bool:
 
             told_of = {
                 key: [group.spread(partial(_of_move, place=place, key=key)) for place in rounds]
-                for key in (*_LOSSES, "share_moved", "gap", "seconds")
+                for key in ("share_moved", "gap", "seconds")
             }
-            before, promised, kept = (told_of[key] for key in _LOSSES)
-            for place, *three in zip(places, before, promised, kept, strict=True):
-                told = [spread.mean for spread in three if spread is not None]
-                loss.vlines(place, min(told), max(told), color=color, linewidth=1, alpha=0.5)
-            for values, marker, filled in ((before, "o", True), (promised, "v", True), (kept, "o", False)):
-                known = [(place, one.mean) for place, one in zip(places, values, strict=True) if one is not None]
+            for key, marker, filled in (("nll_predicted", "v", True), ("nll_measured", "o", False)):
+                changes = [group.spread(partial(_change_of_loss, place=place, key=key)) for place in rounds]
+                known = [(place, one.mean) for place, one in zip(places, changes, strict=True) if one is not None]
                 style = {} if filled else {"markerfacecolor": "none", "markeredgewidth": 1.6}
                 if known:
                     loss.plot(*zip(*known, strict=True), linestyle="none", marker=marker, color=color, **style)
             _curve(moved, places, _times(100, told_of["share_moved"]), color, group.label)
             _curve(gap, places, _times(100, told_of["gap"]), color, group.label)
             _curve(seconds, places, told_of["seconds"], color, group.label)
-        for label, marker, fill in (("before", "o", INK), ("promised", "v", INK), ("kept", "o", "none")):
+        for label, marker, fill in (("promised", "v", INK), ("kept", "o", "none")):
             loss.plot([], [], linestyle="none", marker=marker, color=INK, markerfacecolor=fill, label=label)
-        loss.set(title="training loss, nats a word")
-        low, high = loss.get_ylim()
-        loss.set_ylim(low, high + 0.22 * (high - low))  # room for the legend
-        loss.legend(loc="upper right", ncols=3, columnspacing=0.8, handletextpad=0.1)
+        loss.axhline(0, color=FAINT, linewidth=1.2, zorder=1)
+        # A move of columns changes hundredths where one of rows and columns changes whole nats.
+        loss.set_yscale("symlog", linthresh=_LINEAR, linscale=0.5)
+        loss.margins(y=0.12)
+        loss.yaxis.set_major_formatter(lambda value, _: f"{value:+.3g}" if value else "0")
+        loss.set(title="change of the training loss, nats a word")
+        loss.legend(loc="best", ncols=2, columnspacing=0.8, handletextpad=0.1)
         moved.set(title="words moved, %")
         gap.set(title="solver's gap, %")
         seconds.set(title="statistics and solver, seconds")
@@ -258,7 +259,8 @@ def _draw_reallocation(groups: Sequence[Group], path: Path) -> bool:
             _whole_numbers(axes)
             axes.set(xlabel="after round", xlim=(0.5, last + 0.5))
             if axes is not loss:
-                axes.set_ylim(0, 1.12 * max(axes.get_ylim()[1], 1e-9))
+                top = max(axes.get_ylim()[1], 1e-9)
+                axes.set_ylim(-0.03 * top, 1.12 * top)
         legend_below(figure, moved)
     return True
 
@@ -342,6 +344,11 @@ def _of_round(metrics: Mapping[str, Any], place: int) -> float | None:
 
 def _of_move(metrics: Mapping[str, Any], place: int, key: str) -> float | None:
     return _moves(metrics).get(place, {}).get(key)
+
+
+def _change_of_loss(metrics: Mapping[str, Any], place: int, key: str) -> float | None:
+    before, after = (_of_move(metrics, place, name) for name in ("nll_before", key))
+    return None if before is None or after is None else after - before
 
 
 def _moves(metrics: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:

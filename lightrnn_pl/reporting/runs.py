@@ -32,6 +32,7 @@ class Run:
         config: The resolved configuration as plain containers, empty where none was written.
         metrics: What ``metrics.json`` says, empty where none was written.
         overrides: What was given on the command line, as Hydra noted it; empty where that is not known.
+        choices: The option of each config group, as Hydra noted it; empty where that is not known.
         status: ``completed``, ``running`` (also where the process is no more), ``interrupted``, ``failed``,
             ``started`` (before the first metrics) or ``unreadable``.
         error: What went wrong.
@@ -43,6 +44,7 @@ class Run:
     config: dict[str, Any]
     metrics: dict[str, Any]
     overrides: tuple[str, ...]
+    choices: dict[str, str]
     status: str
     error: str | None
 
@@ -69,11 +71,13 @@ def read_run(path: str | Path) -> Run:
     config: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     overrides: tuple[str, ...] = ()
+    choices: dict[str, str] = {}
     unreadable = None
     try:
         config = _mapping(_yaml(path / _CONFIG) or _yaml(path / _HYDRA / _CONFIG, resolve=False))
         metrics = _mapping(_json(path / _METRICS))
         overrides = tuple(map(str, _yaml(path / _HYDRA / "overrides.yaml") or metrics.get("overrides") or ()))
+        choices = _mapping(_choices(path / _HYDRA / "hydra.yaml") or metrics.get("choices"))
     except Exception as error:  # whatever a parser makes of a broken file
         unreadable = f"{type(error).__name__}: {error}"
     told = metrics or _note_of_the_sweep(path)
@@ -87,6 +91,7 @@ def read_run(path: str | Path) -> Run:
         config,
         metrics,
         overrides,
+        choices,
         "unreadable" if unreadable else told.get("status", "started"),
         unreadable or told.get("error"),
     )
@@ -115,6 +120,13 @@ def _note_of_the_sweep(path: Path) -> dict[str, Any]:
         if Path(content["folder"]).resolve() == path.resolve():
             return content
     return {}
+
+
+def _choices(path: Path) -> dict[str, str]:
+    """The options of the project's own config groups, of all that Hydra noted of itself."""
+    noted = (_yaml(path, resolve=False) or {}).get("hydra") or {}
+    choices = (noted.get("runtime") or {}).get("choices") or {}
+    return {group: option for group, option in choices.items() if option and not group.startswith("hydra")}
 
 
 def _yaml(path: Path, resolve: bool = True) -> Any:

@@ -96,8 +96,8 @@ def test_repeated_runs_are_left_out_and_told(report, tmp_path):
     [
         (["nowhere"], "there is no folder nowhere"),
         (["empty"], "there is no run in empty"),
-        (["runs=[]"], "there is no run in runs=[]"),
-        ([], "runs is missing"),
+        (["runs=[]"], "no run folders given"),
+        ([], "no run folders given; name them: lightrnn-report FOLDER ..."),
     ],
 )
 def test_what_cannot_be_reported_on_is_told_in_a_line(arguments, told, report, tmp_path, capsys):
@@ -111,6 +111,7 @@ def test_what_cannot_be_reported_on_is_told_in_a_line(arguments, told, report, t
 def test_a_real_run(report, tiny_text, tmp_path):
     metrics = train(compose_run(tmp_path / "run", tiny_text, "trainer.max_steps=2"))
     printed = report("run", "keep=kept", "output=out")
+    assert f": {metrics['tokens']['train']:,} tokens, {metrics['vocabulary']} words of vocabulary." in printed
     assert f"{metrics['parameters']:,}" in printed and "1 run: 1 completed, in 1 group of seeds." in printed
     assert f"{metrics['test']['perplexity']:,.2f}" in (tmp_path / "out" / "report.md").read_text()
     assert str(tmp_path) not in (tmp_path / "kept" / "run" / "config.yaml").read_text()

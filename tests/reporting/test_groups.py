@@ -1,8 +1,10 @@
 import statistics
 
 import pytest
+from omegaconf import OmegaConf
 
 from lightrnn_pl.reporting.groups import Spread, group_runs, repeated_runs
+from lightrnn_pl.reporting.keeping import keep
 from lightrnn_pl.reporting.runs import find_runs
 from tests.reporting.folders import make_run
 
@@ -155,3 +157,22 @@ def test_one_row_in_two_tables_and_two_scales(tmp_path):
         "NE table=slim_table2 scale=small",
         "NE table=slim_table3 scale=paper",
     ]
+
+
+def test_a_kind_is_called_by_the_option_that_was_chosen(tmp_path):
+    """Hydra notes it; where a run's note is missing, or two classes go by one option, the class tells."""
+    solvers = {"auction": "lightrnn_pl.allocation.solvers.AuctionSolver", "keep": "lightrnn_pl.allocation.solvers.Keep"}
+    for name, target in solvers.items():
+        make_run(tmp_path / name, solver___target_=target)
+        note_choices(tmp_path / name, solver=name, data="text")
+    assert labels(tmp_path) == ["lightrnn-ptb solver=auction", "lightrnn-ptb solver=keep"]
+    keep(tmp_path / "kept", find_runs([tmp_path]), [])
+    assert labels(tmp_path / "kept") == ["lightrnn-ptb solver=auction", "lightrnn-ptb solver=keep"]
+    note_choices(tmp_path / "auction", solver="keep")
+    assert labels(tmp_path) == ["lightrnn-ptb solver=AuctionSolver", "lightrnn-ptb solver=Keep"]
+
+
+def note_choices(run, **choices):
+    (run / ".hydra").mkdir(exist_ok=True)
+    noted = {"hydra": {"runtime": {"choices": {**choices, "hydra/launcher": "basic", "debug": None}}}}
+    OmegaConf.save(OmegaConf.create(noted), run / ".hydra" / "hydra.yaml")

@@ -75,6 +75,18 @@ def test_columns_without_a_figure_are_left_out(tmp_path):
     assert "valid perplexity" in table.header
 
 
+def test_results_of_several_corpora_tell_theirs(tmp_path):
+    make_run(tmp_path / "a", metrics={"protocol": {"corpus": "ptb"}})
+    make_run(tmp_path / "b", name="other", model__dropout=0.5, metrics={"protocol": {"corpus": "ptb"}})
+    (table,) = result_tables(lines(tmp_path))
+    assert "corpus" not in table.header
+    make_run(tmp_path / "c", name="third", data__name="pydoc", metrics={"protocol": {"corpus": "pydoc"}})
+    (table,) = result_tables(lines(tmp_path))
+    assert table.texts == 2
+    assert [row_of(table, name)["corpus"] for name in ("lightrnn-ptb", "other", "third")] == ["ptb", "ptb", "pydoc"]
+    assert [row["corpus"] for row in csv.DictReader(io.StringIO(csv_text(lines(tmp_path))))] == ["ptb", "ptb", "pydoc"]
+
+
 def test_hours_are_those_to_the_baselines_perplexity(tmp_path):
     """LightRNN, Table 3."""
     slow = [{"epoch": n, "valid_perplexity": 200.0 - 10 * n, "seconds": 3600.0 * n} for n in (1, 2, 3)]

@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from lightrnn_pl.allocation.snapshot import TableSnapshot
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run
@@ -66,6 +67,19 @@ def test_what_a_run_leaves(tiny_text, tmp_path):
     for done in metrics["rounds"]:
         of_round = [line["valid_perplexity"] for line in metrics["history"] if line["round"] == done["round"]]
         assert done["validations"] == pytest.approx(of_round)
+
+
+def test_by_default_the_first_table_is_made_of_the_text_read_whole_or_streamed(tiny_text, tmp_path):
+    tables = {}
+    for name, overrides in {
+        "whole": ["allocation=cooccurrence"],
+        "streamed": ["allocation=cooccurrence", "data.cache=false"],
+        "random": [],
+    }.items():
+        metrics = train(compose_run(tmp_path / name, tiny_text, *SMALL, *overrides))
+        assert metrics["status"] == "completed" and len(metrics["rounds"]) == 2
+        tables[name] = TableSnapshot.load(tmp_path / name / "tables" / "round_1.npz").codes
+    assert (tables["whole"] == tables["streamed"]).all() and (tables["whole"] != tables["random"]).any()
 
 
 def test_a_run_without_a_test_text(tiny_text, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightrnn_pl.allocation.first import CooccurrenceTable
 from lightrnn_pl.training.experiment import train
 from tests.training import runs
 
@@ -72,6 +73,16 @@ def test_a_killed_run_ends_in_the_same_bits(moment, uninterrupted, optimizer, ti
     for done, expected in zip(resumed["rounds"], whole["rounds"], strict=True):
         assert done["validations"] == expected["validations"] and done["epochs"] == expected["epochs"]
     assert [line["step"] for line in resumed["history"]] == [line["step"] for line in whole["history"]]
+
+
+def test_a_run_that_goes_on_does_not_make_its_first_table_again(tiny_text, tmp_path, monkeypatch):
+    overrides = [*OVERRIDES, "allocation=cooccurrence"]
+    whole = train(runs.compose_run(tmp_path / "whole", tiny_text, *overrides))
+    runs.kill_run("step=35", tmp_path / "run", tiny_text, *overrides)
+    monkeypatch.setattr(CooccurrenceTable, "__call__", lambda *args, **kwargs: pytest.fail("made again"))
+    resumed = train(runs.compose_run(tmp_path / "run", tiny_text, *overrides))
+    assert_same_bits(last_state(tmp_path / "run"), last_state(tmp_path / "whole"))
+    assert resumed["table"] == whole["table"] and resumed["test"] == whole["test"]
 
 
 def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, monkeypatch):
