@@ -5,11 +5,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lightrnn_pl.reporting.drawing import SERIES
 from lightrnn_pl.reporting.groups import group_runs
-from lightrnn_pl.reporting.pictures import CAPTIONS, frontier, write_pictures
+from lightrnn_pl.reporting.pictures import CAPTIONS, write_pictures
+from lightrnn_pl.reporting.pictures.drawing import SERIES
+from lightrnn_pl.reporting.pictures.frontier import frontier
+from lightrnn_pl.reporting.pictures.slim_curves import slim_curves
 from lightrnn_pl.reporting.runs import find_runs
-from lightrnn_pl.reporting.slim_curves import slim_curves
 from tests.reporting.folders import make_run
 from tests.reporting.maps import make_run_with_tables
 
