@@ -138,6 +138,16 @@ def test_a_picture_follows_the_theme_of_its_page(tmp_path):
     assert "hidden_dim=300" in texts(made["epochs"])
 
 
+def test_a_colour_that_comes_again_is_a_dashed_line(tmp_path):
+    for number in range(len(SERIES)):
+        make_run(tmp_path / str(number), model__hidden_dim=number)
+    write_pictures(groups_of(tmp_path), tmp_path / "few")
+    make_run(tmp_path / "more", model__hidden_dim=99)
+    write_pictures(groups_of(tmp_path), tmp_path / "many")
+    dashed = [(tmp_path / name / "epochs.svg").read_text().count("stroke-dasharray") for name in ("few", "many")]
+    assert dashed[0] == 0 < dashed[1]
+
+
 def test_drawing_again_gives_the_same_file(tmp_path):
     make_run_with_tables(tmp_path / "a")
     for folder in ("one", "two"):

@@ -19,13 +19,18 @@ def colored(shown: Sequence[Group], groups: Sequence[Group]) -> list[tuple[str, 
 
 
 def draw_curve(
-    axes: Axes, places: Sequence[float], spreads: Sequence[Spread | None], color: str, label: str, marker: str = "o"
+    axes: Axes,
+    places: Sequence[float],
+    spreads: Sequence[Spread | None],
+    color: str,
+    label: str,
+    marker: str = "o",
+    line: str = "-",
 ) -> None:
     """Means with their deviations, joined."""
     known = [(place, spread) for place, spread in zip(places, spreads, strict=True) if spread is not None]
-    axes.plot(
-        [place for place, _ in known], [spread.mean for _, spread in known], color=color, marker=marker, label=label
-    )
+    means = [spread.mean for _, spread in known]
+    axes.plot([place for place, _ in known], means, line, color=color, marker=marker, label=label)
     for place, spread in known:
         if spread.deviation:
             axes.errorbar(place, spread.mean, spread.deviation, color=color, capsize=3, elinewidth=1.2)

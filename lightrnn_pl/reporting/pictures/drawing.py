@@ -61,6 +61,11 @@ def color_of(number: int) -> str:
     return SERIES[number % len(SERIES)]
 
 
+def line_of(number: int) -> str:
+    """How a curve is drawn: solid, and dashed or dotted where its colour is that of an earlier one."""
+    return ("-", "--", ":", "-.")[number // len(SERIES) % 4]
+
+
 @contextmanager
 def drawn(path: Path, width: float = 7.2, height: float = 4.2) -> Iterator[Figure]:
     """A figure of so many inches that is written to ``path`` (PNG) and beside it as SVG, both atomically."""

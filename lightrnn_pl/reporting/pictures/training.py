@@ -11,7 +11,7 @@ from typing import Any
 
 from lightrnn_pl.reporting.groups import Group
 from lightrnn_pl.reporting.pictures.curves import colored, draw_curve, hollow, whole_numbers
-from lightrnn_pl.reporting.pictures.drawing import drawn, legend_below
+from lightrnn_pl.reporting.pictures.drawing import drawn, legend_below, line_of
 
 _FAR = 3.0
 """The first epochs are far above the rest and would flatten it: up to this many times a curve's best is shown."""
@@ -27,7 +27,8 @@ def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
     best, worst = math.inf, 0.0  # of what is shown
     with drawn(path, height=4.2 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         axes = figure.add_subplot()
-        for color, group in colored(shown, groups):
+        for number, (color, group) in enumerate(colored(shown, groups)):
+            line = line_of(number)
             for seed, run in enumerate(group.runs):
                 history = _history(run.metrics)
                 label = group.label if seed == 0 else None
@@ -35,7 +36,7 @@ def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
                 curve = [line["valid_perplexity"] for line in history]
                 best, worst = min(best, *curve), max(worst, min(max(curve), _FAR * min(curve)))
                 alpha = 1.0 if len(group.runs) == 1 else 0.65
-                axes.plot(epochs, curve, marker=".", color=color, label=label, alpha=alpha)
+                axes.plot(epochs, curve, line, marker=".", color=color, label=label, alpha=alpha)
                 ends = [before for before, after in itertools.pairwise(history) if before["round"] != after["round"]]
                 axes.plot(
                     [line["epoch"] for line in ends],
@@ -60,10 +61,10 @@ def draw_rounds(groups: Sequence[Group], path: Path) -> bool:
         return False
     with drawn(path, height=3.8 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         axes = figure.add_subplot()
-        for color, group in colored(shown, groups):
+        for number, (color, group) in enumerate(colored(shown, groups)):
             last = max(len(run.metrics["rounds"]) for run in group.runs)
             spreads = [group.spread(partial(_of_round, place=place)) for place in range(last)]
-            draw_curve(axes, [r + 1 for r in range(last)], spreads, color, group.label)
+            draw_curve(axes, [r + 1 for r in range(last)], spreads, color, group.label, line=line_of(number))
         axes.set(xlabel="round", ylabel="validation perplexity, best of the round")
         whole_numbers(axes)
         legend_below(figure, axes)
