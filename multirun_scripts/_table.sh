@@ -6,16 +6,18 @@
 set -euo pipefail
 
 begin() {
-    local name=$1 override
+    local name=$1 corpus='' override
     shift
     given=("$@")
     scale=paper
     for override in "$@"; do
         case $override in
         scale=*) scale=${override#scale=} && name+=-$scale ;;
-        data=*) name+=-${override#data=} ;;
+        data=*) corpus=${corpus:-${override#data=}} ;;
+        data.name=*) corpus=${override#data.name=} ;;
         esac
     done
+    name+=${corpus:+-$corpus}
     folder=${FOLDER:-multirun/$name}
     status=0
 }

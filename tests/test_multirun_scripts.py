@@ -79,6 +79,13 @@ def test_a_script_passes_on_what_it_is_given(tmp_path):
     assert calls[2] == "lightrnn-report multirun/slim_figure3-small-ptb output=multirun/slim_figure3-small-ptb/report"
 
 
+def test_a_folder_is_named_by_the_corpus(tmp_path):
+    script = ROOT / "multirun_scripts" / "lightrnn_table2.sh"
+    _, calls = run(script, tmp_path, "data.name=mine", "scale=small", "data=text", "data.train=a.txt")
+    folder = "multirun/lightrnn_table2-small-mine"
+    assert calls[1] == f"lightrnn-report {folder} output={folder}/report"
+
+
 @pytest.mark.parametrize("arguments", [("scale=small", "--threads", "2"), ("--threads", "2", "scale=small")])
 def test_the_timing_of_a_layer_is_small_wherever_that_is_said(arguments, tmp_path):
     status, (timing, report) = run(ROOT / "multirun_scripts" / "slim_table7.sh", tmp_path, *arguments)

@@ -45,8 +45,11 @@ def keep(folder: str | Path, runs: Sequence[Run], measurements: Sequence[Measure
             raise ValueError(f"keep={folder} holds other runs ({others[0]}); give another folder, or remove them first")
     for place, run in zip(places, runs, strict=True):
         if run.config:
+            config = without_folders(run.config)
+            if isinstance(config.get("data"), dict):
+                config["data"].pop("root", None)  # a folder of the machine, whatever its last name is
             with atomic_write(folder / place / "config.yaml", "w") as file:
-                file.write(OmegaConf.to_yaml(OmegaConf.create(without_folders(run.config))))
+                file.write(OmegaConf.to_yaml(OmegaConf.create(config)))
         # What a run did not get to write itself, a reader could not know without its folder.
         told: dict[str, Any] = {} if run.metrics else {"status": run.status, "error": run.error}
         if run.overrides:

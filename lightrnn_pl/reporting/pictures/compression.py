@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightrnn_pl.reporting.groups import Group
 from lightrnn_pl.reporting.pictures.curves import draw_curve, hollow
-from lightrnn_pl.reporting.pictures.drawing import INK, color_of, drawn, legend_below
+from lightrnn_pl.reporting.pictures.drawing import color_of, drawn, legend_below
 from lightrnn_pl.reporting.pictures.slim_curves import Over, slim_curves
 
 
@@ -27,7 +27,8 @@ def draw_compression(groups: Sequence[Group], path: Path, over: Over) -> bool:
                 name = "the paper's figures" if number == 0 else None
                 axes.plot(*zip(*known, strict=True), **hollow(color, "s"), label=name)
         for number, (label, perplexity) in enumerate(baselines.items()):
-            axes.axhline(perplexity.mean, color=INK, linestyle=(0, (4, 3 + number)), linewidth=1.2, label=label)
+            color = color_of(len(curves) + number)
+            axes.axhline(perplexity.mean, color=color, linestyle="--", linewidth=1.2, label=label)
         places = sorted({point.x for points in curves.values() for point in points})
         axes.set_xscale("log", base=2)
         axes.set_xticks(places, [_place(place, over) for place in places])

@@ -12,6 +12,8 @@ from lightrnn_pl.reporting.pictures.drawing import FAINT, SERIES, drawn, legend_
 from lightrnn_pl.reporting.pictures.slim_curves import Point
 
 _NAMED = 12
+"""So many groups have names of their own; where a colour comes again, its mark is another."""
+
 _MARKERS = "oDv^"
 
 
@@ -27,7 +29,7 @@ def draw_frontier(groups: Sequence[Group], path: Path) -> bool:
     lines = [frontier((parameters, spread.mean) for _, parameters, spread in found) for found in corpora.values()]
     every = sorted((one for found in corpora.values() for one in found), key=lambda one: groups.index(one[0]))
     best = {point for line in lines for point in line}
-    # Where there are too many for a colour each, those on the line have one.
+    # Where there are more, those on the line have.
     named = [one for one in every if len(every) <= _NAMED or (one[1], one[2].mean) in best]
     with drawn(path, height=4.4 + 0.2 * math.ceil(len(named) / 2)) as figure:
         axes = figure.add_subplot()
@@ -47,7 +49,9 @@ def draw_frontier(groups: Sequence[Group], path: Path) -> bool:
                 axes.plot(row.parameters, row.perplexity, **hollow(colors[number], "s"))
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: _short(value))
-        axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if f"{value:e}"[0] in "25" else "")
+        low, high = axes.get_xlim()
+        told = "25" if high > 4 * low else "123456789"
+        axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if f"{value:e}"[0] in told else "")
         axes.set(xlabel="parameters", ylabel="test perplexity")
         legend_below(figure, axes)
     return True

@@ -1,4 +1,4 @@
-"""What reallocations promised, kept and took, by round."""
+"""What reallocations promised, did and took, by round."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINEAR = 0.01
 
 
 def draw_moves(groups: Sequence[Group], path: Path) -> bool:
-    """Change of loss, words moved, gap and seconds; False where no words have moved."""
+    """Change of loss, words moved, gap and seconds; False where no round has ended in a reallocation."""
     shown = [group for group in groups if any(_moves(run.metrics) for run in group.runs)]
     if not shown:
         return False
@@ -31,8 +31,9 @@ def draw_moves(groups: Sequence[Group], path: Path) -> bool:
 
             told_of = {
                 key: [group.spread(partial(_of_move, place=place, key=key)) for place in rounds]
-                for key in ("share_moved", "gap", "seconds")
+                for key in ("share_moved", "seconds")
             }
+            gaps = [group.spread(partial(_gap, place=place)) for place in rounds]
             for key, marker, filled in (("nll_predicted", "v", True), ("nll_measured", "o", False)):
                 changes = [group.spread(partial(_change_of_loss, place=place, key=key)) for place in rounds]
                 known = [(place, one.mean) for place, one in zip(places, changes, strict=True) if one is not None]
@@ -40,9 +41,9 @@ def draw_moves(groups: Sequence[Group], path: Path) -> bool:
                 if known:
                     loss.plot(*zip(*known, strict=True), linestyle="none", marker=marker, color=color, **style)
             draw_curve(moved, places, _times(100, told_of["share_moved"]), color, group.label)
-            draw_curve(gap, places, _times(100, told_of["gap"]), color, group.label)
+            draw_curve(gap, places, _times(100, gaps), color, group.label)
             draw_curve(seconds, places, told_of["seconds"], color, group.label)
-        for label, marker, fill in (("promised", "v", INK), ("kept", "o", "none")):
+        for label, marker, fill in (("promised", "v", INK), ("measured", "o", "none")):
             loss.plot([], [], linestyle="none", marker=marker, color=INK, markerfacecolor=fill, label=label)
         loss.axhline(0, color=FAINT, linewidth=1.2, zorder=1)
         # A move of columns changes hundredths where one of rows and columns changes whole nats.
@@ -76,6 +77,11 @@ def _times(factor: float, spreads: Iterable[Spread | None]) -> list[Spread | Non
 
 def _of_move(metrics: Mapping[str, Any], place: int, key: str) -> float | None:
     return _moves(metrics).get(place, {}).get(key)
+
+
+def _gap(metrics: Mapping[str, Any], place: int) -> float | None:
+    """The control solves nothing, so that its distance from the optimum says nothing of a solver."""
+    return None if _of_move(metrics, place, "solver") == "KeepSolver" else _of_move(metrics, place, "gap")
 
 
 def _change_of_loss(metrics: Mapping[str, Any], place: int, key: str) -> float | None:

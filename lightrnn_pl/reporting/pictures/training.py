@@ -28,7 +28,7 @@ def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
     with drawn(path, height=4.2 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         axes = figure.add_subplot()
         for number, (color, group) in enumerate(colored(shown, groups)):
-            line = line_of(number)
+            dashes = line_of(number)
             for seed, run in enumerate(group.runs):
                 history = _history(run.metrics)
                 label = group.label if seed == 0 else None
@@ -36,7 +36,7 @@ def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
                 curve = [line["valid_perplexity"] for line in history]
                 best, worst = min(best, *curve), max(worst, min(max(curve), _FAR * min(curve)))
                 alpha = 1.0 if len(group.runs) == 1 else 0.65
-                axes.plot(epochs, curve, line, marker=".", color=color, label=label, alpha=alpha)
+                axes.plot(epochs, curve, dashes, marker=".", color=color, label=label, alpha=alpha)
                 ends = [before for before, after in itertools.pairwise(history) if before["round"] != after["round"]]
                 axes.plot(
                     [line["epoch"] for line in ends],

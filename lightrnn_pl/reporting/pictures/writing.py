@@ -24,7 +24,7 @@ class Caption:
 CAPTIONS = {
     "epochs": Caption(
         "Perplexity over training",
-        "Validation perplexity after each epoch, a line a run. A hollow mark is the end of a round: there the words "
+        "Validation perplexity after each epoch, a line a run. A hollow mark is the end of a round, where words may "
         "move (LightRNN, Figure 4).",
     ),
     "rounds": Caption(
@@ -34,13 +34,13 @@ CAPTIONS = {
     ),
     "compression": Caption(
         "Perplexity over compression",
-        "Test perplexity over the reciprocal of the compression ratio of the shared vectors; dashed: the model without "
-        "sharing (Slim Embedding, Figures 2 and 4).",
+        "Test perplexity by the size of the shared vectors; dashed: models without sharing (Slim Embedding, Figures 2 "
+        "and 4).",
     ),
     "parts": Caption(
         "Perplexity over K",
         "Test perplexity over the number of sub-vectors that make a word's vector, the ratio being the same; dashed: "
-        "the model without sharing (Slim Embedding, Figures 3 and 5).",
+        "models without sharing (Slim Embedding, Figures 3 and 5).",
     ),
     "frontier": Caption(
         "Perplexity against parameters",
@@ -50,7 +50,8 @@ CAPTIONS = {
     "reallocation": Caption(
         "What reallocations did",
         "By round: how the training loss changed by the move, as the loss statistics promised and as was measured with "
-        "the new codes fed; the words that moved; how far the solver may be from the optimum; what it all took.",
+        "the new codes fed (losses gathered in training are with dropout, so that less may be measured even where "
+        "nothing moved); the words that moved; how far the solver may be from the optimum; what it all took.",
     ),
 }
 """Titles and captions, by the names of the pictures."""

@@ -38,6 +38,7 @@ class RunMetrics(pl.Callback):
         self._seconds = 0.0
         self._mark: float | None = None  # when the last step ended; None where something else came after it
         self._since = (0, 0.0)
+        self._rate = math.nan  # of the last step; by the time of a note, the schedule has set that of the next
 
     @property
     def words_per_second(self) -> float:
@@ -56,6 +57,7 @@ class RunMetrics(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Add the time since the last step, loading included."""
         batch: Batch = args[1]
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._words += int(batch.mask.sum()) * trainer.world_size
         now = time.perf_counter()
         self._seconds += now - (now if self._mark is None else self._mark)
@@ -80,7 +82,7 @@ class RunMetrics(pl.Callback):
                 "round": self.reallocation.round,
                 "valid_perplexity": perplexity(nll),
                 "train_nll": float(known["train/nll"]) if "train/nll" in known else None,
-                "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "learning_rate": self._rate,
                 "words_per_second": (self._words - words) / elapsed if elapsed else None,
                 "seconds": self.reallocation.seconds,
             }
