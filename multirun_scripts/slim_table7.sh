@@ -6,11 +6,11 @@
 begin slim_table7 "$@"
 sizes=(--vocabulary 793471 --hidden 2048)
 [ "$scale" = paper ] || sizes=(--vocabulary 100000 --hidden 512)
-arguments=()
 for argument in "$@"; do
-    [[ $argument = scale=* ]] || arguments+=("$argument")
+    shift
+    [[ $argument = scale=* ]] || set -- "$@" "$argument"
 done
 mkdir -p "$folder"
 python "$(dirname "$0")/../benchmarks/output_layers.py" "${sizes[@]}" --batch 20 --outputs full,hashed,slim \
-    --json "$folder/output_layers.json" "${arguments[@]}" || status=$?
+    --json "$folder/output_layers.json" "$@" || status=$?
 report

@@ -110,22 +110,21 @@ def _notes(runs: Sequence[Run], groups: Sequence[Group], repeated: Sequence[str]
     told[0] += "."
     if repeated:
         told.append(f"Left out, for they repeat another's configuration and seeds: {', '.join(repeated)}.")
-    known = [run.metrics for group in groups for run in group.runs]
-    if texts := list(dict.fromkeys(text for metrics in known if (text := _text(metrics)) is not None)):
+    if texts := list(dict.fromkeys(text for group in groups if (text := _text(group.runs[0])) is not None)):
         told.append(f"Trained on {'; '.join(texts)}.")
+    known = [run.metrics for group in groups for run in group.runs]
     made_with = [f"{key} {', '.join(values)}" for key in _MADE_WITH if (values := _distinct(known, key))]
     if made_with:
         told.append(f"Made with {'; '.join(made_with)}.")
     return told
 
 
-def _text(metrics: Mapping[str, Any]) -> str | None:
+def _text(run: Run) -> str | None:
     """What a run learned from, and how many words it knows."""
-    corpus = (metrics.get("protocol") or {}).get("corpus")
-    tokens, words = (metrics.get("tokens") or {}).get("train"), metrics.get("vocabulary")
-    if corpus is None or tokens is None or words is None:
+    tokens, words = (run.metrics.get("tokens") or {}).get("train"), run.metrics.get("vocabulary")
+    if run.corpus is None or tokens is None or words is None:
         return None
-    return f"{corpus}: {tokens:,} tokens, {words:,} words of vocabulary"
+    return f"{run.corpus}: {tokens:,} tokens, {words:,} words of vocabulary"
 
 
 def _distinct(metrics: Sequence[Mapping[str, Any]], key: str) -> list[str]:

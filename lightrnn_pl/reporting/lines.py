@@ -119,7 +119,7 @@ def lines_of(groups: Sequence[Group]) -> list[Line]:
             tuple(run.seed for run in group.runs),
             group.paper,
             group.small,
-            (group.runs[0].metrics.get("protocol") or {}).get("corpus"),
+            group.runs[0].corpus,
         )
         for group in groups
     ]

@@ -48,6 +48,11 @@ class Run:
     status: str
     error: str | None
 
+    @property
+    def corpus(self) -> str | None:
+        """The name of the text that it was trained on."""
+        return (self.metrics.get("protocol") or {}).get("corpus")
+
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     """The runs in ``folders`` and below them, each once, in the order of their names (2 before 10).

@@ -184,14 +184,13 @@ def _result_table(name: str | None, lines: Sequence[Line]) -> Table:
         for key, figure in FIGURES.items()
         if (figure.everywhere or key in printed) and any(key in line.figures for line in lines)
     ]
-    corpora = list(dict.fromkeys(line.corpus for line in lines if line.corpus is not None))
-    named = ["corpus"] if len(corpora) > 1 else []
-    header = ["", *named, "seeds", *(FIGURES[key].title for key in figures), *(PRINTED[key] for key in printed)]
-    placed = [(place_in_paper(line.paper), _cells(line, named, figures, printed)) for line in lines]
+    texts = ["", "corpus"] if len({line.corpus for line in lines} - {None}) > 1 else [""]
+    header = [*texts, "seeds", *(FIGURES[key].title for key in figures), *(PRINTED[key] for key in printed)]
+    placed = [(place_in_paper(line.paper), _cells(line, texts, figures, printed)) for line in lines]
     # The paper's other rows, so that its table stands there whole.
     missing = [row for row in (known.rows.values() if known is not None else ()) if row not in papers]
     placed += [
-        (place_in_paper(row), [row.label, *[NONE] * (len(named) + 1 + len(figures)), *_printed(row, printed)])
+        (place_in_paper(row), [row.label, *[NONE] * (len(texts) + len(figures)), *_printed(row, printed)])
         for row in missing
     ]
     rows = [cells for _, cells in sorted(placed, key=lambda pair: pair[0])]
@@ -203,17 +202,17 @@ def _result_table(name: str | None, lines: Sequence[Line]) -> Table:
     if known is not None and printed:
         notes.append(f"The paper's figures: {known.source}.")
     title = known.title if known is not None else name or ("Other results" if papers else "Results")
-    return Table(title, header, rows, notes, texts=1 + len(named), spare=[name for name in _SPARE if name in header])
+    return Table(title, header, rows, notes, texts=len(texts), spare=[name for name in _SPARE if name in header])
 
 
-def _cells(line: Line, named: Sequence[str], figures: Sequence[str], printed: Sequence[str]) -> list[str]:
+def _cells(line: Line, texts: Sequence[str], figures: Sequence[str], printed: Sequence[str]) -> list[str]:
     seeds = NONE
     if line.seeds:
         told = ", ".join("?" if seed is None else str(seed) for seed in line.seeds)
         seeds = f"{len(line.seeds)} ({told})"
     return [
         f"{line.label} (small)" if line.small and "scale=small" not in line.label else line.label,
-        *(line.corpus or NONE for _ in named),
+        *([line.corpus or NONE] if "corpus" in texts else []),
         seeds,
         *(_spread_text(line.figures.get(key), key) for key in figures),
         *_printed(line.paper, printed),

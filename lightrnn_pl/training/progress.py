@@ -1,4 +1,4 @@
-"""Where in its epochs a training is; Lightning's own counters move on only after the hooks in which this is asked."""
+"""Where a training is.  Of epochs, Lightning's own counters move on only after the hooks in which this is asked."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def validates_after(trainer: pl.Trainer, batch_idx: int) -> bool:
     every = trainer.val_check_batch
     validates = every not in (None, float("inf")) and (batch_idx + 1) % every == 0
     return validates or ends_epoch(trainer)
+
+
+def learning_rate(trainer: pl.Trainer) -> float:
+    """What the next step will be made at."""
+    return float(trainer.optimizers[0].param_groups[0]["lr"])

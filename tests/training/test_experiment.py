@@ -69,6 +69,12 @@ def test_what_a_run_leaves(tiny_text, tmp_path):
         assert done["validations"] == pytest.approx(of_round)
 
 
+def test_the_history_has_the_rate_of_the_steps_that_are_judged(tiny_text, tmp_path):
+    overrides = ["schedule=steps", "schedule.factors=[1,0.5]", "optimizer.lr=0.4"]
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *SMALL, *overrides))
+    assert [line["learning_rate"] for line in metrics["history"]] == [0.4, 0.2, 0.4, 0.2]
+
+
 def test_by_default_the_first_table_is_made_of_the_text_read_whole_or_streamed(tiny_text, tmp_path):
     tables = {}
     for name, overrides in {

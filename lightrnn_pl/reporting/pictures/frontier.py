@@ -68,9 +68,8 @@ def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]
 
 def corpus_of(group: Group) -> str:
     """What a group was trained on: perplexities of other texts and vocabularies are not comparable."""
-    metrics = group.runs[0].metrics
-    corpus = (metrics.get("protocol") or {}).get("corpus", "")
-    return f"{corpus} {metrics.get('vocabulary')} {metrics.get('tokens')}"
+    run = group.runs[0]
+    return f"{run.corpus} {run.metrics.get('vocabulary')} {run.metrics.get('tokens')}"
 
 
 def _short(value: float) -> str:

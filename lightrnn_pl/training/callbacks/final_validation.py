@@ -9,6 +9,7 @@ from lightrnn_pl.training.callbacks.bundle import BestBundle
 from lightrnn_pl.training.callbacks.metrics import RunMetrics
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
 from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.progress import learning_rate
 
 
 class FinalValidation(pl.Callback):
@@ -31,6 +32,6 @@ class FinalValidation(pl.Callback):
         assert isinstance(pl_module, LanguageModelingModule)
         batches = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]  # set by Trainer.fit
         nll = mean_nll(pl_module.model, batches, pl_module.device)
-        self.metrics.note(trainer, nll)
+        self.metrics.note(trainer, nll, learning_rate(trainer))
         self.bundle.judge(trainer, pl_module, nll)
         self.reallocation.observe(trainer, nll, pl_module.model)

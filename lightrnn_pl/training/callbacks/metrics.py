@@ -15,7 +15,7 @@ from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.files import write_json
 from lightrnn_pl.training.callbacks.reallocation import Reallocation
-from lightrnn_pl.training.progress import epochs_done
+from lightrnn_pl.training.progress import epochs_done, learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ class RunMetrics(pl.Callback):
         self._seconds = 0.0
         self._mark: float | None = None  # when the last step ended; None where something else came after it
         self._since = (0, 0.0)
-        self._rate = math.nan  # of the last step; by the time of a note, the schedule has set that of the next
 
     @property
     def words_per_second(self) -> float:
@@ -57,19 +56,22 @@ class RunMetrics(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Add the time since the last step, loading included."""
         batch: Batch = args[1]
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._words += int(batch.mask.sum()) * trainer.world_size
         now = time.perf_counter()
         self._seconds += now - (now if self._mark is None else self._mark)
         self._mark = now
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the rate of the steps that are judged; at the end, the schedule will have set that of the next ones."""
+        self._rate = learning_rate(trainer)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add a line of history; write the file."""
         if not trainer.sanity_checking:
-            self.note(trainer, float(trainer.callback_metrics["valid/nll"]))
+            self.note(trainer, float(trainer.callback_metrics["valid/nll"]), self._rate)
 
-    def note(self, trainer: pl.Trainer, nll: float) -> None:
-        """Add a validation of ``nll`` nats a word to the history, and write the file."""
+    def note(self, trainer: pl.Trainer, nll: float, rate: float) -> None:
+        """Add a validation of ``nll`` nats a word, after steps at a learning rate, to the history; write the file."""
         words, seconds = self._since
         self._since = (self._words, self._seconds)
         elapsed = self._seconds - seconds
@@ -82,7 +84,7 @@ class RunMetrics(pl.Callback):
                 "round": self.reallocation.round,
                 "valid_perplexity": perplexity(nll),
                 "train_nll": float(known["train/nll"]) if "train/nll" in known else None,
-                "learning_rate": self._rate,
+                "learning_rate": rate,
                 "words_per_second": (self._words - words) / elapsed if elapsed else None,
                 "seconds": self.reallocation.seconds,
             }

@@ -28,7 +28,7 @@ from lightrnn_pl.training.console import print_typical
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.moving import Mover
 from lightrnn_pl.training.objectives import Objective
-from lightrnn_pl.training.progress import epochs_done, validation_interval
+from lightrnn_pl.training.progress import epochs_done, learning_rate, validation_interval
 from lightrnn_pl.training.statistics import Storage, add, empty_statistics
 from lightrnn_pl.training.table_record import TableRecord
 from lightrnn_pl.types import Hidden, WordMask, Words
@@ -236,7 +236,7 @@ class Reallocation(pl.Callback):
                 now.weights = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
 
     def _convergence(self, trainer: pl.Trainer) -> str | None:
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        rate = learning_rate(trainer)
         if self._now.stalls >= self.patience:
             return f"no gain in {self._now.stalls} validations"
         if rate < self.min_learning_rate:

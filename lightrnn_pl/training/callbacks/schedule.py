@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightrnn_pl.checks import check_count
+from lightrnn_pl.training.progress import learning_rate
 
 
 class RoundSchedule(pl.Callback, ABC):
@@ -49,7 +50,7 @@ class RoundSchedule(pl.Callback, ABC):
         if self._step < self.warmup_steps:
             self._step += 1
             self._apply(trainer, self.factor)
-        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
+        pl_module.log("learning_rate", learning_rate(trainer))
 
     def _apply(self, trainer: pl.Trainer, factor: float) -> None:
         self.factor = factor
