@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.nn.outputs import CodeOutput
 from lightrnn_pl.vocabulary import Vocabulary
 
 BIN_EDGES = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -149,7 +149,7 @@ def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.devic
 def mean_nll_by_axis(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> tuple[float, ...]:
     """``mean_nll`` split by code: row loss, column loss, ...; for multi-component outputs."""
     output = model.output
-    assert isinstance(output, MultiComponentOutput)
+    assert isinstance(output, CodeOutput)
     sums = torch.zeros(model.allocation.num_components + 1, dtype=torch.float64, device=device)
     with torch.no_grad():
         for hidden, targets, mask in hidden_states(model, batches, device):

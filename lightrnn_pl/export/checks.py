@@ -15,7 +15,7 @@ from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.inference.search import open_prefixes
-from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.nn.outputs import CodeOutput
 
 
 def require_same_bundle(expected: Bundle, found: Bundle) -> None:
@@ -71,7 +71,7 @@ def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) 
         if decoder.num_codes == 1:
             of_any.append(_apart(decoder.log_probabilities(state), position.first))
         else:
-            assert isinstance(output, MultiComponentOutput)
+            assert isinstance(output, CodeOutput)
             with torch.no_grad():
                 first = output.code_log_probabilities(0, state.hidden, torch.zeros(1, dtype=torch.int64))
                 of_any.append(_apart(first, position.first))

@@ -24,7 +24,7 @@ from lightrnn_pl.nn.embeddings import (
     SlimEmbedding,
 )
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import AdaptiveOutput, HashedOutput, MultiComponentOutput, Output, SlimOutput
+from lightrnn_pl.nn.outputs import AdaptiveOutput, CodeOutput, HashedOutput, Output, SlimOutput
 
 _AT_ONCE = 4096
 """Words whose vectors are computed at a time."""
@@ -163,7 +163,7 @@ class _Codes(nn.Module):
 
     def __init__(self, output: Output, axis: int) -> None:
         super().__init__()
-        assert isinstance(output, MultiComponentOutput)
+        assert isinstance(output, CodeOutput)
         self.output, self.axis = output, axis
 
     def forward(self, hidden: Tensor, read: Tensor) -> Tensor:

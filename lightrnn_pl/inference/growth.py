@@ -38,7 +38,7 @@ from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.cores import State
 from lightrnn_pl.nn.embeddings import MultiComponentEmbedding
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.nn.outputs import LinearCodeOutput
 from lightrnn_pl.vocabulary import Vocabulary
 
 
@@ -48,7 +48,7 @@ def check_growable(model: LanguageModel, vocabulary: Vocabulary) -> None:
     Raises:
         ValueError: Naming the layer or the table, and what to train instead.
     """
-    if not (isinstance(model.embedding, MultiComponentEmbedding) and isinstance(model.output, MultiComponentOutput)):
+    if not (isinstance(model.embedding, MultiComponentEmbedding) and isinstance(model.output, LinearCodeOutput)):
         raise ValueError(
             f"{type(model.embedding).__name__} with {type(model.output).__name__} has vectors for the words of its "
             "vocabulary only; a model can grow that was trained with model/embedding=multi_component and "
@@ -142,7 +142,7 @@ def grow_model(
     codes = np.empty((num_new, 0), dtype=np.int64)
     allocation = grown_table(model.allocation, first_cells(codes, free))
     grown = _with_table(model, config, vocabulary, allocation)
-    assert isinstance(grown.output, MultiComponentOutput)
+    assert isinstance(grown.output, LinearCodeOutput)
     weights, biases = grown.output.axis_parameters()
     for axis, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         move_new(allocation, first_cells(codes, free))
@@ -163,7 +163,7 @@ def filling_costs(model: LanguageModel, batches: Iterable[Batch], unknown: int) 
         batches: May hold words beyond the model's; they are read as the unknown word and not counted.
         unknown: The id of that.
     """
-    assert isinstance(model.output, MultiComponentOutput)
+    assert isinstance(model.output, LinearCodeOutput)
     allocation, device = model.allocation, next(model.parameters()).device
     last = allocation.num_components - 1
     weight, bias = (parts[last] for parts in model.output.axis_parameters())
@@ -200,7 +200,7 @@ def _sum_states(
     model: LanguageModel, batches: Iterable[Batch], axis: int, num_old: int, unknown: int
 ) -> tuple[Tensor, Tensor]:
     """For each new word, in float64: the sum (N, H) of the states that predict its code of ``axis``, and how many."""
-    assert isinstance(model.output, MultiComponentOutput)
+    assert isinstance(model.output, LinearCodeOutput)
     device = next(model.parameters()).device
     num_new = model.allocation.num_words - num_old
     sums = torch.zeros(num_new, model.output.hidden_dim, dtype=torch.float64, device=device)

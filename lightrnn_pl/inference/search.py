@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lightrnn_pl.nn.cores import State
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.nn.outputs import CodeOutput
 
 _FIRST_BLOCK = 16
 """Rows of a stream that are opened first; each later block may be twice as large."""
@@ -208,14 +208,14 @@ def open_prefixes(
         prefixes: Their numbers, the row for axis 1 (see ``WordAllocation.prefixes``).
         axis: The code to predict.
     """
-    assert isinstance(model.output, MultiComponentOutput)
+    assert isinstance(model.output, CodeOutput)
     codes = prefixes % model.allocation.sides[axis - 1]
     hidden, core = model.step(model.embedding.code_step(axis - 1, codes), core)
     return model.output.code_log_probabilities(axis, hidden, prefixes), core
 
 
 def _first_codes(model: LanguageModel, hidden: Float[Tensor, "B H"]) -> Float[Tensor, "B R"]:
-    assert isinstance(model.output, MultiComponentOutput)
+    assert isinstance(model.output, CodeOutput)
     root = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
     return model.output.code_log_probabilities(0, hidden, root)
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.cores import State, reset_state
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.nn.outputs import LinearCodeOutput
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def candidate_columns(
         device: Where the model is.
     """
     output = model.output
-    assert isinstance(output, MultiComponentOutput)
+    assert isinstance(output, LinearCodeOutput)
     (_, weight), (_, bias) = output.axis_parameters()
     row_vectors = model.embedding.axis_vectors()[0]
     assert row_vectors is not None

@@ -16,7 +16,7 @@ from lightrnn_pl.allocation.statistics import LossStatistics
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import hidden_states
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.nn.outputs import LinearCodeOutput
 from lightrnn_pl.types import Hidden, WordMask, Words
 
 Storage = Literal["auto", "hidden", "scores"]
@@ -29,7 +29,7 @@ def empty_statistics(model: LanguageModel, storage: Storage = "auto") -> LossSta
         ValueError: If the model predicts words in one step.
     """
     output = model.output
-    if not isinstance(output, MultiComponentOutput):
+    if not isinstance(output, LinearCodeOutput):
         raise ValueError(f"{type(output).__name__} has no row and column losses; use model/output=multi_component")
     weights, biases = output.axis_parameters()
     return LossStatistics(model.allocation, weights, biases, storage)

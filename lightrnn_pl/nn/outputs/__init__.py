@@ -2,6 +2,7 @@
 
 from lightrnn_pl.nn.outputs.adaptive import AdaptiveOutput
 from lightrnn_pl.nn.outputs.base import Output
+from lightrnn_pl.nn.outputs.code import CodeOutput, LinearCodeOutput
 from lightrnn_pl.nn.outputs.full import FullOutput
 from lightrnn_pl.nn.outputs.hashed import HashedOutput
 from lightrnn_pl.nn.outputs.hierarchical import HierarchicalOutput
@@ -12,9 +13,11 @@ from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
 
 __all__ = [
     "AdaptiveOutput",
+    "CodeOutput",
     "FullOutput",
     "HashedOutput",
     "HierarchicalOutput",
+    "LinearCodeOutput",
     "MultiComponentOutput",
     "Output",
     "ProjectedOutput",

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from lightrnn_pl.allocation.table import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.multi_component import MultiComponentEmbedding
-from lightrnn_pl.nn.outputs.base import Output
+from lightrnn_pl.nn.outputs.code import LinearCodeOutput
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 
-class MultiComponentOutput(Output):
+class MultiComponentOutput(LinearCodeOutput):
     """(R + C) x H weights for k = 2: Y^r and Y^c of Equation 2, one under the other, with biases.
 
     log P(w) is the sum over axes of log softmax(hidden of that step)[code of w].  Codes that no word has, given the
@@ -38,12 +38,8 @@ class MultiComponentOutput(Output):
         else:
             self.weight = cast(nn.Parameter, embedding.vectors.weight)
 
-    def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
-        """See :class:`Output`."""
-        return -torch.stack(self.axis_losses(hidden, targets)).sum(0)
-
     def axis_losses(self, hidden: Hidden, targets: Words) -> list[WordScores]:
-        """Negative natural-log probability of each code of each target: row loss, column loss, ..."""
+        """See :class:`CodeOutput`."""
         codes = self.allocation.encode(targets).flatten(0, 1)
         steps = hidden.reshape(len(codes), len(self._spans), self.hidden_dim)
         losses = [self._axis_loss(axis, steps[:, axis], codes) for axis in range(len(self._spans))]
@@ -52,27 +48,8 @@ class MultiComponentOutput(Output):
     def code_log_probabilities(
         self, axis: int, hidden: Float[Tensor, "N H"], prefixes: Int[Tensor, " N"]
     ) -> Float[Tensor, "N side"]:
-        """Natural-log probability of each code of ``axis``, given the codes before it; -inf where no word has it.
-
-        Args:
-            axis: Which code, from 0.
-            hidden: The states that predict it.
-            prefixes: The codes before it, as the number that ``WordAllocation.prefixes`` gives them: 0 for axis 0, the
-                row for axis 1.
-        """
+        """See :class:`CodeOutput`."""
         return self._scores(axis, hidden, prefixes).log_softmax(-1)
-
-    def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """See :class:`Output`."""
-        assert len(self._spans) == 1, "words of several codes take several hidden states"
-        prefixes = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
-        return self.code_log_probabilities(0, hidden, prefixes)[:, self.allocation.cells()]
-
-    @torch.no_grad()
-    def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-        """See :class:`Output`; ``inference.search`` has it for words of several codes."""
-        values, words = self.log_probabilities(hidden).topk(min(k, self.allocation.num_words), dim=-1)
-        return values, words
 
     @torch.no_grad()
     def word_vectors(self) -> Float[Tensor, "V kH"]:
@@ -82,7 +59,7 @@ class MultiComponentOutput(Output):
         return torch.cat([weight[codes[:, axis]] for axis, weight in enumerate(weights)], 1)
 
     def axis_parameters(self) -> tuple[list[Float[Tensor, "side H"]], list[Float[Tensor, " side"]]]:
-        """Output vectors and biases of each axis, what the loss statistics are priced with."""
+        """See :class:`LinearCodeOutput`."""
         weights = [self.weight.detach()[start:stop] for start, stop in self._spans]
         return weights, [self.bias.detach()[start:stop] for start, stop in self._spans]
 

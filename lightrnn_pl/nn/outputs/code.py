@@ -1,0 +1,65 @@
+"""The contract of outputs that predict a word code by code (LightRNN, Equations 2 and 3).
+
+Evaluation, search and export ask for :class:`CodeOutput`; loss statistics and vocabulary growth ask for
+:class:`LinearCodeOutput`.  A new output for several codes subclasses one of the two, and no other module changes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightrnn_pl.nn.outputs.base import Output
+from lightrnn_pl.types import Hidden, Words, WordScores
+
+
+class CodeOutput(Output):
+    """Abstract: factors the probability of a word into the probabilities of its k codes, one hidden state per code.
+
+    Subclasses must mask the codes that no word has, given the codes before, so that the probabilities of the words sum
+    to one even if the allocation has empty cells.
+    """
+
+    @abstractmethod
+    def axis_losses(self, hidden: Hidden, targets: Words) -> list[WordScores]:
+        """Negative log-likelihood in nats of each code of each target: one (B, T) tensor per axis."""
+
+    @abstractmethod
+    def code_log_probabilities(
+        self, axis: int, hidden: Float[Tensor, "N H"], prefixes: Int[Tensor, " N"]
+    ) -> Float[Tensor, "N side"]:
+        """Natural-log probability of each code of ``axis``, given the codes before it; -inf for codes without words.
+
+        Args:
+            axis: The axis to predict, counted from 0.
+            hidden: Hidden states of the step that predicts this axis.
+            prefixes: The preceding codes as one number, as returned by ``WordAllocation.prefixes``: 0 for axis 0, the
+                row for axis 1.
+        """
+
+    def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
+        """Natural-log probability of each target, (B, T): the negative sum of ``axis_losses``."""
+        return -torch.stack(self.axis_losses(hidden, targets)).sum(0)
+
+    def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """Natural-log probability of every word, for k = 1 only."""
+        assert self.allocation.num_components == 1, "words with several codes need one hidden state per code"
+        prefixes = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
+        return self.code_log_probabilities(0, hidden, prefixes)[:, self.allocation.cells()]
+
+    @torch.no_grad()
+    def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
+        """The k most likely words, for one code per word; ``inference.search`` handles several codes."""
+        values, words = self.log_probabilities(hidden).topk(min(k, self.allocation.num_words), dim=-1)
+        return values, words
+
+
+class LinearCodeOutput(CodeOutput):
+    """Abstract: a code output whose logits are linear in the hidden state on every axis, which loss statistics need."""
+
+    @abstractmethod
+    def axis_parameters(self) -> tuple[list[Float[Tensor, "side H"]], list[Float[Tensor, " side"]]]:
+        """Detached output vectors and biases per axis: the logits of axis d are ``hidden @ weight[d].T + bias[d]``."""
