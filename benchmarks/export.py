@@ -24,7 +24,7 @@ CONF = Path(__file__).parents[1] / "conf" / "export.yaml"
 
 
 def words_per_second(step: Callable[[Any], None], rows: Any) -> float:
-    """Words a second of ``step`` along rows of words, one row a step."""
+    """Words per second of ``step`` along rows of words, one row per step."""
     started = time.perf_counter()
     for row in rows:
         step(row)
@@ -34,7 +34,7 @@ def words_per_second(step: Callable[[Any], None], rows: Any) -> float:
 def speeds(
     bundle: Any, folders: dict[str, Path], text: Path, arguments: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
-    """Words a second in PyTorch and of the graphs in each of the folders, for each batch size."""
+    """Words per second in PyTorch and of the graphs in each of the folders, for each batch size."""
     import torch
 
     from lightrnn_pl.export.onnx_client import OnnxModel

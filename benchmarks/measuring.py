@@ -68,7 +68,7 @@ def peak_mib() -> float:
 
 
 def in_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any] | None:
-    """What ``case`` returns in a fresh process; None where it died, which is told on stderr."""
+    """What ``case`` returns in a fresh process; None if the process died, which is reported on stderr."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(theirs, case, *arguments))

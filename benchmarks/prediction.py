@@ -1,4 +1,4 @@
-"""Exact next words: the search over rows held against brute force over all words, on the contexts of a text.
+"""Exact next words: the search over rows compared with brute force over all words, on the contexts of a text.
 
     python benchmarks/prediction.py RUN TEXT --contexts 1000 --k 10 --json outputs/prediction.json
 

@@ -159,7 +159,7 @@ def measure(instance, folder, names, threads):
 
 
 def relate(rows):
-    """Each cost held against the best bound that any solver proved for the instance, an upper limit of its distance.
+    """Each cost compared with the best bound that any solver proved for the instance, an upper limit of its distance.
 
     The excess is what words can lose or win; a part of the cost, the floor, is lost in any case.
     """

@@ -1,4 +1,4 @@
-"""Words a second in training, for every model, by size of the vocabulary.
+"""Words per second in training, for every model, by size of the vocabulary.
 
     python benchmarks/training.py --json outputs/training.json
     python benchmarks/training.py --models full,lightrnn,hybrid --vocabulary 10000 309046 --threads 1 2

@@ -135,7 +135,7 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
 
 def _is_misconfigured(cause: BaseException | None) -> bool:
     """Whether a constructor failed for its arguments, or for a package or device that is not there."""
-    # Lightning's own kind is told by its name, because nothing here imports Lightning.
+    # Lightning's own exception is recognized by its name, because nothing here imports Lightning.
     lightning = any(kind.__name__ == "MisconfigurationException" for kind in type(cause).__mro__)
     return lightning or isinstance(cause, TypeError | ModuleNotFoundError)
 

@@ -60,7 +60,7 @@ class Bundle:
         Every line is read from a fresh state; words outside the vocabulary count as its unknown word.
 
         Args:
-            lines: Tokenised text, words parted by white space.
+            lines: Tokenised text, words separated by whitespace.
             batch_size: Lines scored at a time.
         """
         return score_lines(self.model, self.vocabulary, lines, batch_size)
@@ -87,7 +87,7 @@ class Bundle:
         """The k most likely next words as (word, probability) pairs, best first, and how many rows that took.
 
         Args:
-            text: One text or several, tokenised, words parted by white space; each is read from the start of a line.
+            text: One text or several, tokenised, words separated by whitespace; each is read from the start of a line.
                 Unknown words are read as the unknown word.
             k: How many words.
             search: ``exact``: the proven most likely ones.  ``greedy``: those of the most likely row only, the paper's
@@ -117,8 +117,8 @@ class Bundle:
         """Continuations of a text: ``samples`` drawn ones, or those of a beam search, best first.
 
         Args:
-            prompt: Tokenised, words parted by white space; read from the start of a line, unknown words as the unknown
-                word.
+            prompt: Tokenised, words separated by whitespace; read from the start of a line, unknown words as the
+                unknown word.
             num_words: The most words of a continuation.
             temperature: Above 1 flatter, below 1 sharper than the model; 0 the most likely word each time; None is 1.
             top_k: Draw from this many most likely words only.
@@ -223,7 +223,7 @@ def named_checkpoint(checkpoint: str | None) -> Path:
         ValueError: If it is empty.
     """
     if not checkpoint:
-        raise ValueError(f"checkpoint={checkpoint} names no model; give a best.ckpt or the folder of a run")
+        raise ValueError(f"checkpoint={checkpoint} does not name a model; pass a best.ckpt or a run folder")
     return Path(checkpoint)
 
 
@@ -239,7 +239,7 @@ def named_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except Exception as error:  # each kind of device is missing in a way of its own
-        raise ValueError(f"device={name} is not to be had here; auto takes a GPU where there is one") from error
+        raise ValueError(f"device={name} is not available on this machine; auto uses a GPU if there is one") from error
     return device
 
 

@@ -66,7 +66,7 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], stored: Mapping
 
 
 def read_model_folder(folder: Path) -> dict[str, Any]:
-    """The content of a bundle, as ``Bundle.content()`` has it; its parts are not held against each other here.
+    """The content of a bundle, as ``Bundle.content()`` has it; its parts are not compared with each other here.
 
     Raises:
         ValueError: If a file is missing or damaged, of another version, or safetensors is not installed.

@@ -14,7 +14,7 @@ WordMask = Bool[Tensor, "B T"]
 """True where a word counts."""
 
 WordScores = Float[Tensor, "B T"]
-"""One number a word, such as its natural-log probability."""
+"""One number per word, such as its natural-log probability."""
 
 StepVectors = Float[Tensor, "B S D"]
 """Inputs of the recurrent core, k steps a word."""

@@ -25,7 +25,7 @@ def named_experiments(script: Path) -> set[str]:
 
 
 def run(script: Path, folder: Path, *arguments: str, trains: int = 0) -> tuple[int, list[str]]:
-    """Status of a script, and the commands it calls, which are told of but not run; training ends with ``trains``."""
+    """Status of a script, and the commands it calls, which are recorded but not run; training ends with ``trains``."""
     commands = folder / "bin"
     commands.mkdir()
     for command in ("python", *(f"lightrnn-{name}" for name in ("train", "report", "evaluate", "table", "rescore"))):

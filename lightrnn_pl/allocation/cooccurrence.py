@@ -26,7 +26,7 @@ from lightrnn_pl.allocation.solvers.transport import assign_codes
 log = logging.getLogger(__name__)
 
 _NEIGHBOURS = ((1, 1.0), (2, 0.5), (-1, 0.7))
-"""Offset of a neighbour (positive: before the word) and the weight of what it tells."""
+"""Offset of a neighbour (positive: before the word) and its weight."""
 
 _CHUNK = 1 << 21
 """Tokens that are counted at once."""

@@ -28,7 +28,7 @@ class ReallocationProblem:
             leave some empty, at no cost.
 
     Attributes:
-        floor: Cost if every word had the cheapest code of each axis, whoever else has it; nothing is below it.
+        floor: Cost if every word had the cheapest code of each axis, ignoring capacities; a lower bound.
 
     Raises:
         ValueError: Naming the array, the value and the remedy, for costs that are NaN or of the wrong shape, for a

@@ -85,5 +85,5 @@ def _named(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _checked(path: Path, vectors: np.ndarray) -> np.ndarray:
     if not np.isfinite(vectors).all():
-        raise ValueError(f"{path} holds numbers that are not finite; mend the model it is from")
+        raise ValueError(f"{path} contains values that are not finite; fix the source model")
     return vectors

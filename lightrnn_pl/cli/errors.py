@@ -1,4 +1,4 @@
-"""Errors that a user can mend are told in a line; only the others show where in the code they came from."""
+"""Errors that a user can fix are printed in one line; only unexpected errors show a traceback."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _check(config: DictConfig) -> None:
     for name, left_out in (("temperature", None), ("top_k", None), ("top_p", None), ("beams", None), ("samples", 1)):
         if config[name] != left_out:
             raise ValueError(
-                f"{name}={config[name]} is for continuations, and next={config.next} tells the next words alone; leave "
+                f"{name}={config[name]} is for continuations, and next={config.next} prints next words only; omit "
                 "one out"
             )
 
@@ -100,7 +100,7 @@ def _typed() -> Iterator[str]:
     """What is typed until the end of input; with a history where the platform has readline."""
     with suppress(ImportError):
         import readline  # noqa: F401  # input() uses it once it is imported
-    _note("type a text, words parted by spaces; end with Ctrl-D")
+    _note("type a text, words separated by spaces; end with Ctrl-D")
     while True:
         try:
             yield input("> ")

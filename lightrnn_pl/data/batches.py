@@ -104,7 +104,7 @@ class StreamBatches(Loader):
     """The corpus cut into ``batch_size * world_size`` contiguous streams, read side by side in windows of T words.
 
     Rank r owns the streams from r * batch_size on.  The state is carried from window to window and starts from zero
-    in the first only.  The word before the first target of a stream is the one that stands there in the text.
+    in the first only.  The word before the first target of a stream is the one that precedes it in the text.
 
     Args:
         tokens: All tokens of the corpus, shape (N,); may be a memory map.

@@ -1,6 +1,6 @@
 """Where text comes from: files, the Hugging Face hub, or a dataset on disk, always read as a stream.
 
-A corpus has up to three splits, ``train``, ``valid`` and ``test``.  A line is a list of words parted by white space;
+A corpus has up to three splits, ``train``, ``valid`` and ``test``.  A line is a list of words separated by whitespace;
 lines come in blocks (Arrow lists of strings), so that nothing here loops over words.  Knows nothing of vocabularies
 and markers.
 """

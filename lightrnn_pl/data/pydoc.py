@@ -68,7 +68,7 @@ def split_of(document: str) -> str:
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The tokens of each sentence of ``text``, parted by single spaces.
+    """The tokens of each sentence of ``text``, separated by single spaces.
 
     A sentence ends after a full stop, a question mark or an exclamation mark that white space follows, or with its
     paragraph.

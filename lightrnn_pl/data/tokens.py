@@ -107,7 +107,7 @@ def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, na
 
 
 def _is_of(error: OSError, folder: Path) -> bool:
-    """Whether an error comes from writing the cache ``folder``; one that names no file comes from writing, too."""
+    """Whether an error comes from writing the cache ``folder``; an error without a file name does, too."""
     if error.filename is None:
         return True
     named = Path(str(error.filename))

@@ -12,7 +12,7 @@ from lightrnn_pl.files import atomic_write
 
 
 def plot_perplexity(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> Path:
-    """Validation perplexity over training, a line a run, reallocations marked (after LightRNN, Figure 4).
+    """Validation perplexity over training, one line per run, reallocations marked (after LightRNN, Figure 4).
 
     Args:
         runs: Name of a run -> its ``history`` as ``metrics.json`` keeps it.

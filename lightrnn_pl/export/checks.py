@@ -1,4 +1,4 @@
-"""Is an export the model that was trained?  Held against it on real text, before anyone is told that it is done."""
+"""Verifies an export against the trained model on real text before the export is reported as done."""
 
 from __future__ import annotations
 

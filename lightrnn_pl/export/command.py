@@ -39,7 +39,7 @@ AGREEMENT = 1e-4
 """Natural-log probabilities of ONNX graphs that differ by more are an error, not rounding."""
 
 AGREEMENT_OF_8_BITS = 3.0
-"""The same where weights have 8 bits: of a single word or code; what all of them are worth, the perplexity tells."""
+"""The same where weights have 8 bits: of a single word or code; the perplexity measures their total effect."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def export(config: DictConfig) -> dict[str, Any]:
         raise ValueError(f"format={config.format} is none of {', '.join(_FORMATS)}")
     named_checkpoint(config.checkpoint)
     if not config.output:
-        raise ValueError(f"output={config.output} names no folder; give one that is not there yet")
+        raise ValueError(f"output={config.output} is not a folder; output must name a folder that does not exist yet")
     for name in ("check_words", "largest_table"):
         check_count(name, config[name])
     if config.words is not None:
@@ -212,7 +212,7 @@ def _validation(config: DictConfig, bundle: Bundle) -> tuple[Validation | None, 
         loader = instantiate(source).loader_for(bundle.vocabulary, "test")
         return Validation(loader, Path(config.valid).name, config.words), ""
     if own is None:
-        return None, "the model names no corpus; give a text with valid="
+        return None, "the model has no corpus in its configuration; pass a text with valid="
     try:
         loader = instantiate(own).loader_for(bundle.vocabulary, "valid")
     except (OSError, ValueError) as error:

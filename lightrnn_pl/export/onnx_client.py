@@ -72,7 +72,7 @@ class OnnxModel:
         return codes
 
     def encode(self, text: str) -> Ids:
-        """Ids of the words of a text, parted by white space; unknown ones as the unknown word."""
+        """Ids of the words of a text, separated by whitespace; unknown ones as the unknown word."""
         unknown = self.metadata["unknown"]
         words = [word if word in self.ids or unknown is None else unknown for word in text.split()]
         return np.array([self.ids[word] for word in words], dtype=np.int64)

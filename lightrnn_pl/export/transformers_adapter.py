@@ -3,9 +3,9 @@
 >>> import lightrnn_pl.export.transformers_adapter                    # doctest: +SKIP
 >>> pipeline("text-generation", model="FOLDER")("the cat", max_new_tokens=10)    # doctest: +SKIP
 
-Importing this module tells the Auto classes of the model type ``lightrnn``.  What ``transformers`` calls logits are
-exact, normalised log-probabilities of all words; with several codes a word every row is opened for them, which is dear
-and plain (``Bundle.generate`` and ``Bundle.next_words`` search instead).  The cache is the state between two words.
+Importing this module registers the model type ``lightrnn`` with the Auto classes.  What ``transformers`` calls logits
+are exact, normalized log-probabilities of all words.  With several codes per word this expands every row, which is slow
+(``Bundle.generate`` and ``Bundle.next_words`` search instead).  The cache is the state between two words.
 
 The first token of a text is the word that every text is read after; the tokenizer puts it there.
 """
@@ -204,7 +204,7 @@ class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
 
 
 class LightRNNTokenizer(PreTrainedTokenizer):
-    """Words parted by white space, and before them the word that every text is read after.
+    """Words separated by whitespace, and before them the word that every text is read after.
 
     Args:
         vocab_file: ``vocabulary.txt`` of an exported folder.

@@ -102,7 +102,7 @@ class Decoder:
 
     @torch.no_grad()
     def log_probabilities(self, state: DecodingState) -> Float[Tensor, "B V"]:
-        """Natural-log probability of every word; with k > 1 codes by opening every row, dear and plain."""
+        """Natural-log probability of every word; with k > 1 codes by expanding every row: slow, used as a reference."""
         if self.num_codes == 1:
             return self.model.output.log_probabilities(state.hidden)
         return every_word(self.model, state.hidden, state.core)

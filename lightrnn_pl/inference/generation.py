@@ -47,7 +47,7 @@ class Continuation:
 
     @property
     def text(self) -> str:
-        """The words, parted by spaces."""
+        """The words, separated by spaces."""
         return " ".join(self.words)
 
 
@@ -134,7 +134,7 @@ def continue_text(
     Args:
         decoder: Of a model in evaluation mode.
         vocabulary: Its words; a word of the prompt that is not among them is read as the unknown word.
-        prompt: Tokenised, words parted by white space; read from the start of a line.
+        prompt: Tokenised, words separated by whitespace; read from the start of a line.
         num_words: The most words of a continuation.
         sampling: How words are chosen; None means from the model's own probabilities.
         seed: Of a generator of random numbers of its own.

@@ -90,7 +90,7 @@ def parse_features(text: str) -> Features:
     """Read ``Name0= 0.1 0.2 Name1= 3``; ``Name=3`` in one piece is understood too.
 
     Raises:
-        ValueError: If a number has no name, a name no number or stands there twice, or something is no finite number.
+        ValueError: If a number has no name, a name has no number or is duplicated, or a value is not finite.
     """
     found: dict[str, list[float]] = {}
     name = ""
@@ -101,7 +101,7 @@ def parse_features(text: str) -> Features:
                 raise ValueError(f"feature {name!r} has no value")
             name = head
             if not name or name in found:
-                raise ValueError(f"feature {name!r} stands there twice" if name else f"{token!r} names no feature")
+                raise ValueError(f"feature {name!r} is duplicated" if name else f"{token!r} is not a feature name")
             found[name] = [_number(value, name)] if value else []
         elif not name:
             raise ValueError(f"the feature value {token!r} comes before any name; features are written Name= value")
@@ -119,7 +119,7 @@ def read_nbest(
 
     Args:
         lines: Those of a file.
-        malformed: Is told of lines that cannot be read, or whose sentence does not belong where they stand; they are
+        malformed: Called with lines that cannot be read, or whose sentence does not belong where they stand; they are
             left out.
         layout: Leaves out, too, what has another number of values for a feature, and learns names that are new.
 

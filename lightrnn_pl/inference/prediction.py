@@ -1,6 +1,6 @@
 """The most likely next words of a text, with their probabilities, proven to be the most likely.
 
-For LightRNN they are found row by row (``search``); how many rows had to be opened is told beside them.
+For LightRNN they are found row by row (``search``); the number of rows that were opened is returned with them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def next_words(
     Args:
         decoder: Of a model in evaluation mode.
         vocabulary: Its words; a word that is not among them is read as the unknown word.
-        texts: Tokenised, words parted by white space; each is read from the start of a line, and may be empty.
+        texts: Tokenised, words separated by whitespace; each is read from the start of a line, and may be empty.
         k: How many words; no more than V are given.
         search: ``exact``; or ``greedy``, the paper's way (LightRNN, section 3.1), which looks into the most likely row
             alone.  A greedy answer misses likelier words of other rows, and may have fewer than k words.
@@ -74,7 +74,7 @@ def next_words(
     check_count("k", k)
     check_count("batch_size", batch_size)
     if search not in SEARCHES:
-        raise ValueError(f"search={search!r} is no way to search; choose one of {', '.join(SEARCHES)}")
+        raise ValueError(f"search={search!r} is not a valid search method; use one of {', '.join(SEARCHES)}")
     encoded = [encode_text(vocabulary, text) for text in texts]
     greedy = search == "greedy"
     # Texts of one length are read in one call.
@@ -102,5 +102,5 @@ def encode_text(vocabulary: Vocabulary, text: Any) -> list[int]:
         ValueError: If it is no string, or a word is unknown and the vocabulary has no unknown word.
     """
     if not isinstance(text, str):
-        raise ValueError(f"a text is a string of words parted by white space, got {text!r}")
+        raise ValueError(f"a text must be a string of words separated by whitespace, got {text!r}")
     return vocabulary.encode(text.split()).tolist()

@@ -95,7 +95,7 @@ def _with_features(held: list[list[Hypothesis]], features: Mapping[str, Feature]
 
 
 class References:
-    """Reference translations, and BLEU's counts of hypotheses held against them.
+    """Reference translations, and BLEU's counts of hypotheses compared with them.
 
     Args:
         texts: One list a set of references, in the order of the sentences.

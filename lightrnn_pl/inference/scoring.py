@@ -78,7 +78,7 @@ def score_stream(
     Args:
         model: Scores them.
         vocabulary: The model's.
-        lines: Tokenised text, words parted by white space.
+        lines: Tokenised text, words separated by whitespace.
         batch_size: Lines scored at a time.
         buffer_lines: Lines that are sorted by length together; fewer where they are long.
 

@@ -128,7 +128,7 @@ def most_likely_row(
 
 
 def every_word(model: LanguageModel, hidden: Float[Tensor, "B H"], core: State) -> Float[Tensor, "B V"]:
-    """Log-probability of all words, every row opened: what the search is held against."""
+    """Log-probability of all words, every row opened: the reference for the search."""
     parts = list(_every_word(model, hidden, core))
     return torch.cat(parts) if parts else hidden.new_zeros(0, model.allocation.num_words)
 

@@ -109,7 +109,7 @@ def _notes(runs: Sequence[Run], groups: Sequence[Group], repeated: Sequence[str]
         told[0] += f"; {unfinished} not completed"
     told[0] += "."
     if repeated:
-        told.append(f"Left out, for they repeat another's configuration and seeds: {', '.join(repeated)}.")
+        told.append(f"Skipped duplicates (same configuration and seeds): {', '.join(repeated)}.")
     if texts := list(dict.fromkeys(text for group in groups if (text := _text(group.runs[0])) is not None)):
         told.append(f"Trained on {'; '.join(texts)}.")
     known = [run.metrics for group in groups for run in group.runs]
@@ -128,7 +128,7 @@ def _text(run: Run) -> str | None:
 
 
 def _distinct(metrics: Sequence[Mapping[str, Any]], key: str) -> list[str]:
-    """What the runs say under a key; of a git commit no more than tells it from others."""
+    """The runs' values of a key; a git commit is abbreviated."""
     values = (str(known[key]) for known in metrics if known.get(key) is not None)
     return list(dict.fromkeys(re.sub(r"^([0-9a-f]{10})[0-9a-f]{30}", r"\1", value) for value in values))
 

@@ -62,10 +62,10 @@ class Group:
     """Completed runs of one configuration, a seed each.
 
     Attributes:
-        label: What tells it from the other groups of the report.
+        label: Distinguishes it from the other groups of the report.
         runs: By seed.
         paper: The row of a paper that it stands beside.
-        small: Whether it is that row in small, and so no reproduction of it.
+        small: Whether it is a small-scale run of that row, and so not a reproduction of it.
     """
 
     label: str
@@ -129,7 +129,7 @@ def place_in_paper(row: PaperRow | None) -> list[Any]:
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
-    """What tells each of ``runs``, all of different configurations, from the others.
+    """What distinguishes each of ``runs``, all of different configurations, from the others.
 
     The paper's row or else the run's name comes first; among those of the same, what differs in the configuration is
     added, without what follows from something that is named already.
@@ -148,7 +148,7 @@ def _first_name(run: Run) -> str:
 
 
 def _differences(run: Run, alike: Sequence[Run]) -> list[str]:
-    """``key=value`` for what tells ``run`` from the runs that are ``alike``."""
+    """``key=value`` for what distinguishes ``run`` from the runs that are ``alike``."""
     facts = [_facts(other) for other in alike]
     mine = facts[[other is run for other in alike].index(True)]
     keys = list(dict.fromkeys(key for each in facts for key in each))
@@ -219,7 +219,7 @@ def _facts(run: Run) -> dict[str, str]:
     if isinstance(paper, dict):
         facts.update({f"paper.{key}": json.dumps(paper.get(key)) for key in ("table", "row", "scale")})
     _flatten("", run.config, facts)
-    # Two files may have one name; how much was read tells them apart.
+    # Two files may have the same name; the number of tokens distinguishes them.
     tokens = run.metrics.get("tokens") or {}
     facts["data.tokens"] = json.dumps(tokens.get("train"))
     return facts

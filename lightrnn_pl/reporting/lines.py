@@ -21,7 +21,7 @@ class Line:
         figures: By what they are: a key of ``FIGURES``.
         seeds: Of the runs behind it, where there are runs.
         paper: The row of a paper that it stands beside.
-        small: Whether it is that row in small.
+        small: Whether it is a small-scale run of that row.
         corpus: What it was trained on; None where that is not known.
     """
 
@@ -111,7 +111,7 @@ PRINTED = {
 
 
 def lines_of(groups: Sequence[Group]) -> list[Line]:
-    """A line a group."""
+    """One line per group."""
     return [
         Line(
             group.label,

@@ -103,7 +103,7 @@ def write_page_of_maps(
 
 
 def word_maps(groups: Sequence[Group]) -> Iterable[WordMap]:
-    """The word tables of each group's best run; a run whose files are damaged is told in the log and left out."""
+    """The word tables of each group's best run; a run whose files are damaged is logged and skipped."""
     for group in groups:
         best = min(group.runs, key=lambda run: (run.metrics.get("validation") or {}).get("perplexity") or float("inf"))
         seed = f", seed {best.seed}" if len(group.runs) > 1 else ""
@@ -117,7 +117,7 @@ def word_maps(groups: Sequence[Group]) -> Iterable[WordMap]:
 
 
 def _packed(maps: Iterable[WordMap]) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """What the page is told of the maps, and the ids and contents of their parts."""
+    """The maps' description for the page, and the ids and contents of their parts."""
     told: list[dict[str, Any]] = []
     parts: list[tuple[str, str]] = []
     size = 0

@@ -79,7 +79,7 @@ def paper_row(config: Mapping[str, Any]) -> PaperRow | None:
 
 
 def is_small(config: Mapping[str, Any]) -> bool:
-    """Whether a run is the paper's in small, whose figures are no reproduction of the paper's."""
+    """Whether a run is a small-scale version of the paper's, whose figures are not a reproduction."""
     node = config.get("paper")
     return isinstance(node, dict) and bool(node.get("table")) and node.get("scale") != "paper"
 

@@ -21,5 +21,5 @@ def without_folders(content: Any) -> Any:
 
 
 def text_without_folders(text: str) -> str:
-    """A message, with the last name alone of every absolute path that it tells of."""
+    """A message in which every absolute path is shortened to its last component."""
     return _IN_TEXT.sub(lambda found: found[1], text)

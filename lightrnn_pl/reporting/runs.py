@@ -63,7 +63,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     found: dict[Path, Run] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder}; give run folders, or folders of them")
+            raise FileNotFoundError(f"there is no folder {folder}; pass run folders, or folders that contain them")
         for path, _, is_run in walk(folder):
             if is_run:
                 found.setdefault(path.resolve(), read_run(path))
@@ -71,7 +71,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
 
 
 def read_run(path: str | Path) -> Run:
-    """The run in ``path``; what cannot be read is told by its status."""
+    """The run in ``path``; its status says if it cannot be read."""
     path = Path(path)
     config: dict[str, Any] = {}
     metrics: dict[str, Any] = {}

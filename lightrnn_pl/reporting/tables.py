@@ -187,7 +187,7 @@ def _result_table(name: str | None, lines: Sequence[Line]) -> Table:
     texts = ["", "corpus"] if len({line.corpus for line in lines} - {None}) > 1 else [""]
     header = [*texts, "seeds", *(FIGURES[key].title for key in figures), *(PRINTED[key] for key in printed)]
     placed = [(place_in_paper(line.paper), _cells(line, texts, figures, printed)) for line in lines]
-    # The paper's other rows, so that its table stands there whole.
+    # The paper's other rows, so that its table is complete.
     missing = [row for row in (known.rows.values() if known is not None else ()) if row not in papers]
     placed += [
         (place_in_paper(row), [row.label, *[NONE] * (len(texts) + len(figures)), *_printed(row, printed)])

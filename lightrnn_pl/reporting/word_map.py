@@ -68,7 +68,7 @@ class WordMap:
         return cls(name, vocabulary.words, vocabulary.counts, rounds)
 
     def packed(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the page is told, and the parts: ``words``, ``counts``, and of each round ``cells_N``, ``losses_N``."""
+        """What the page needs, and the parts: ``words``, ``counts``, and of each round ``cells_N``, ``losses_N``."""
         order = np.argsort(-self.counts, kind="stable")
         sides = self.rounds[0][1].sides
         parts = {

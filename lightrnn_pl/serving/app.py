@@ -69,7 +69,7 @@ class SafeHeaders:
 
 
 class Worker:
-    """A thread that works for one request at a time, and begins nothing that nobody waits for any more.
+    """A thread that handles one request at a time and skips requests whose client has disconnected.
 
     Args:
         name: Of the thread.
@@ -90,7 +90,7 @@ class Worker:
         async with self._turn:
             # The page drops a question when a newer one is asked.
             if await request.is_disconnected():
-                return _json({"error": "nobody waits for the answer"}, 499)
+                return _json({"error": "the client has disconnected"}, 499)
             return _json(await asyncio.get_running_loop().run_in_executor(self._executor, run))
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ def build_app(reader: Reader, facts: dict[str, Any], hosts: Sequence[str]) -> St
 
     Args:
         reader: Answers for one model.
-        facts: What the page tells of it, in plain types.
+        facts: What the page shows about the model, in plain types.
         hosts: Host names that requests may be sent to, without ports; ``*`` for all of them.
     """
     typing, continuing, looking_up = workers = Worker("typing"), Worker("continuing"), Worker("looking up")

@@ -45,7 +45,7 @@ def serve(config: DictConfig) -> None:
     path = path / "best.ckpt" if (path / "best.ckpt").is_file() else path
     host = str(config.host)
     device = named_device(config.device)
-    # An address that cannot be had is told before a large model is read.
+    # Report an unavailable address before reading a large model.
     with listen(host, config.port) as listening:
         bundle = load(path, device)
         hosts = allowed_hosts(host, config.hosts)

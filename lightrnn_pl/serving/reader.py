@@ -59,7 +59,7 @@ class Reader:
         """The k most likely next words, best first, with their probabilities.
 
         Args:
-            text: Words parted by white space, read from the start of a line.
+            text: Words separated by whitespace, read from the start of a line.
             k: How many; no more than there are.
             complete: A last word without white space after it is the beginning of the word that is asked for: the
                 answers are the words that begin so, capitals aside, and their probabilities are still those among all

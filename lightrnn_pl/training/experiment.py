@@ -57,7 +57,7 @@ class _Run:
 
 
 def train(config: DictConfig) -> dict[str, Any]:
-    """Run what ``config`` describes in ``config.paths.run_dir``; go on where an earlier call was cut off.
+    """Run what ``config`` describes in ``config.paths.run_dir``; resume an interrupted earlier call.
 
     Returns:
         What ``metrics.json`` holds at the end.
@@ -104,10 +104,10 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
     """Text, what moves words, table, model, callbacks, trainer: bad values are refused before what takes long."""
     datamodule: CorpusDataModule = instantiate(config.data)
     if "valid" not in datamodule.splits:
-        raise ValueError("training needs a validation text, which tells when a round has converged; set data.valid")
+        raise ValueError("training needs a validation text to decide when a round has converged; set data.valid")
     if config.trainer.get("limit_val_batches") == 0:
         raise ValueError(
-            "trainer.limit_val_batches=0 leaves no validation to tell when a round has converged; raise it"
+            "trainer.limit_val_batches=0 leaves no validation to decide when a round has converged; raise it"
         )
     datamodule.prepare_data()
     datamodule.setup("fit")

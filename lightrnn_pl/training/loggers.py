@@ -1,4 +1,4 @@
-"""Lightning's loggers, made to go on where a killed run stopped, and to show more than numbers where they can."""
+"""Lightning's loggers, extended to resume interrupted runs and to show images and tables where supported."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def machine() -> str:
 
 
 def _processor() -> str:
-    """Linux tells the processor's name in a file only."""
+    """Linux reports the processor's name in a file only."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

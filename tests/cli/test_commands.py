@@ -112,7 +112,7 @@ def test_evaluates_any_text(trained, tmp_path, monkeypatch):
 
 
 def ended(main, arguments: list[str], monkeypatch, capsys) -> str:
-    """The only line of an error that a command tells the user, run in this process to save seconds."""
+    """The only line of an error that a command prints, run in this process to save seconds."""
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
@@ -182,7 +182,7 @@ def test_evaluation_errors_are_one_line(trained, tmp_path, monkeypatch, capsys):
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
         ("checkpoint=cut.ckpt", "cut.ckpt is damaged"),
         ("checkpoint=flipped.ckpt", "flipped.ckpt is damaged"),
-        ("checkpoint=null", "checkpoint=None names no model"),
+        ("checkpoint=null", "checkpoint=None does not name a model"),
         ("splits=[valid]", "checkpoint is missing; give checkpoint=..."),
     ):
         assert message in ended(evaluate_main, [argument], monkeypatch, capsys)

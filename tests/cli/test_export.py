@@ -117,7 +117,7 @@ def test_what_is_not_the_same_is_not_exported(export, tmp_path, monkeypatch, cap
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
         ("words=0", "words must be a whole number of at least 1"),
         ("check_words=no", "check_words must be a whole number"),
-        ("output=null", "output=None names no folder"),
+        ("output=null", "output=None is not a folder"),
         ("overwrite=perhaps", "overwrite must be true or false, got perhaps"),
     ],
 )

@@ -88,7 +88,7 @@ def test_the_order_of_the_folders_does_not_matter(report, sweep, tmp_path):
 def test_repeated_runs_are_left_out_and_told(report, tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b")
-    assert "Left out, for they repeat another's configuration and seeds: b." in report("a", "b", "output=out")
+    assert "Skipped duplicates (same configuration and seeds): b." in report("a", "b", "output=out")
 
 
 @pytest.mark.parametrize(

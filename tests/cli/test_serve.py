@@ -63,7 +63,7 @@ def test_serves_until_interrupted(saved, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"checkpoint": ""}, "names no model"),
+        ({"checkpoint": ""}, "does not name a model"),
         ({"checkpoint": "/nowhere"}, "no checkpoint at /nowhere"),
         ({"port": "http"}, "port must be a whole number of at least 0, got http"),
         ({"port": 65536}, "port must be at most 65535"),

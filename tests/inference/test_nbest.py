@@ -51,7 +51,7 @@ def test_reads_what_else_is_written():
         ("0 ||| a ||| 1 A= 1 ||| 1", "'1' comes before any name"),
         ("0 ||| a ||| A= B= 1 ||| 1", "'A' has no value"),
         ("0 ||| a ||| B= 1 A= ||| 1", "'A' has no value"),
-        ("0 ||| a ||| A= 1 A= 2 ||| 1", "'A' stands there twice"),
+        ("0 ||| a ||| A= 1 A= 2 ||| 1", "'A' is duplicated"),
     ],
 )
 def test_says_what_is_wrong_with_a_line(line, reason):

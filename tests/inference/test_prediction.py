@@ -133,9 +133,9 @@ def test_a_prediction_is_a_sequence_of_pairs():
 def test_refuses_what_is_no_question():
     decoder = Decoder(build((8, 8)), 1)
     for arguments, message in (
-        ({"texts": [3]}, "a text is a string of words parted by white space, got 3"),
+        ({"texts": [3]}, "a text must be a string of words separated by whitespace, got 3"),
         ({"texts": ["a"], "k": 0}, "k must be a whole number of at least 1, got 0"),
-        ({"texts": ["a"], "search": "best"}, "search='best' is no way to search; choose one of exact, greedy"),
+        ({"texts": ["a"], "search": "best"}, "search='best' is not a valid search method; use one of exact, greedy"),
     ):
         with pytest.raises(ValueError, match=message):
             next_words(decoder, VOCABULARY, **arguments)

@@ -160,7 +160,7 @@ def test_one_row_in_two_tables_and_two_scales(tmp_path):
 
 
 def test_a_kind_is_called_by_the_option_that_was_chosen(tmp_path):
-    """Hydra notes it; where a run's note is missing, or two classes go by one option, the class tells."""
+    """Hydra records it; if a run has no record, or two classes share one option, the class distinguishes them."""
     solvers = {"auction": "lightrnn_pl.allocation.solvers.AuctionSolver", "keep": "lightrnn_pl.allocation.solvers.Keep"}
     for name, target in solvers.items():
         make_run(tmp_path / name, solver___target_=target)

@@ -220,7 +220,7 @@ def test_words_are_found_while_they_are_typed(page, bundle):
     box.press("Enter")
     expect(page.locator("#word h3")).to_have_text(SCRIPT)
     box.fill("nowhere")
-    expect(page.locator("#found")).to_have_text("No word of the table holds that.")
+    expect(page.locator("#found")).to_have_text("No matching words.")
     box.press("Enter")
     expect(page.locator("#word h3")).to_have_text(SCRIPT)
     for first_or_last in (bundle.vocabulary.words[0], bundle.vocabulary.words[-1]):

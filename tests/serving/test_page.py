@@ -184,7 +184,7 @@ def test_continues_the_text(page, bundle):
     page.get_by_role("button", name="Another").click()
     assert page.get_by_label("seed").input_value() == "1"
     if made.words:
-        page.get_by_role("button", name="Take it over").click()
+        page.get_by_role("button", name="Append to text").click()
         expect(page.locator("#text")).to_have_value(f"the cat {made.text} ")
     page.get_by_label("temperature").fill("0.0001")
     page.get_by_role("button", name="Continue").click()

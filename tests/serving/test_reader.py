@@ -1,4 +1,4 @@
-"""What the page is told is what the bundle says; what was read is not read again."""
+"""The page shows what the bundle contains; text that was read is not read again."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Loggers that go on where a killed run stopped."""
+"""Loggers that resume interrupted runs."""
 
 import csv
 import time

@@ -1,4 +1,4 @@
-"""What objectives propose and promise: held against loops, finite differences and what is then kept."""
+"""What objectives propose and predict, compared with loops, finite differences and measured losses."""
 
 import copy
 from types import SimpleNamespace

@@ -169,7 +169,7 @@ class _Auction:
             self._seat_start(problem.codes)
 
     def phase(self, epsilon: float, deadline: float) -> bool:
-        """Bid until nobody waits, or a few that bid each other up for long; False where the deadline came first.
+        """Bid until all words are assigned, or a few keep outbidding each other; False where the deadline came first.
 
         Without them the table is completed by seating them where there is room, and they bid in the next phase.
         """

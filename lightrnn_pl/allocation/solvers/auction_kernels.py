@@ -96,7 +96,7 @@ def accept_bids(
     """Take bids that were all made at the same prices, in order; how many words wait now.
 
     The first bid for a cell stands: other prices have only risen since, so its cell is still the word's cheapest.
-    The others wait again.  ``changed`` (a stamp a cell) is how they are told apart.
+    The others wait again.  ``changed`` (a stamp a cell) distinguishes them.
     """
     for n in range(len(words)):
         if changed[cells[n]] == stamp:

@@ -1,4 +1,4 @@
-"""One vector a word: the ordinary input layer."""
+"""One vector per word: the standard input layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every training loss promises: a number a word whose gradient trains the output's exact probabilities."""
+"""The contract of training losses: one number per word whose gradient trains the output's exact probabilities."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ class Loss(Part, ABC):
 
     @abstractmethod
     def forward(self, output: Output, hidden: Hidden, targets: Words) -> WordScores:
-        """What is minimised, one number a word, (B, T)."""
+        """The quantity to minimize, one number per word, (B, T)."""

@@ -1,4 +1,4 @@
-"""BlackOut (Ji et al. 2015): a softmax over target and noise that is told what it is not, too.
+"""BlackOut (Ji et al. 2015): a softmax over target and noise words that also penalizes the noise words.
 
     p(w) = exp(score(w)) / q(w) / (exp(score(t)) / q(t) + sum over noise words n of exp(score(n)) / q(n))
     loss = -log p(t) - sum over noise words n of log(1 - p(n))

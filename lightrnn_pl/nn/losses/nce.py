@@ -1,6 +1,7 @@
 """Noise-contrastive estimation (Gutmann and Hyvärinen 2012; for language models Mnih and Teh 2012).
 
-Tells the target from S noise words, one binary decision each; the model's probability needs no normaliser for it:
+Discriminates the target from S noise words with one binary decision each, without normalizing the model's
+probability:
 
     p(w) = exp(score(w)) / Z        delta(w) = log p(w) - log(S q(w))
     loss = -log sigmoid(delta(target)) - sum over noise words n of log sigmoid(-delta(n))

@@ -1,4 +1,4 @@
-"""One output vector a word and one softmax over the vocabulary: the ordinary output layer."""
+"""One output vector per word and one softmax over the vocabulary: the standard output layer."""
 
 from __future__ import annotations
 

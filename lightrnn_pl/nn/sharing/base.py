@@ -25,7 +25,7 @@ def shared_count(
         number: The number itself; None where ``compression`` is given.
         most: Places, so the number at which nothing would be shared.
         key: What ``number`` is called in the configuration.
-        group: Where it stands there, for messages.
+        group: Its configuration group, for messages.
         least: What a ratio is rounded up to.
 
     Raises:

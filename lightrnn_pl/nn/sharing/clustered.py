@@ -106,7 +106,7 @@ class ClusteredMap(SubvectorMap):
             )
         matrix = self._matrix().astype(np.float32)
         if not np.isfinite(matrix).all():
-            raise ValueError(f"{self._named} holds numbers that are not finite; mend the model it is from")
+            raise ValueError(f"{self._named} contains values that are not finite; fix the source model")
         parts = np.split(matrix, self.num_parts, axis=1)
         rng = np.random.default_rng(self.seed)
         centroids, numbers = [], []

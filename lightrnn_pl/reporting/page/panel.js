@@ -54,7 +54,7 @@ export class Panel {
         ),
       ),
     );
-    if (text && !results.length) list.append(element("li", { class: "note" }, "No word of the table holds that."));
+    if (text && !results.length) list.append(element("li", { class: "note" }, "No matching words."));
     list.hidden = !text;
     box.setAttribute("aria-expanded", String(!list.hidden));
   }

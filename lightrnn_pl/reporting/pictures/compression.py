@@ -34,7 +34,7 @@ def draw_compression(groups: Sequence[Group], path: Path, over: Over) -> bool:
         axes.set_xticks(places, [_place(place, over) for place in places])
         axes.minorticks_off()
         axes.set(
-            xlabel="size beside that of full vectors" if over == "ratio" else "sub-vectors a word, K",
+            xlabel="size beside that of full vectors" if over == "ratio" else "sub-vectors per word, K",
             ylabel="test perplexity",
         )
         legend_below(figure, axes)

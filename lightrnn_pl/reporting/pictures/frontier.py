@@ -18,7 +18,7 @@ _MARKERS = "oDv^"
 
 
 def draw_frontier(groups: Sequence[Group], path: Path) -> bool:
-    """Every group by size and perplexity, a line a corpus; False where all of a corpus have one size."""
+    """Every group by size and perplexity, one line per corpus; False if all groups of a corpus have the same size."""
     corpora: dict[str, list[tuple[Group, float, Spread]]] = {}
     for group in groups:
         spread, parameters = Point.measured(group), group.runs[0].metrics.get("parameters")

@@ -1,7 +1,7 @@
 """Which runs are points of a curve over the compression ratio or over K (Slim Embedding, Figures 2 to 5).
 
 Points of one curve differ in nothing of the model but that; other ways to make a model as many times smaller (SM, PM)
-are told by the row of the paper that they name.
+are identified by the row of the paper that they name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Point:
 
 
 def slim_curves(groups: Sequence[Group], over: Over) -> tuple[dict[str, list[Point]], dict[str, Spread]]:
-    """Curves of two points at least, by their names, and the models without sharing that they are to be held against.
+    """Curves of two points at least, by their names, and the models without sharing to compare them with.
 
     Args:
         groups: Of one report.
@@ -114,7 +114,7 @@ def _is_unshared(config: Mapping[str, Any]) -> bool:
 
 
 def _names(groups: Sequence[Group], over: Over) -> list[str]:
-    """What tells the curves apart: the paper's letters, what is shared, and what else differs."""
+    """What distinguishes the curves: the paper's letters, what is shared, and what else differs."""
     letters = []
     for group in groups:
         parts = _slim_parts(group.config.get("model") or {})

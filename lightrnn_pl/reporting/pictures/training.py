@@ -18,7 +18,7 @@ _FAR = 3.0
 
 
 def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
-    """Validation after each epoch, a line a run; False where nothing was validated."""
+    """Validation after each epoch, one line per run; False if nothing was validated."""
     shown = [group for group in groups if any(_history(run.metrics) for run in group.runs)]
     if not shown:
         return False
@@ -55,7 +55,7 @@ def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
 
 
 def draw_rounds(groups: Sequence[Group], path: Path) -> bool:
-    """The best of each round, a line a group; False where no run has a second one."""
+    """The best of each round, one line per group; False if no run has a second round."""
     shown = [group for group in groups if max(len(run.metrics.get("rounds") or ()) for run in group.runs) > 1]
     if not shown:
         return False

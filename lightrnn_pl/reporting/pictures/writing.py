@@ -24,8 +24,8 @@ class Caption:
 CAPTIONS = {
     "epochs": Caption(
         "Perplexity over training",
-        "Validation perplexity after each epoch, a line a run. A hollow mark is the end of a round, where words may "
-        "move (LightRNN, Figure 4).",
+        "Validation perplexity after each epoch, one line per run. A hollow mark is the end of a round, where "
+        "words may move (LightRNN, Figure 4).",
     ),
     "rounds": Caption(
         "Perplexity by round",

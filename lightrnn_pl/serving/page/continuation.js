@@ -55,7 +55,7 @@ function show(answer, text, model) {
       "div",
       { class: "heading" },
       element("small", {}, `log-probability ${score} · ${answer.milliseconds.toFixed(0)} ms`),
-      element("button", { type: "button", disabled: !words, onclick: () => append(words) }, "Take it over"),
+      element("button", { type: "button", disabled: !words, onclick: () => append(words) }, "Append to text"),
     ),
   );
 }

@@ -33,7 +33,7 @@ export function mark(unknownWords = unknown) {
   mirror.replaceChildren(...parts, `${box.value.slice(end)}\u200b`);
 }
 
-/** Puts a word at the caret; in place of the one that stands there half typed, if it is to be completed. */
+/** Puts a word at the caret; replaces the half-typed word there if it is to be completed. */
 export function insert(word, completes = false) {
   const caret = box.selectionStart;
   const touching = words().find(({ start, end }) => start < caret && caret <= end);

@@ -47,5 +47,5 @@ class BestBundle(pl.Callback):
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self._best = state_dict["best"]

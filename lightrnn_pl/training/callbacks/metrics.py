@@ -131,7 +131,7 @@ class RunMetrics(pl.Callback):
         return {"history": self.history, "words": self._words, "seconds": self._seconds, "since": list(self._since)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self.history = state_dict["history"]
         self._words, self._seconds = state_dict["words"], state_dict["seconds"]
         self._since = (state_dict["since"][0], state_dict["since"][1])

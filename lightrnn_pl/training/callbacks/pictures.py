@@ -23,13 +23,13 @@ from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.table_record import TableRecord
 
 _CODES, _WORDS = 100, 12
-"""How many rows and columns are told of, and words of each."""
+"""How many rows and columns are listed, and words of each."""
 
 _MOVE = (
     *("nll_before", "nll_predicted", "nll_measured", "words_moved", "share_moved", "tokens_moved"),
     *("cost", "lower_bound", "gap", "seconds_statistics", "seconds_solver", "seconds", "solver", "objective"),
 )
-"""What is told of a reallocation."""
+"""The logged fields of a reallocation."""
 
 
 class RunPictures(pl.Callback):

@@ -218,7 +218,7 @@ class Reallocation(pl.Callback):
         return {"rounds": self.rounds, "now": vars(self._now), "epoch": self._epoch, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self.rounds = state_dict["rounds"]
         self._now = _Round(**state_dict["now"])
         self._epoch = state_dict["epoch"]
@@ -275,7 +275,7 @@ class Reallocation(pl.Callback):
         first, watched = self._in_training, self._seconds_watching
         self._in_training = module.observer = None
         if first is None and self.statistics == "training":
-            _tell("The epoch was not watched from its start: the loss statistics take a pass of their own.")
+            _tell("Resumed mid-epoch: collecting loss statistics in a separate pass.")
         move = self.mover.move(trainer, module, first)
         facts = move.facts
         facts["statistics"] = self.statistics if first is None else "training"

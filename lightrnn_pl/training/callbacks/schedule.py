@@ -64,7 +64,7 @@ class RoundSchedule(pl.Callback, ABC):
         return {"step": self._step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self._step = state_dict["step"]
 
 
@@ -112,7 +112,7 @@ class PlateauSchedule(RoundSchedule):
         return {**super().state_dict(), "factor": self.factor, "best": self._best, "stalls": self._stalls}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         super().load_state_dict(state_dict)
         self.factor, self._best, self._stalls = state_dict["factor"], state_dict["best"], state_dict["stalls"]
 
@@ -155,6 +155,6 @@ class StepSchedule(RoundSchedule):
         return {**super().state_dict(), "position": self._position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         super().load_state_dict(state_dict)
         self._position = state_dict["position"]

@@ -1,4 +1,4 @@
-"""One vector a word."""
+"""One vector per word."""
 
 import torch
 
