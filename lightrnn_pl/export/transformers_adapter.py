@@ -38,6 +38,9 @@ from lightrnn_pl.inference.search import select_state
 from lightrnn_pl.model_folder import MODEL_TYPE, VOCABULARY
 from lightrnn_pl.vocabulary import Vocabulary
 
+_CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+"""The name of the cache in inputs and outputs: transformers 5.24 renamed ``past_key_values`` to ``cache``."""
+
 
 class LightRNNConfig(PretrainedConfig):
     """What ``transformers`` asks of a configuration; the model's own is the bundle's."""
@@ -152,6 +155,7 @@ class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
         logits_to_keep: int = 0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
+        cache: RecurrentCache | None = None,
         **_: Any,
     ) -> CausalLMOutputWithPast:
         """Natural-log probability of every word after each token, (B, T, V).
@@ -159,15 +163,16 @@ class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
         Args:
             input_ids: Words, (B, T).
             attention_mask: 0 where a token is padding, (B, T) or longer at the front.
-            past_key_values: The state after the tokens before.
+            past_key_values: The state after the preceding tokens.
             labels: ``input_ids`` again, for the mean loss in nats; -100 is left out.
             logits_to_keep: Only after this many last tokens; 0 for all.
             use_cache: Taken for the sake of the interface; a state costs nothing.
             return_dict: Likewise.
+            cache: The name of ``past_key_values`` since transformers 5.24.
         """
         decoder = Decoder(self.lm, self.config.bos_token_id)
         batch, length = input_ids.shape
-        cache = past_key_values or RecurrentCache.empty(decoder, batch)
+        cache = cache or past_key_values or RecurrentCache.empty(decoder, batch)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask[:, -length:]
         kept = []
         for place in range(length):
@@ -179,21 +184,18 @@ class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
         if labels is not None:
             loss = F.nll_loss(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
         # The cache only has to look like one of theirs.
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **{_CACHE: cache})
 
     def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        past_key_values: RecurrentCache | None = None,
-        attention_mask: Tensor | None = None,
-        **kwargs: Any,
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Only tokens that were not read yet."""
-        read = 0 if past_key_values is None else past_key_values.num_read
+        """Only the tokens that have not been read yet."""
+        cache: RecurrentCache | None = kwargs.get(_CACHE)
+        read = 0 if cache is None else cache.num_read
         return {
             "input_ids": input_ids[:, read:],
             "attention_mask": attention_mask,
-            "past_key_values": past_key_values,
+            _CACHE: cache,
             "logits_to_keep": 1,
         }
 
