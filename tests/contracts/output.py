@@ -1,6 +1,7 @@
 """What every output layer must keep to: subclass ``OutputContract``, make the layer, and give a slow, obvious twin.
 
-Layers that are one softmax over the vocabulary subclass ``SoftmaxContract`` instead, which asks more of them.
+Layers that are one softmax over the vocabulary subclass ``SoftmaxContract`` instead, which asks more of them;
+layers that predict a word code by code subclass ``CodeOutputContract``.
 """
 
 import copy
@@ -265,6 +266,29 @@ class OutputContract(ABC):
     def test_refuses_an_impossible_hidden_size(self, hidden_dim):
         with pytest.raises(ValueError, match=r"model\.hidden_dim"):
             self.make(random_table(*self.tables()[0]), hidden_dim)
+
+
+class CodeOutputContract(OutputContract):
+    """For outputs that predict a word code by code: the reference is one dense softmax per code."""
+
+    num_components = (1, 2, 3)
+
+    @abstractmethod
+    def dense_logits(self, output: Output, axis: int, hidden: Tensor, codes: list[int]) -> Tensor:
+        """Logits of some codes of an axis, (N, codes), from the hidden states of its step, (N, H)."""
+
+    def dense_log_probabilities(self, output, hidden):
+        """Word by word and axis by axis; the codes that compete are read off the list of words."""
+        spelling = [tuple(codes) for codes in output.allocation.codes.tolist()]
+        words = []
+        for own in spelling:
+            total = 0
+            for axis, code in enumerate(own):
+                possible = sorted({other[axis] for other in spelling if other[:axis] == own[:axis]})
+                logits = self.dense_logits(output, axis, hidden[:, axis], possible)
+                total = total + dense_softmax(logits)[:, possible.index(code)]
+            words.append(total)
+        return torch.stack(words, -1)
 
 
 class SoftmaxContract(OutputContract):
