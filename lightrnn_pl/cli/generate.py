@@ -72,7 +72,7 @@ def _check(config: DictConfig) -> None:
         if config[name] != left_out:
             raise ValueError(
                 f"{name}={config[name]} is for continuations, and next={config.next} prints next words only; omit "
-                "one out"
+                "one of them"
             )
 
 
