@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml requirements.txt constraints.txt
 	touch $@
 
 run: $(STAMP)  ## Set up, train LightRNN and its full-softmax twin on the embedded corpus (ARGS="key=value ..." overrides)
-	$(VENV)/bin/python -m lightrnn_pl.cli.compare $(ARGS)
+	$(VENV)/bin/lightrnn-compare $(ARGS)
 
 test: $(STAMP)  ## Set up, run the tests (ARGS="-k name" selects)
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)

@@ -17,7 +17,7 @@ import torch
 
 from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import load
-from lightrnn_pl.training.statistics import gather_statistics
+from lightrnn_pl.training.reallocation.gather_statistics import gather_statistics
 
 
 def main():

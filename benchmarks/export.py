@@ -74,7 +74,7 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from lightrnn_pl import load
-    from lightrnn_pl.export.command import export
+    from lightrnn_pl.commands.export import export
 
     bundle = load(path)
     result: dict[str, Any] = {

@@ -29,8 +29,8 @@ def run(estimator: str, folder: Path, order: int, lmplz: str | None) -> dict[str
     import numpy as np
 
     from lightrnn_pl.data.datamodule import CorpusDataModule
-    from lightrnn_pl.evaluation.kneser_ney import estimate_kneser_ney
-    from lightrnn_pl.evaluation.ngram_members import NgramMember, run_lmplz
+    from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney
+    from lightrnn_pl.ngrams.members import NgramMember, run_lmplz
 
     data = CorpusDataModule.from_text(str(folder / "train.txt"), test=str(folder / "test.txt"), cache=False)
     data.setup()

@@ -32,7 +32,7 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
     """Figures of one layer in one phase."""
     import torch
 
-    from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
+    from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
     from lightrnn_pl.building import build_layers
     from lightrnn_pl.nn.outputs import Output
 

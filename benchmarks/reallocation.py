@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import (
     AlternatingSolver,
     AuctionSolver,

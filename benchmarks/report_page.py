@@ -31,8 +31,8 @@ new PerformanceObserver((list) => {
 
 def made_up(num_words: int, num_rounds: int, share_moved: float, seed: int) -> Any:
     """Word tables of so many words; a row's words end alike from the second round on."""
-    from lightrnn_pl.allocation.snapshot import TableSnapshot
-    from lightrnn_pl.allocation.table import balanced_sides
+    from lightrnn_pl.allocation.table_snapshot import TableSnapshot
+    from lightrnn_pl.allocation.word_allocation import balanced_sides
     from lightrnn_pl.reporting.word_map import WordMap
 
     generator = np.random.default_rng(seed)

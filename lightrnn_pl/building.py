@@ -17,7 +17,7 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
+from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.losses import Loss
 from lightrnn_pl.nn.outputs import Output

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float
 from omegaconf import DictConfig
 
-from lightrnn_pl.allocation.formats import write_table
-from lightrnn_pl.allocation.table import WordAllocation
-from lightrnn_pl.allocation.vectors import write_vectors
+from lightrnn_pl.allocation.allocation_file import write_table
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.allocation.word_vectors import write_vectors
 from lightrnn_pl.building import as_config, as_plain, build_model
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.inference.decoding import Decoder
@@ -30,6 +30,7 @@ from lightrnn_pl.inference.prediction import Prediction, next_words
 from lightrnn_pl.inference.scoring import score_lines
 from lightrnn_pl.model_folder import WEIGHTS, is_model_folder, read_model_folder
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.run_folder import bundle_file
 from lightrnn_pl.vocabulary import Vocabulary
 
 FORMAT = "lightrnn_pl bundle"
@@ -190,7 +191,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     if is_model_folder(path):
         content: Mapping[str, Any] = read_model_folder(path)
     else:
-        path = path / "best.ckpt" if path.is_dir() else path
+        path = bundle_file(path)
         content = _read(path)
     vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
     codes = content["state"]["embedding.allocation.codes"]
@@ -248,13 +249,7 @@ def weights_file(path: str | Path) -> Path:
     path = Path(path)
     if is_model_folder(path):
         return path / WEIGHTS
-    return path / "best.ckpt" if path.is_dir() else path
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, to state beside a perplexity."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return bundle_file(path)
 
 
 def _weights_fingerprint(state: Mapping[str, torch.Tensor]) -> str:

@@ -10,7 +10,6 @@ Knows the parts and their files; nothing of networks.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightrnn_pl.files import atomic_write, write_json
+from lightrnn_pl.files import atomic_write, file_hash, write_json
 from lightrnn_pl.packing import Recipe, unpack_state
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -52,7 +51,7 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], stored: Mapping
     # Not by its save_file, which lets nobody but the owner read the file.
     with atomic_write(folder / WEIGHTS) as file:
         file.write(_safetensors().save(dict(stored), metadata={"format": "pt"}))
-    parts = {"packed": recipe, "file": _hash(folder / WEIGHTS), **{part: content[part] for part in _PARTS}}
+    parts = {"packed": recipe, "file": file_hash(folder / WEIGHTS), **{part: content[part] for part in _PARTS}}
     description = {
         "model_type": MODEL_TYPE,
         "architectures": ["LightRNNForCausalLM"],
@@ -82,7 +81,7 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
             "use the release of lightrnn_pl that wrote it"
         )
     safetensors = _safetensors()
-    if _hash(folder / WEIGHTS) != own["file"]:
+    if file_hash(folder / WEIGHTS) != own["file"]:
         raise ValueError(
             f"{folder / WEIGHTS} is damaged: it is not the file that was exported; take another copy of it"
         )
@@ -95,11 +94,6 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ValueError(f"{folder} has no {VOCABULARY}, without which its weights mean nothing") from error
     return {"state": state, "vocabulary": vocabulary.state_dict(), **{part: own[part] for part in _PARTS}}
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _safetensors() -> Any:

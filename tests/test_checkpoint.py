@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lightrnn_pl
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.building import as_config, build_model
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.vocabulary import VocabularyRules

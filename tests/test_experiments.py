@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from lightrnn_pl.reporting.paper import paper_tables
+from lightrnn_pl.reporting.paper_tables import paper_tables
 from lightrnn_pl.training import experiment
 from tests.training.runs import SMALL
 

@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from lightrnn_pl.reporting.paper import paper_tables
+from lightrnn_pl.reporting.paper_tables import paper_tables
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("multirun_scripts/[a-z]*.sh"))
@@ -107,8 +107,8 @@ def test_a_script_that_is_interrupted_stops(tmp_path):
 @pytest.mark.parametrize("sweep", SWEEPS, ids=lambda sweep: sweep.stem)
 def test_what_w_and_b_calls_composes(sweep):
     content = yaml.safe_load(sweep.read_text(encoding="utf-8"))
-    assert content["command"][:5] == ["${env}", "${interpreter}", "-m", "${program}", "logger=wandb"]
-    assert content["program"] == "lightrnn_pl.cli.train" and content["metric"]["name"] == "validation/perplexity"
+    assert content["command"][:3] == ["${env}", "${program}", "logger=wandb"]
+    assert content["program"] == "lightrnn-train" and content["metric"]["name"] == "validation/perplexity"
     chosen = {
         key: {"value": node.get("value", (node.get("values") or [node.get("min")])[-1])}
         for key, node in content["parameters"].items()

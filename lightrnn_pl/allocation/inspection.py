@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
 def typical_words(

@@ -1,1 +1,1 @@
-"""The commands: one thin file each."""
+"""Command-line entry points: ``lightrnn-NAME`` runs ``lightrnn_pl/commands/NAME.py`` with ``conf/NAME.yaml``."""

@@ -14,7 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 
 
-def explained(command: Callable[..., Any]) -> Callable[..., Any]:
+def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a command so that an expected error ends it with its message; HYDRA_FULL_ERROR=1 shows the traceback.
 
     In a sweep the error goes on to Hydra, which reports it with the job it belongs to.
@@ -36,13 +36,13 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
             if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print(f"error: {in_a_line(error)}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
             sys.exit(2)
 
     return run
 
 
-def in_a_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """What to tell of an error: its message, and its kind too where no user could have expected it."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing; give {error.full_key}=..."

@@ -7,14 +7,13 @@ sweep's folder, which processes and machines share whatever launched them, and t
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lightrnn_pl.cli.errors import EXPECTED, in_a_line
+from lightrnn_pl.cli.errors import EXPECTED, one_line
 from lightrnn_pl.files import write_json
+from lightrnn_pl.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class SweepStart(Callback):
             shutil.rmtree(_notes_of_this_call, ignore_errors=True)
 
 
-def as_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+def as_sweep_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Wrap a command so that, as a job of a sweep, it notes how it ended and fails without stopping the others.
 
     With ``sweep.fail_fast`` no job is started any more once one has failed.  A failed job returns None, which Optuna's
@@ -67,10 +67,10 @@ def as_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         try:
             result = command(config)
         except Exception as error:
-            job.note(FAILED, in_a_line(error))
+            job.note(FAILED, one_line(error))
             # The place in the code is of use only where the user could not have known.
             unexpected = not isinstance(error, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
-            log.error("job %s failed: %s", job.number, in_a_line(error), exc_info=unexpected)
+            log.error("job %s failed: %s", job.number, one_line(error), exc_info=unexpected)
             return None
         except BaseException:
             job.note(INTERRUPTED)
@@ -81,20 +81,24 @@ def as_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     return run
 
 
-@contextlib.contextmanager
-def told_at_the_end() -> Iterator[None]:
-    """Around a command: where it was a sweep, show all jobs, and end with a status of 1 if one did not complete."""
-    global _notes_of_this_call
-    _notes_of_this_call = None
-    jobs: list[dict[str, Any]] = []
-    try:
-        yield
-    finally:
-        jobs = _noted(_notes_of_this_call) if _notes_of_this_call else []
-        if jobs:
-            _show(jobs)
-    if any(job["status"] not in GOOD for job in jobs):
-        sys.exit(1)
+def sweep_report(command: Callable[[], Any]) -> Callable[[], None]:
+    """Wrap an entry point so that a sweep ends with a table of its jobs, and exits with 1 if one did not complete."""
+
+    @functools.wraps(command)
+    def run() -> None:
+        global _notes_of_this_call
+        _notes_of_this_call = None
+        jobs: list[dict[str, Any]] = []
+        try:
+            command()
+        finally:
+            jobs = _noted(_notes_of_this_call) if _notes_of_this_call else []
+            if jobs:
+                _show(jobs)
+        if any(job["status"] not in GOOD for job in jobs):
+            sys.exit(1)
+
+    return run
 
 
 class _Job:
@@ -117,10 +121,10 @@ class _Job:
         return [job["job"] for job in _noted(self.notes) if job["status"] == FAILED]
 
     def is_complete(self) -> bool:
-        return _json(self.folder / "metrics.json").get("status") == "completed"
+        return _json(RunFolder(self.folder).metrics).get("status") == "completed"
 
     def can_go_on(self) -> bool:
-        return (self.folder / "last.ckpt").is_file()
+        return RunFolder(self.folder).last.is_file()
 
 
 def _noted(notes: Path) -> list[dict[str, Any]]:
@@ -149,7 +153,7 @@ def _show(jobs: list[dict[str, Any]]) -> None:
     for job in jobs:
         # Whoever was still running when the sweep was over was killed.
         status = "cut off" if job["status"] == RUNNING else job["status"]
-        metrics = _json(Path(job["folder"]) / "metrics.json") if status in GOOD else {}
+        metrics = _json(RunFolder(job["folder"]).metrics) if status in GOOD else {}
         table.add_row(
             str(job["job"]),
             Text("\n".join(override for override in job["overrides"] if override not in common)),

@@ -1,1 +1,1 @@
-"""Judging a trained model: perplexity with its protocol, and pictures."""
+"""Perplexity of a trained model, with the protocol under which it is measured."""

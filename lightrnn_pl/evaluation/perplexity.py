@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.distributed import all_reduce
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import CodeOutput
 from lightrnn_pl.vocabulary import Vocabulary
@@ -140,9 +141,7 @@ def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.devic
     sums = torch.zeros(2, dtype=torch.float64, device=device)
     for _, scores in _scored(model, batches, device):
         sums += torch.tensor([-float(scores.sum()), len(scores)], dtype=torch.float64, device=device)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(sums)
-    total, words = sums.tolist()
+    total, words = all_reduce(sums).tolist()
     return total / words if words else math.nan
 
 
@@ -156,9 +155,7 @@ def mean_nll_by_axis(model: LanguageModel, batches: Iterable[Batch], device: tor
             for axis, losses in enumerate(output.axis_losses(hidden, targets)):
                 sums[axis] += losses[mask].sum(dtype=torch.float64)
             sums[-1] += mask.sum()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(sums)
-    *totals, words = sums.tolist()
+    *totals, words = all_reduce(sums).tolist()
     return tuple(total / words if words else math.nan for total in totals)
 
 

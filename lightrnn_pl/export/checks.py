@@ -14,7 +14,7 @@ from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.export.onnx_client import OnnxModel
-from lightrnn_pl.inference.search import open_prefixes
+from lightrnn_pl.inference.top_k import open_prefixes
 from lightrnn_pl.nn.outputs import CodeOutput
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from huggingface_hub import ModelHubMixin, snapshot_download
 
 from lightrnn_pl.checkpoint import Bundle, load
+from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.card import model_card
-from lightrnn_pl.export.command import write_bundle
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.model_folder import CONFIG, VOCABULARY, WEIGHTS, is_model_folder
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from lightrnn_pl.allocation.formats import code_names
+from lightrnn_pl.allocation.allocation_file import code_names
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.export import onnx_client
 from lightrnn_pl.export.step_modules import CodeStep

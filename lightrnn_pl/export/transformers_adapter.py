@@ -34,7 +34,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.export.hub import HubModel
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
-from lightrnn_pl.inference.search import select_state
+from lightrnn_pl.inference.top_k import select_state
 from lightrnn_pl.model_folder import MODEL_TYPE, VOCABULARY
 from lightrnn_pl.vocabulary import Vocabulary
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.inference.search import (
+from lightrnn_pl.inference.top_k import (
     Found,
     best_first,
     best_of_every_word,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_probability
 from lightrnn_pl.nn.cores import Core, State, reset_state
 from lightrnn_pl.nn.embeddings.base import Embedding

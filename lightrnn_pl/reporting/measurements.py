@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightrnn_pl.reporting.groups import Group, Spread
-from lightrnn_pl.reporting.lines import Line
-from lightrnn_pl.reporting.paper import PaperRow, paper_tables
+from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
+from lightrnn_pl.reporting.report_rows import Line
+from lightrnn_pl.reporting.run_groups import Group, Spread
 from lightrnn_pl.reporting.runs import Run, walk
+from lightrnn_pl.run_folder import RunFolder
 
 _LARGEST = 20 * 2**20
 """Bytes; a file that is larger is none of a command's."""
@@ -195,7 +196,7 @@ def _read(path: Path) -> Measurement | None:
 
 def _json_files(folder: Path) -> Iterator[Path]:
     for root, files, _ in walk(folder):
-        yield from (root / name for name in files if name.endswith(".json") and name != "metrics.json")
+        yield from (root / name for name in files if name.endswith(".json") and root / name != RunFolder(root).metrics)
 
 
 def _model(told: Mapping[str, Any], groups: Sequence[Group]) -> tuple[str, Run | None, Group | None]:

@@ -17,21 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from lightrnn_pl.files import atomic_write
-from lightrnn_pl.reporting.groups import Group
-from lightrnn_pl.reporting.pictures import CAPTIONS
+from lightrnn_pl.reporting.figures import CAPTIONS
+from lightrnn_pl.reporting.run_groups import Group
 from lightrnn_pl.reporting.tables import NONE, Table
 from lightrnn_pl.reporting.word_map import WordMap
+from lightrnn_pl.web import shared_assets
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 64_000_000
 """Word tables are left out of the page where they would make it larger than this."""
 
-_PAGE_SCRIPTS = ("parts.js", "colors.js", "client.js", "view.js", "panel.js", "map.js", "page.js")
-_WORKER_SCRIPTS = ("tables.js", "search.js", "painter.js", "worker.js")
-_SHARED = ("parts.js", "theme.css")
-"""The page that serves a model has these, too, and keeps them."""
-
+_PAGE_SCRIPTS = (
+    *("dom.js", "number_format.js", "colors.js", "worker_client.js", "table_canvas.js", "side_panel.js"),
+    *("word_map.js", "report_page.js"),
+)
+_WORKER_SCRIPTS = ("word_tables.js", "word_search.js", "table_pixels.js", "table_worker.js")
 _IMPORT = re.compile(r'^import .*? from "\./[\w.]+";\n', re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export (?=const|class|function|async)", re.MULTILINE)
 _PAPER = "paper: "
@@ -91,7 +92,7 @@ def write_page_of_maps(
         # In a script nothing is escaped, so that no text may look like the end of it.
         "maps": json.dumps(told, ensure_ascii=False).replace("<", "\\u003c"),
         "worker": _joined(_WORKER_SCRIPTS) if told else "",
-        "page": _joined(_PAGE_SCRIPTS) if told else _joined(("parts.js", "page.js")),
+        "page": _joined(_PAGE_SCRIPTS) if told else _joined(("dom.js", "report_page.js")),
         "parts": "\n".join(
             f'<script type="application/octet-stream" id="{name}">{content}</script>' for name, content in parts
         ),
@@ -133,8 +134,8 @@ def _packed(maps: Iterable[WordMap]) -> tuple[list[dict[str, Any]], list[tuple[s
 
 
 def _text(name: str) -> str:
-    room = "lightrnn_pl.serving" if name in _SHARED else "lightrnn_pl.reporting"
-    return (resources.files(room) / "page" / name).read_text(encoding="utf-8")
+    file = shared_assets().get(name) or resources.files("lightrnn_pl.reporting") / "page" / name
+    return file.read_text(encoding="utf-8")
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -16,7 +16,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-_CONFIG, _METRICS, _HYDRA, _JOBS = "config.yaml", "metrics.json", ".hydra", ".jobs"
+from lightrnn_pl.run_folder import RunFolder
+
+_HYDRA, _JOBS = ".hydra", ".jobs"
 _NO_RUNS_BELOW = ("wandb",)
 """Folders that are not looked into: W&B has files called config.yaml, too."""
 
@@ -72,15 +74,15 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
 
 def read_run(path: str | Path) -> Run:
     """The run in ``path``; its status says if it cannot be read."""
-    path = Path(path)
+    path, folder = Path(path), RunFolder(path)
     config: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     overrides: tuple[str, ...] = ()
     choices: dict[str, str] = {}
     unreadable = None
     try:
-        config = _mapping(_yaml(path / _CONFIG) or _yaml(path / _HYDRA / _CONFIG, resolve=False))
-        metrics = _mapping(_json(path / _METRICS))
+        config = _mapping(_yaml(folder.config) or _yaml(path / _HYDRA / folder.config.name, resolve=False))
+        metrics = _mapping(folder.read_metrics())
         overrides = tuple(map(str, _yaml(path / _HYDRA / "overrides.yaml") or metrics.get("overrides") or ()))
         choices = _mapping(_choices(path / _HYDRA / "hydra.yaml") or metrics.get("choices"))
     except Exception as error:  # whatever a parser makes of a broken file
@@ -110,7 +112,8 @@ def natural_order(text: object) -> list[Any]:
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
     """Each folder in ``folder`` and below, with its files and whether it is a run; nothing below a run."""
     for root, below, files in os.walk(folder):
-        is_run = bool({_CONFIG, _METRICS} & set(files)) or (
+        run = RunFolder(root)
+        is_run = bool({run.config.name, run.metrics.name} & set(files)) or (
             _HYDRA in below and (Path(root) / _HYDRA / "overrides.yaml").is_file()
         )
         yield Path(root), sorted(files, key=natural_order), is_run
@@ -121,7 +124,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
 def _note_of_the_sweep(path: Path) -> dict[str, Any]:
     """What a sweep noted of its job in ``path`` (``cli/sweep.py``), which may have failed before all else."""
     for note in (path.parent / _JOBS).glob("*.json"):
-        content = _json(note)
+        content = json.loads(note.read_text(encoding="utf-8"))
         if Path(content["folder"]).resolve() == path.resolve():
             return content
     return {}
@@ -136,10 +139,6 @@ def _choices(path: Path) -> dict[str, str]:
 
 def _yaml(path: Path, resolve: bool = True) -> Any:
     return OmegaConf.to_container(OmegaConf.load(path), resolve=resolve) if path.is_file() else None
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _mapping(content: Any) -> dict[str, Any]:

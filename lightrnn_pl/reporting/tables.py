@@ -11,10 +11,10 @@ from typing import Any
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lightrnn_pl.reporting.groups import Group, Spread, place_in_paper
-from lightrnn_pl.reporting.lines import FIGURES, PRINTED, Line
-from lightrnn_pl.reporting.paper import PaperRow, paper_tables
-from lightrnn_pl.reporting.paths import text_without_folders
+from lightrnn_pl.reporting.anonymous_paths import text_without_folders
+from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
+from lightrnn_pl.reporting.report_rows import FIGURES, PRINTED, Line
+from lightrnn_pl.reporting.run_groups import Group, Spread, place_in_paper
 from lightrnn_pl.reporting.runs import Run
 
 NONE = "–"

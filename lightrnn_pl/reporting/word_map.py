@@ -10,15 +10,15 @@ import base64
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from lightrnn_pl.allocation.snapshot import TableSnapshot
+from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.checkpoint import table_of
-from lightrnn_pl.reporting.runs import Run, natural_order
+from lightrnn_pl.reporting.runs import Run
+from lightrnn_pl.run_folder import RunFolder
 
 LOSS_STEP = 0.1
 """Nats that losses are rounded to; a byte holds up to 25.4 of them, and 0 for unknown."""
@@ -50,11 +50,11 @@ class WordMap:
         Raises:
             ValueError: If a file is damaged, or of another vocabulary.
         """
-        if not (run.path / "best.ckpt").is_file() or (run.metrics.get("components") or 1) < 2:
+        folder = RunFolder(run.path)
+        if not folder.best.is_file() or (run.metrics.get("components") or 1) < 2:
             return None
-        vocabulary, allocation = table_of(run.path / "best.ckpt")
-        rounds = [(_number(path), TableSnapshot.load(path)) for path in (run.path / "tables").glob("round_*.npz")]
-        rounds.sort(key=lambda pair: pair[0])
+        vocabulary, allocation = table_of(folder.best)
+        rounds = [(number, TableSnapshot.load(path)) for number, path in folder.round_tables().items()]
         for number, snapshot in rounds:
             if len(snapshot.codes) != len(vocabulary) or snapshot.sides != allocation.sides:
                 raise ValueError(
@@ -88,10 +88,6 @@ class WordMap:
             "rounds": [{"number": number, "text": snapshot.text} for number, snapshot in self.rounds],
         }
         return told, parts
-
-
-def _number(path: Path) -> int:
-    return natural_order(path.stem)[1][1]
 
 
 def _planes(values: Integer[np.ndarray, " V"]) -> bytes:

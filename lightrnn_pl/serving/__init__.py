@@ -1,1 +1,1 @@
-"""A local page and a JSON interface to use a trained model from."""
+"""The local web page of ``lightrnn-serve`` and its JSON API."""

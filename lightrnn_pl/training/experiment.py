@@ -20,25 +20,26 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.building import as_plain, build_allocation, build_model, instantiate
-from lightrnn_pl.checkpoint import Bundle, file_hash, load
+from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.evaluation.perplexity import sum_up, word_losses
-from lightrnn_pl.evaluation.pictures import plot_perplexity
-from lightrnn_pl.files import write_json
+from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.training.callbacks import dashboard
-from lightrnn_pl.training.callbacks.bundle import BestBundle
+from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
-from lightrnn_pl.training.callbacks.metrics import RunMetrics
-from lightrnn_pl.training.callbacks.pictures import RunPictures
-from lightrnn_pl.training.callbacks.reallocation import Reallocation
-from lightrnn_pl.training.callbacks.resume import AtomicCheckpointIO
-from lightrnn_pl.training.console import print_config, print_model, print_results, print_typical
-from lightrnn_pl.training.folder import RunFolder
+from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO
+from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
+from lightrnn_pl.training.callbacks.run_plots import RunPictures
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import is_first_rank
-from lightrnn_pl.training.table_record import TableRecord
+from lightrnn_pl.training.reallocation.callback import Reallocation
+from lightrnn_pl.training.reallocation.table_record import TableRecord
+from lightrnn_pl.training.resume_check import check_same_run
+from lightrnn_pl.training.tracking import wandb_runs as dashboard
+from lightrnn_pl.training.tracking.console import print_config, print_model, print_results, print_typical
+from lightrnn_pl.training.tracking.perplexity_plot import plot_perplexity
 from lightrnn_pl.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,8 @@ def train(config: DictConfig) -> dict[str, Any]:
     folder = RunFolder(config.paths.run_dir)
     _anchor_paths(config)
     if config.resume:
-        folder.check_same_run(config)
-        known = folder.known_metrics()
+        check_same_run(folder, config)
+        known = folder.read_metrics()
         if known.get("status") == "completed":
             if is_first_rank():
                 log.info("this run is complete and is not extended; resume=false would start it over")
@@ -111,13 +112,8 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
         )
     datamodule.prepare_data()
     datamodule.setup("fit")
-    schedule, record = instantiate(config.schedule), TableRecord(folder.tables, datamodule.vocabulary)
-    reallocation: Reallocation = instantiate(
-        config.reallocation,
-        solver=instantiate(config.solver),
-        schedule=schedule,
-        record=record,
-    )
+    schedule, record = instantiate(config.schedule), TableRecord(folder, datamodule.vocabulary)
+    reallocation: Reallocation = instantiate(config.bootstrap, schedule=schedule, record=record)
     # A run that goes on has its table in its checkpoint; a first one can take minutes to make.
     words_placed = _resumed_from(config, folder) is None
     allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens(), words_placed)
@@ -127,7 +123,7 @@ def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
 
     facts = _facts(config, datamodule, model)
     metrics = RunMetrics(folder.metrics, facts, reallocation)
-    pictures = RunPictures(config.name, folder.picture, metrics, record)
+    pictures = RunPictures(config.name, folder.perplexity_plot, metrics, record)
     bundles = BestBundle(folder.best, _Bundler(config, datamodule.vocabulary, datamodule.protocol()))
     resume = instantiate(config.resume_point, path=folder.last)
     last = FinalValidation(metrics, bundles, reallocation)
@@ -202,7 +198,7 @@ def _conclude(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any
     if record is not None:
         results["typical"] = record.typical(allocation)
     if metrics.history:
-        plot_perplexity({config.name: metrics.history}, folder.picture)
+        plot_perplexity({config.name: metrics.history}, folder.perplexity_plot)
         run.pictures.conclude(run.trainer, allocation)
     written = metrics.write(
         "completed",
@@ -214,7 +210,8 @@ def _conclude(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any
     if record is not None:
         print_typical(written["typical"])
     print_results({config.name: written})
-    log.info("run folder: %s (metrics.json, best.ckpt, perplexity.png)", folder.path)
+    files = ", ".join(path.name for path in (folder.metrics, folder.best, folder.perplexity_plot))
+    log.info("run folder: %s (%s)", folder.path, files)
     return written
 
 
@@ -224,10 +221,10 @@ def _told_before_training(config: DictConfig, folder: RunFolder) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        if is_first_rank() and folder.known_metrics().get("status") != "completed":
+        if is_first_rank() and folder.read_metrics().get("status") != "completed":
             told = {"name": config.name, "seed": config.seed, "error": f"{type(error).__name__}: {error}"}
-            written = {**folder.known_metrics(), **told, "status": "failed"}
-            write_json(folder.metrics, written)
+            written = {**folder.read_metrics(), **told, "status": "failed"}
+            folder.write_metrics(written)
             dashboard.finish([], written)
         raise
 

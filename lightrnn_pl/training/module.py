@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from lightrnn_pl.checks import check_choice
 from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.distributed import all_reduce
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.cores import State, detach_state
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -107,9 +108,7 @@ class LanguageModelingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the mean negative log-likelihood a word over all ranks, and the perplexity."""
         self._validation_state = None
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(self._validation_sums)
-        total, words = self._validation_sums.tolist()
+        total, words = all_reduce(self._validation_sums).tolist()
         nll = total / words if words else math.nan
         self.log("valid/nll", nll, rank_zero_only=True)
         self.log("valid/perplexity", perplexity(nll), prog_bar=True, rank_zero_only=True)

@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightrnn_pl.distributed import is_distributed
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ def is_first_rank() -> bool:
 
 def from_all_ranks(own: T) -> list[T]:
     """What every rank hands in, in the order of the ranks; all ranks must call it."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not is_distributed():
         return [own]
     gathered: list[T | None] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, own)
@@ -35,11 +37,10 @@ def for_this_rank(gathered: Sequence[T]) -> T:
     Raises:
         ValueError: If it was gathered from another number of processes.
     """
-    initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
-    world_size = torch.distributed.get_world_size() if initialized else 1
+    world_size = torch.distributed.get_world_size() if is_distributed() else 1
     if len(gathered) != world_size:
         raise ValueError(
             f"the run was cut off with {len(gathered)} processes and cannot go on with {world_size}; resume with the "
             "same trainer.devices and trainer.num_nodes"
         )
-    return gathered[torch.distributed.get_rank() if initialized else 0]
+    return gathered[torch.distributed.get_rank() if is_distributed() else 0]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lightrnn_pl.allocation.inspection import format_moves, format_rows, moves, neighbours, typical_codes, typical_words
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 WORDS = ["the", "a", "cat", "dog", "ran"]
 ALLOCATION = WordAllocation(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [2, 1]]), (4, 2))

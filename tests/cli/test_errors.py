@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from lightrnn_pl.cli.errors import explained
+from lightrnn_pl.cli.errors import one_line_errors
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from lightrnn_pl.cli.errors import explained
     ],
 )
 def test_an_expected_error_is_one_line(capfd, error, told):
-    @explained
+    @one_line_errors
     def command(config):
         raise error
 
@@ -28,7 +28,7 @@ def test_an_expected_error_is_one_line(capfd, error, told):
 
 
 def test_other_errors_show_where_they_came_from():
-    @explained
+    @one_line_errors
     def command(config):
         raise RuntimeError("a mistake of ours")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightrnn_pl.export.step_modules import LAST_CODE, CodeStep
-from lightrnn_pl.inference.search import open_prefixes
+from lightrnn_pl.inference.top_k import open_prefixes
 from tests.export.bundles import MODELS, bundle_of
 
 ROOM = 2**20

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightrnn_pl.export.command import write_bundle
+from lightrnn_pl.export.bundle_writer import write_bundle
 from tests.export.bundles import bundle_of
 
 pytest.importorskip("safetensors")

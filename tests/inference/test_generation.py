@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from lightrnn_pl.inference import search
+from lightrnn_pl.inference import top_k as search
 from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.generation import Sampling, beam_search, continue_text
 from tests.inference.test_prediction import VOCABULARY, build, sharpened

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lightrnn_pl.allocation.table import WordAllocation
-from lightrnn_pl.inference import search
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.inference import top_k as search
 from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.prediction import Prediction, next_words
 from lightrnn_pl.nn.cores import GRUCore

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.inference import scoring
 from lightrnn_pl.nn.cores import LSTMCore
 from lightrnn_pl.nn.embeddings import MultiComponentEmbedding

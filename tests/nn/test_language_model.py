@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
+from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
 from lightrnn_pl.nn.cores import GRUCore, LSTMCore, RNNCore
 from lightrnn_pl.nn.embeddings import FullEmbedding, MultiComponentEmbedding
 from lightrnn_pl.nn.language_model import LanguageModel

@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = {
         "cache_dir": "/home/someone/.cache",
     },
     "model": {"hidden_dim": 200, "embedding_dim": 200, "dropout": 0.2, "core": {"hidden_dim": 200, "dropout": 0.2}},
-    "allocation": {"_target_": "lightrnn_pl.allocation.first.RandomTable", "seed": 0},
+    "allocation": {"_target_": "lightrnn_pl.allocation.initial.random.RandomAllocation", "seed": 0},
     "solver": {"_target_": "lightrnn_pl.allocation.solvers.AuctionSolver", "gap": 0.001},
     "optimizer": {"_target_": "torch.optim.SGD", "lr": 1.0},
     "paths": {"run_dir": "/home/someone/runs/a", "cache_dir": "/home/someone/.cache"},

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lightrnn_pl.allocation.snapshot import TableSnapshot
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.table_snapshot import TableSnapshot
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from tests.reporting.folders import make_run
 from tests.serving.models import tiny_bundle
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from lightrnn_pl.reporting.groups import group_runs
 from lightrnn_pl.reporting.measurements import find_measurements, lines_of_measurements
+from lightrnn_pl.reporting.run_groups import group_runs
 from lightrnn_pl.reporting.runs import find_runs
 from tests.reporting.folders import make_run
 

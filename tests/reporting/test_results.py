@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from lightrnn_pl.reporting.command import report
+from lightrnn_pl.commands.report import report
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FOLDERS = sorted(path.parent.name for path in RESULTS.glob("*/metrics"))

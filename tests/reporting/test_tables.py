@@ -3,9 +3,9 @@ import io
 
 from rich.console import Console
 
-from lightrnn_pl.reporting.groups import Spread, group_runs
-from lightrnn_pl.reporting.lines import Line, lines_of
-from lightrnn_pl.reporting.paper import paper_tables
+from lightrnn_pl.reporting.paper_tables import paper_tables
+from lightrnn_pl.reporting.report_rows import Line, lines_of
+from lightrnn_pl.reporting.run_groups import Spread, group_runs
 from lightrnn_pl.reporting.runs import find_runs
 from lightrnn_pl.reporting.tables import (
     command_table,

@@ -7,9 +7,9 @@ import zlib
 import numpy as np
 import pytest
 
-from lightrnn_pl.allocation.snapshot import TableSnapshot
-from lightrnn_pl.reporting.groups import group_runs
+from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.reporting.page_writer import word_maps
+from lightrnn_pl.reporting.run_groups import group_runs
 from lightrnn_pl.reporting.runs import read_run
 from lightrnn_pl.reporting.word_map import WordMap
 from tests.reporting.folders import make_run

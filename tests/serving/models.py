@@ -1,4 +1,4 @@
-"""Tiny models to serve, with words that try what a page must not trip over."""
+"""Tiny models to serve.  Their vocabulary includes markup and accented letters."""
 
 import socket
 import threading
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import torch
 import uvicorn
 
-from lightrnn_pl.allocation.table import WordAllocation, balanced_sides
+from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
 from lightrnn_pl.building import as_config, build_model
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.serving.app import build_app
-from lightrnn_pl.serving.facts import model_facts
-from lightrnn_pl.serving.reader import Reader
+from lightrnn_pl.serving.model_info import model_info
+from lightrnn_pl.serving.text_reader import TextReader
 from lightrnn_pl.vocabulary import VocabularyRules
 from tests.test_checkpoint import CONFIG
 
@@ -26,7 +26,7 @@ COUNTS = {
 
 
 def tiny_bundle(components: int = 2, unknown: str | None = "<unk>") -> Bundle:
-    """A model with random weights; with room for empty cells where words have more than one code."""
+    """A model with random weights.  Its word table has empty cells if words have more than one code."""
     torch.manual_seed(0)
     vocabulary = VocabularyRules(unknown=unknown).build(COUNTS)
     model = {**CONFIG["model"]}
@@ -48,8 +48,8 @@ def tiny_bundle(components: int = 2, unknown: str | None = "<unk>") -> Bundle:
 
 @contextmanager
 def served(bundle: Bundle) -> Iterator[str]:
-    """The address of the page, served from a thread."""
-    app = build_app(Reader(bundle), model_facts(bundle, "nowhere/best.ckpt"), ["127.0.0.1"])
+    """Serve a model from a thread and yield the URL of its page."""
+    app = build_app(TextReader(bundle), model_info(bundle, "nowhere/best.ckpt"), ["127.0.0.1"])
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -1,4 +1,4 @@
-"""The JSON interface: right answers, plain refusals, and nothing for foreign sites."""
+"""The JSON API: results, error messages, and protection against other sites."""
 
 import http.client
 import json
@@ -10,125 +10,129 @@ import pytest
 from starlette.testclient import TestClient
 
 from lightrnn_pl.serving.app import build_app
-from lightrnn_pl.serving.facts import model_facts
-from lightrnn_pl.serving.fields import MAX_BYTES, MAX_CHARACTERS, MAX_WORDS
-from lightrnn_pl.serving.reader import Reader
+from lightrnn_pl.serving.model_info import model_info
+from lightrnn_pl.serving.request_fields import MAX_BYTES, MAX_CHARACTERS, MAX_WORDS
+from lightrnn_pl.serving.text_reader import TextReader
 from tests.serving.models import served, tiny_bundle
 
 FILES = (
-    *("continuation.js", "editor.js", "icon.svg", "page.js", "parts.js", "sentence.js", "server.js"),
-    *("style.css", "suggestions.js", "theme.css", "word.js"),
+    *("api_client.js", "continuation.js", "dom.js", "icon.svg", "next_word_list.js", "number_format.js"),
+    *("serve_page.js", "style.css", "text_editor.js", "theme.css", "word_card.js", "word_scores.js"),
 )
 
 
 @pytest.fixture(scope="module", params=(1, 2))
-def reader(request) -> Reader:
-    return Reader(tiny_bundle(request.param))
+def reader(request) -> TextReader:
+    return TextReader(tiny_bundle(request.param))
 
 
 @pytest.fixture(scope="module")
 def client(reader):
-    app = build_app(reader, model_facts(reader.bundle, "best.ckpt"), ["localhost", "[::1]"])
+    app = build_app(reader, model_info(reader.bundle, "best.ckpt"), ["localhost", "[::1]"])
     with TestClient(app, base_url="http://localhost:8000") as client:
         yield client
 
 
-def answer(client, path, **fields):
+def post(client, path, **fields):
     response = client.post(path, json=fields)
     assert response.status_code == 200, response.text
-    content = response.json()
-    assert content.pop("milliseconds") >= 0
-    return content
+    result = response.json()
+    assert result.pop("milliseconds") >= 0
+    return result
 
 
-def test_answers_are_the_readers(client, reader):
-    twin = Reader(reader.bundle)
-    expected = json.loads(json.dumps(twin.next_words("the ca", 3, True)))
-    assert answer(client, "/api/next", text="the ca", k=3, complete=True) == expected
-    assert answer(client, "/api/next", text="") == json.loads(json.dumps(twin.next_words("")))
-    assert answer(client, "/api/score", text="the dog sat") == twin.score("the dog sat")
-    assert answer(client, "/api/word", word="cat", limit=2) == twin.word("cat", 2)
-    assert answer(client, "/api/word", word="dog") == twin.word("dog")
+def test_responses_match_the_reader(client, reader):
+    other = TextReader(reader.bundle)
+    expected = json.loads(json.dumps(other.next_words("the ca", 3, True)))
+    assert post(client, "/api/next", text="the ca", k=3, complete=True) == expected
+    assert post(client, "/api/next", text="") == json.loads(json.dumps(other.next_words("")))
+    assert post(client, "/api/score", text="the dog sat") == other.score("the dog sat")
+    assert post(client, "/api/word", word="cat", limit=2) == other.word("cat", 2)
+    assert post(client, "/api/word", word="dog") == other.word("dog")
     fields = {"text": "the", "words": 4, "temperature": 0.9, "top_k": 5, "top_p": 0.8, "seed": 3}
-    assert answer(client, "/api/generate", **fields) == twin.generate(**fields)
-    assert answer(client, "/api/generate", text="the", top_k=None, top_p=None) == twin.generate("the")
+    assert post(client, "/api/generate", **fields) == other.generate(**fields)
+    assert post(client, "/api/generate", text="the", top_k=None, top_p=None) == other.generate("the")
 
 
-def test_facts_and_limits(client):
-    facts = client.get("/api/model").json()
-    assert facts["corpus"] == "tiny" and facts["end"] == "<eos>"
-    assert facts["limits"] == {"characters": MAX_CHARACTERS, "words": MAX_WORDS, "k": 100, "continuation": 200}
+def test_model_info_and_limits(client):
+    info = client.get("/api/model").json()
+    assert info["corpus"] == "tiny" and info["end"] == "<eos>"
+    assert info["limits"] == {"characters": MAX_CHARACTERS, "words": MAX_WORDS, "k": 100, "continuation": 200}
 
 
 @pytest.mark.parametrize(
     ("path", "fields", "message"),
     [
-        ("next", {}, "text must be given as a string"),
-        ("next", {"text": 3}, "text must be given as a string, got 3"),
-        ("next", {"text": "a", "k": 0}, "k must be a whole number of at least 1, got 0"),
-        ("next", {"text": "a", "k": "3"}, "k must be a whole number"),
-        ("next", {"text": "a", "k": True}, "k must be a whole number"),
+        ("next", {}, "text is required and must be a string"),
+        ("next", {"text": 3}, "text must be a string, got 3"),
+        ("next", {"text": "a", "k": 0}, "k must be "),
+        ("next", {"text": "a", "k": "3"}, "k must be "),
+        ("next", {"text": "a", "k": True}, "k must be "),
         ("next", {"text": "a", "k": 101}, "k must be at most 100, got 101"),
-        ("next", {"text": "a", "complete": 1}, "complete must be true or false, got 1"),
-        ("next", {"text": "a", "top": 1}, "there is no field 'top'; there are text, k, complete"),
-        ("next", {"text": "a" * (MAX_CHARACTERS + 1)}, "up to 8,000; shorten it"),
-        ("score", {"text": "a " * (MAX_WORDS + 1)}, "text has 401 words, and this page reads up to 400"),
-        ("word", {"word": "the cat"}, "word must be one word without white space, got 'the cat'"),
-        ("word", {"word": ""}, "word must be one word"),
+        ("next", {"text": "a", "complete": 1}, "complete must be "),
+        ("next", {"text": "a", "top": 1}, "unknown field 'top'; expected text, k, complete"),
+        ("next", {"text": "a" * (MAX_CHARACTERS + 1)}, "text has 8,001 characters; the limit is 8,000"),
+        ("score", {"text": "a " * (MAX_WORDS + 1)}, "text has 401 words; the limit is 400"),
+        ("word", {"word": "the cat"}, "word must be a single word without whitespace, got 'the cat'"),
+        ("word", {"word": ""}, "word must be a single word"),
         ("word", {"word": "a", "limit": 501}, "limit must be at most 500"),
         ("generate", {"text": "a", "words": 201}, "words must be at most 200"),
-        ("generate", {"text": "a", "temperature": -1}, "temperature must be a number from 0 to 100, got -1"),
-        ("generate", {"text": "a", "temperature": 0.0001}, "temperature must be 0"),
-        ("generate", {"text": "a", "temperature": float("nan")}, "temperature must be a number"),
-        ("generate", {"text": "a", "top_k": 0}, "top_k must be a whole number of at least 1"),
-        ("generate", {"text": "a", "top_p": 0}, "top_p must be a share above 0"),
-        ("generate", {"text": "a", "top_p": 1.5}, "top_p must be a number from 0 to 1"),
-        ("generate", {"text": "a", "seed": -1}, "seed must be a whole number of at least 0"),
+        ("generate", {"text": "a", "temperature": -1}, "temperature must be "),
+        ("generate", {"text": "a", "temperature": 0.0001}, "temperature must be "),
+        ("generate", {"text": "a", "temperature": float("nan")}, "temperature must be "),
+        ("generate", {"text": "a", "top_k": 0}, "top_k must be "),
+        ("generate", {"text": "a", "top_p": 0}, "top_p must be "),
+        ("generate", {"text": "a", "top_p": 1.5}, "top_p must be "),
+        ("generate", {"text": "a", "seed": -1}, "seed must be "),
         ("generate", {"text": "a", "seed": 2**32}, "seed must be at most 4,294,967,295"),
     ],
 )
-def test_what_is_out_of_bounds_is_refused_by_name(client, path, fields, message):
+def test_errors_name_the_invalid_field(client, path, fields, message):
     headers = {"content-type": "application/json"}
     response = client.post(f"/api/{path}", content=json.dumps(fields), headers=headers)
     assert response.status_code == 400 and message in response.json()["error"], response.text
 
 
-def test_what_is_no_json_is_refused(client):
+def test_requests_that_are_not_json_are_rejected(client):
     headers = {"content-type": "application/json; charset=utf-8"}
     for content, status, message in (
-        (b"{", 400, "the request is no JSON"),
-        (b"\xff", 400, "the request is no JSON"),
-        (b"[" * 50_000, 400, "the request is no JSON"),
+        (b"{", 400, "the request body is not valid JSON"),
+        (b"\xff", 400, "the request body is not valid JSON"),
+        (b"[" * 50_000, 400, "the request body is not valid JSON"),
         (b'"text"', 400, "must be a JSON object"),
-        (b" " * (MAX_BYTES + 1), 413, "longer than 65,536 bytes"),
+        (b" " * (MAX_BYTES + 1), 413, "larger than 65,536 bytes"),
     ):
         response = client.post("/api/next", content=content, headers=headers)
         assert response.status_code == status and message in response.json()["error"], content[:10]
-    for kind in ({}, {"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}):
-        response = client.post("/api/next", content=b'{"text": "a"}', headers=kind)
-        assert response.status_code == 415 and "send JSON" in response.json()["error"]
+    for headers_without_json in (
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+    ):
+        response = client.post("/api/next", content=b'{"text": "a"}', headers=headers_without_json)
+        assert response.status_code == 415 and "Content-Type: application/json" in response.json()["error"]
     assert client.get("/api/next").status_code == 405
     assert client.post("/api/next", content='{"text": "\\ud800 the"}', headers=headers).status_code == 200
 
 
-def test_only_the_pages_own_files_have_addresses(client):
+def test_only_files_of_the_page_are_served(client):
     page = client.get("/")
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     for name in FILES:
         response = client.get(f"/{name}")
         assert response.status_code == 200, name
-        kind = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}[name.rpartition(".")[2]]
-        assert response.headers["content-type"].startswith(kind)
+        media_type = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}[name.rpartition(".")[2]]
+        assert response.headers["content-type"].startswith(media_type)
     for path in (
         *("/index.html", "/app.py", "/../app.py", "/page/", "/%2e%2e/app.py", "/..%2fapp.py", "/etc/passwd"),
         *("//etc/passwd", "/style.css/", "/style.css%00", "/api", "/api/../style.css%2e"),
     ):
         response = client.get(path, follow_redirects=False)
-        moved = response.headers.get("location", "").removeprefix("http://localhost:8000")
-        assert response.status_code == 404 or moved in ("/style.css", "/page"), path
+        location = response.headers.get("location", "").removeprefix("http://localhost:8000")
+        assert response.status_code == 404 or location in ("/style.css", "/page"), path
 
 
-def test_a_page_loads_nothing_from_elsewhere(client):
+def test_pages_load_nothing_from_other_origins(client):
     for path in ("/", "/style.css", "/api/model", "/nowhere"):
         headers = client.get(path).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';"), path
@@ -140,7 +144,7 @@ def test_a_page_loads_nothing_from_elsewhere(client):
         assert "innerHTML" not in text and "insertAdjacentHTML" not in text and "eval(" not in text
 
 
-def test_other_host_names_are_refused(client):
+def test_other_host_names_are_rejected(client):
     for host, status in (
         *(("localhost:8000", 200), ("LOCALHOST", 200), ("[::1]:8000", 200)),
         *(("evil.example", 400), ("localhost.evil.example:8000", 400), ("127.0.0.1", 400), ("", 400)),
@@ -149,41 +153,41 @@ def test_other_host_names_are_refused(client):
     assert "content-security-policy" in client.get("/", headers={"host": "evil.example"}).headers
 
 
-def test_typing_goes_on_while_a_continuation_is_made():
-    class Slow(Reader):
-        started, free = threading.Event(), threading.Event()
+def test_next_words_are_available_during_generation():
+    class SlowReader(TextReader):
+        started, proceed = threading.Event(), threading.Event()
 
         def generate(self, *args, **kwargs):
             self.started.set()
-            assert self.free.wait(10)
+            assert self.proceed.wait(10)
             return super().generate(*args, **kwargs)
 
-    reader = Slow(tiny_bundle())
+    reader = SlowReader(tiny_bundle())
     with TestClient(build_app(reader, {}, ["*"])) as client:
-        made = []
+        statuses = []
         thread = threading.Thread(
-            target=lambda: made.append(client.post("/api/generate", json={"text": "the"}).status_code)
+            target=lambda: statuses.append(client.post("/api/generate", json={"text": "the"}).status_code)
         )
         thread.start()
         assert reader.started.wait(10)
-        begun = time.monotonic()
+        start = time.monotonic()
         assert client.post("/api/next", json={"text": "the"}).status_code == 200
-        assert time.monotonic() - begun < 5 and not made
-        reader.free.set()
+        assert time.monotonic() - start < 5 and not statuses
+        reader.proceed.set()
         thread.join(10)
-        assert made == [200]
+        assert statuses == [200]
 
 
-def test_what_nobody_waits_for_is_not_begun(monkeypatch):
-    started, free, begun = threading.Event(), threading.Event(), []
+def test_requests_of_disconnected_clients_are_skipped(monkeypatch):
+    started, proceed, processed = threading.Event(), threading.Event(), []
 
     def slow(self, text, *_):
-        begun.append(text)
+        processed.append(text)
         started.set()
-        assert free.wait(20)
+        assert proceed.wait(20)
         return {}
 
-    monkeypatch.setattr(Reader, "generate", slow)
+    monkeypatch.setattr(TextReader, "generate", slow)
     with served(tiny_bundle()) as address:
         connections = [http.client.HTTPConnection(urlsplit(address).netloc, timeout=20) for _ in range(3)]
         for number, connection in enumerate(connections):
@@ -191,32 +195,32 @@ def test_what_nobody_waits_for_is_not_begun(monkeypatch):
             assert started.wait(20)
             time.sleep(0.2)
         connections[1].close()
-        # Words are looked up meanwhile.
+        # Word lookups are handled at the same time.
         connections[1].request("POST", "/api/word", '{"word": "cat"}', {"Content-Type": "application/json"})
         assert json.load(connections[1].getresponse())["known"]
-        free.set()
+        proceed.set()
         assert [connections[number].getresponse().status for number in (0, 2)] == [200, 200]
-    assert begun == ["0", "2"]
+    assert processed == ["0", "2"]
 
 
-def test_one_request_at_a_time_reads():
-    class Counting(Reader):
-        here = most = 0
+def test_requests_of_one_kind_do_not_overlap():
+    class CountingReader(TextReader):
+        active = max_active = 0
 
         def score(self, text):
-            self.here += 1
-            self.most = max(self.most, self.here)
+            self.active += 1
+            self.max_active = max(self.max_active, self.active)
             time.sleep(0.01)
-            self.here -= 1
+            self.active -= 1
             return super().score(text)
 
-    reader = Counting(tiny_bundle())
+    reader = CountingReader(tiny_bundle())
     with TestClient(build_app(reader, {}, ["*"])) as client:
-        expected = Reader(tiny_bundle()).score("the cat")["log_probability"]
-        found: list[float] = []
+        expected = TextReader(tiny_bundle()).score("the cat")["log_probability"]
+        results: list[float] = []
         threads = [
             threading.Thread(
-                target=lambda: found.append(
+                target=lambda: results.append(
                     client.post("/api/score", json={"text": "the cat"}).json()["log_probability"]
                 )
             )
@@ -226,4 +230,4 @@ def test_one_request_at_a_time_reads():
             thread.start()
         for thread in threads:
             thread.join(10)
-    assert found == [expected] * 8 and reader.most == 1
+    assert results == [expected] * 8 and reader.max_active == 1

@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium without a window, driven by Playwright; skipped where either is missing."""
+"""The page of ``lightrnn-serve`` in headless Chromium; skipped if Chromium or Playwright is not installed."""
 
 from contextlib import suppress
 
@@ -7,7 +7,7 @@ import pytest
 from tests.browsers import chromium, needs_chromium, watched_page
 from tests.serving.models import SCRIPT, served, tiny_bundle
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
+playwright = pytest.importorskip("playwright.sync_api", reason="requires Playwright (pip install playwright)")
 pytestmark = needs_chromium
 
 expect = playwright.expect
@@ -31,7 +31,7 @@ def address(bundle):
 
 
 def opened(browser, address, **options):
-    """The page, once it shows next words; what it complains of is collected in ``page.problems``."""
+    """Open the page and wait until it shows next words; problems are collected in ``page.problems``."""
     page = watched_page(browser, address, **options)
     page.goto(address)
     page.locator("#next li").first.wait_for()
@@ -46,9 +46,9 @@ def page(browser, address):
     page.context.close()
 
 
-def shown(page, text):
-    """The words of the list, once it answers ``text`` (the part of the caption that is only true of it)."""
-    expect(page.locator("#proof")).to_contain_text(text)
+def listed_words(page, text):
+    """The listed next words, once the summary below the list contains ``text``."""
+    expect(page.locator("#next-summary")).to_contain_text(text)
     expect(page.locator("#next")).not_to_have_attribute("aria-busy", "true")
     return page.locator("#next .word").all_inner_texts()
 
@@ -67,19 +67,21 @@ def test_shows_the_exact_next_words_while_typing(page, bundle):
         box.press_sequentially(text)
         expected = bundle.next_words(text, 10)
         expect(page.locator("#next .word")).to_have_text(list(expected.words))
-        numbers = [float(number.split()[0]) for number in page.locator("#next .number").all_inner_texts()]
+        numbers = [float(number.rstrip("%")) for number in page.locator("#next .number").all_inner_texts()]
         assert numbers == pytest.approx([100 * value for value in expected.probabilities], rel=0.05)
         widths = page.locator("#next .bar").evaluate_all("bars => bars.map(bar => bar.getBoundingClientRect().width)")
         assert [width / widths[0] for width in widths] == pytest.approx(
             [value / expected.probabilities[0] for value in expected.probabilities], abs=0.02
         )
-        expect(page.locator("#proof")).to_contain_text(f"proven by opening {expected.rows_opened} of 4 rows")
+        expect(page.locator("#next-summary")).to_contain_text(
+            f"exact search evaluated {expected.rows_opened} of 4 rows"
+        )
 
 
-def test_keys_complete_and_insert_words(page, bundle):
+def test_tab_completes_and_inserts_words(page, bundle):
     box = page.locator("#text")
     box.press_sequentially("the ca")
-    words = shown(page, "4 words begin with “ca”")
+    words = listed_words(page, "4 words start with “ca”")
     assert sorted(words) == ["Cat", "cat", "caterpillar", "cats"]
     expect(page.locator("[role=option]").first).to_have_attribute("aria-selected", "true")
     box.press("ArrowDown")
@@ -98,14 +100,14 @@ def test_keys_complete_and_insert_words(page, bundle):
     expect(box).not_to_be_focused()
 
 
-def test_the_tab_key_passes_a_box_that_was_not_used(page):
+def test_tab_moves_the_focus_if_the_text_box_was_not_used(page):
     page.locator("#text").focus()
     page.keyboard.press("Tab")
     expect(page.locator("#text")).to_have_value("")
     expect(page.locator("#text")).not_to_be_focused()
 
 
-def test_a_click_inserts_and_the_caret_decides_where(page, bundle):
+def test_clicking_a_word_inserts_it_at_the_caret(page, bundle):
     box = page.locator("#text")
     box.fill("the sat")
     page.evaluate("document.querySelector('#text').setSelectionRange(4, 4)")
@@ -116,7 +118,7 @@ def test_a_click_inserts_and_the_caret_decides_where(page, bundle):
     expect(box).to_be_focused()
 
 
-def test_scores_the_sentence_and_marks_unknown_words(page, bundle):
+def test_scores_each_word_and_underlines_unknown_words(page, bundle):
     page.locator("#text").fill("the dog sat")
     scores = bundle.score(["the dog sat"])[0]
     expect(page.locator(".chip .number")).to_have_text([f"{-score:.1f}" for score in scores])
@@ -126,35 +128,35 @@ def test_scores_the_sentence_and_marks_unknown_words(page, bundle):
     expect(page.locator("#unknown")).to_have_text("Not in the vocabulary, read as <unk>: dog")
     assert totals(page)["log-probability"] == f"−{-sum(scores):.2f} nats"
     heats = page.locator(".chip").evaluate_all(
-        "all => all.map(one => parseFloat(one.style.getPropertyValue('--heat')))"
+        "chips => chips.map(chip => parseFloat(chip.style.getPropertyValue('--heat')))"
     )
     assert heats == pytest.approx([min(100, -100 * score / 12) for score in scores], abs=0.1)
     page.get_by_label("probability").check(force=True)
     expect(page.locator(".chip .number").first).to_contain_text("%")
     page.locator("#text").fill("")
-    expect(page.locator("#sentence")).to_be_hidden()
+    expect(page.locator("#scores")).to_be_hidden()
 
 
-def test_a_word_that_is_being_typed_is_not_judged(page):
+def test_a_partial_word_is_not_scored(page):
     page.locator("#text").press_sequentially("the caterp")
-    shown(page, "1 word begins with “caterp”")
+    listed_words(page, "1 word starts with “caterp”")
     expect(page.locator(".chip .word")).to_have_text(["the", "<eos>"])
     page.locator("#text").press_sequentially("illa ")
     expect(page.locator(".chip .word")).to_have_text(["the", "caterpilla", "<eos>"])
     expect(page.locator("#unknown")).to_contain_text("caterpilla")
 
 
-def test_the_cell_of_the_word_at_the_caret_and_its_neighbours(page, bundle):
+def test_shows_the_cell_and_neighbors_of_the_word_at_the_caret(page, bundle):
     allocation, vocabulary = bundle.model.allocation, bundle.vocabulary
     page.locator("#text").fill("the cat sat")
     page.evaluate("document.querySelector('#text').setSelectionRange(5, 5)")
     expect(page.locator("#word h3")).to_have_text("cat")
     row, column = allocation.codes[vocabulary.id("cat")].tolist()
-    expect(page.locator("#word .cell")).to_have_text(f"row {row} · column {column}")
+    expect(page.locator("#word .codes")).to_have_text(f"row {row} · column {column}")
     expect(page.locator("#word svg")).to_have_attribute("aria-label", f"row {row} of 4, column {column} of 4")
     same_row = [word for word in vocabulary.words if allocation.codes[vocabulary.id(word), 0] == row and word != "cat"]
-    expect(page.get_by_label(f"Words of row {row}").get_by_role("button")).to_have_text(same_row)
-    page.get_by_label(f"Words of row {row}").get_by_role("button").first.click()
+    expect(page.get_by_label(f"Words in row {row}").get_by_role("button")).to_have_text(same_row)
+    page.get_by_label(f"Words in row {row}").get_by_role("button").first.click()
     expect(page.locator("#word h3")).to_have_text(same_row[0])
     page.locator(".chip").first.click()
     expect(page.locator("#word h3")).to_have_text("the")
@@ -162,39 +164,39 @@ def test_the_cell_of_the_word_at_the_caret_and_its_neighbours(page, bundle):
     expect(page.locator("#text")).to_have_value("the cat the sat")
 
 
-def test_arrow_keys_walk_through_words(page):
+def test_arrow_keys_move_the_focus_among_words(page):
     page.locator("#text").fill("the cat sat ")
     expect(page.locator(".chip")).to_have_count(4)
     page.locator(".chip").first.focus()
-    for key, place in (("ArrowRight", 1), ("End", 3), ("ArrowRight", 0), ("ArrowLeft", 3), ("Home", 0)):
+    for key, index in (("ArrowRight", 1), ("End", 3), ("ArrowRight", 0), ("ArrowLeft", 3), ("Home", 0)):
         page.keyboard.press(key)
-        expect(page.locator(".chip").nth(place)).to_be_focused()
+        expect(page.locator(".chip").nth(index)).to_be_focused()
     assert page.locator(".chip[tabindex='0']").count() == 1
 
 
 def test_continues_the_text(page, bundle):
     page.locator("#text").fill("the cat")
-    page.get_by_label("words", exact=True).fill("5")
+    page.get_by_label("max words").fill("5")
     page.get_by_label("temperature").fill("0")
     page.get_by_label("top-p").fill("")
     page.get_by_role("button", name="Continue").click()
-    (made,) = bundle.generate("the cat", 5, temperature=0)
-    ending = " <eos>" if made.ended else ""
-    expect(page.locator("blockquote")).to_have_text(f"the cat {made.text}{ending}")
-    page.get_by_role("button", name="Another").click()
+    (continuation,) = bundle.generate("the cat", 5, temperature=0)
+    ending = " <eos>" if continuation.ended else ""
+    expect(page.locator("blockquote")).to_have_text(f"the cat {continuation.text}{ending}")
+    page.get_by_role("button", name="Next seed").click()
     assert page.get_by_label("seed").input_value() == "1"
-    if made.words:
+    if continuation.words:
         page.get_by_role("button", name="Append to text").click()
-        expect(page.locator("#text")).to_have_value(f"the cat {made.text} ")
+        expect(page.locator("#text")).to_have_value(f"the cat {continuation.text} ")
     page.get_by_label("temperature").fill("0.0001")
     page.get_by_role("button", name="Continue").click()
-    expect(page.locator("#continuation .problem")).to_contain_text("temperature must be 0")
-    assert "400" in page.problems.pop()  # the browser notes the refusal, too
+    expect(page.locator("#continuation .problem")).to_contain_text("temperature must be")
+    assert "400" in page.problems.pop()  # the browser logs the failed request, too
 
 
 def test_markup_in_a_vocabulary_stays_text(page):
     page.locator("#text").press_sequentially("<i")
-    assert SCRIPT in shown(page, "1 word begins with “<i”")
+    assert SCRIPT in listed_words(page, "1 word starts with “<i”")
     page.keyboard.press("Tab")
     expect(page.locator("#text")).to_have_value(f"{SCRIPT} ")
     expect(page.locator("#word h3")).to_have_text(SCRIPT)
@@ -202,7 +204,7 @@ def test_markup_in_a_vocabulary_stays_text(page):
     assert page.title() == "nowhere" and page.locator("img").count() == 0
 
 
-def test_an_answer_that_was_overtaken_is_dropped(page, bundle):
+def test_a_superseded_response_is_ignored(page, bundle):
     held = []
     page.route("**/api/next", lambda route: held.append(route) if len(held) == 0 else route.continue_())
     box = page.locator("#text")
@@ -214,13 +216,13 @@ def test_an_answer_that_was_overtaken_is_dropped(page, bundle):
     expected = list(bundle.next_words("the cat", 10).words)
     expect(page.locator("#next .word")).to_have_text(expected)
     late = {"words": [["late", 1.0]], "read": 1, "unknown": [], "rows_opened": 1, "begins": None, "whole": False}
-    with suppress(playwright.Error):  # the page may have hung up already
+    with suppress(playwright.Error):  # the page may have aborted the request already
         held[0].fulfill(json={**late, "matching": 1, "share": 1.0, "milliseconds": 1})
     page.wait_for_timeout(200)
     expect(page.locator("#next .word")).to_have_text(expected)
 
 
-def test_an_answer_to_a_text_that_was_taken_back_is_dropped(page, bundle):
+def test_a_response_to_deleted_text_is_ignored(page, bundle):
     box, held = page.locator("#text"), []
     box.press_sequentially("the cat ")
     expected = list(bundle.next_words("the cat", 10).words)
@@ -241,15 +243,15 @@ def test_an_answer_to_a_text_that_was_taken_back_is_dropped(page, bundle):
     expect(page.locator(".chip .word")).to_have_text(["the", "cat", "<eos>"])
 
 
-def test_a_long_text_leaves_room_for_its_next_words(browser, address):
+def test_a_long_text_does_not_push_the_next_words_off_screen(browser, address):
     page = opened(browser, address, viewport={"width": 1280, "height": 800})
     box, editor = page.locator("#text"), page.locator(".editor")
-    assert editor.evaluate("one => one.scrollHeight - one.clientHeight") <= 0
+    assert editor.evaluate("element => element.scrollHeight - element.clientHeight") <= 0
     box.fill("the cat " * 150)
     box.press("End")
     box.press_sequentially("sat")
-    below = editor.evaluate("one => one.scrollHeight - one.clientHeight - one.scrollTop")
-    assert abs(below) < 60, "the line that is typed is in sight"
+    below = editor.evaluate("element => element.scrollHeight - element.clientHeight - element.scrollTop")
+    assert abs(below) < 60, "the line with the caret is visible"
     assert page.locator("#next li").last.bounding_box()["y"] < 1000
     box.press("Control+Home")
     page.wait_for_function("document.querySelector('.editor').scrollTop < 60")
@@ -257,26 +259,28 @@ def test_a_long_text_leaves_room_for_its_next_words(browser, address):
     page.context.close()
 
 
-def test_a_continuation_that_takes_long_is_told(page):
+def test_shows_progress_during_generation(page):
     held = []
     page.route("**/api/generate", lambda route: held.append(route))
     page.get_by_role("button", name="Continue", exact=True).click()
-    expect(page.locator("#continuation")).to_have_text("Drawing words…")
+    expect(page.locator("#continuation")).to_have_text("Generating…")
     held[0].continue_()
     expect(page.locator("#continuation blockquote")).to_be_visible()
-    expect(page.locator("#continuation")).not_to_contain_text("Drawing")
+    expect(page.locator("#continuation")).not_to_contain_text("Generating")
 
 
-def test_problems_are_told_plainly(browser):
+def test_errors_are_displayed(browser):
     with served(tiny_bundle()) as address:
         page = opened(browser, address)
         page.locator("#text").fill("the " * 401)
-        expect(page.get_by_role("alert")).to_contain_text("text has 401 words, and this page reads up to 400")
+        expect(page.get_by_role("alert")).to_contain_text("text has 401 words; the limit is 400")
         page.locator("#text").fill("the ")
         expect(page.get_by_role("alert")).to_be_hidden()
         page.route("**/api/**", lambda route: route.abort())
         page.locator("#text").fill("the cat ")
-        expect(page.get_by_role("alert")).to_contain_text("The model does not answer. Is lightrnn-serve still running?")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "No response from the server. Is lightrnn-serve still running?"
+        )
         page.unroute("**/api/**")
         page.locator("#text").fill("the cat sat ")
         expect(page.get_by_role("alert")).to_be_hidden()
@@ -289,32 +293,34 @@ def test_fits_the_screen(browser, address, width):
     page.locator("#text").fill("the cat sat on the " + "caterpillar" * 20)
     expect(page.locator(".chip")).to_have_count(7)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    order = page.locator("section").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    order = page.locator("section").evaluate_all(
+        "sections => sections.map(section => section.getBoundingClientRect().top)"
+    )
     assert width > 960 or order == sorted(order)
     assert page.problems == []
     page.context.close()
 
 
-def test_a_model_without_a_table_lacks_its_part(browser):
+def test_a_model_with_one_code_per_word_shows_no_table(browser):
     with served(tiny_bundle(1)) as address:
         page = opened(browser, address)
         page.locator("#text").fill("the cat ")
         expect(page.locator("#word h3")).to_have_text("cat")
-        assert page.locator("#word svg, #word .neighbours").count() == 0
-        expect(page.locator("#proof")).not_to_contain_text("rows")
-        expect(page.locator("#model")).to_contain_text("none: a word has one code")
+        assert page.locator("#word svg, #word .neighbors").count() == 0
+        expect(page.locator("#next-summary")).not_to_contain_text("rows")
+        expect(page.locator("#model")).to_contain_text("none (one code per word)")
         assert page.problems == []
         page.context.close()
 
 
-def test_every_control_has_a_name(page):
+def test_every_control_has_an_accessible_name(page):
     page.locator("#text").fill("the dog cat")
     expect(page.locator(".chip")).to_have_count(4)
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('button, input, textarea, svg[role], [role=option], [role=toolbar]')]
-            .filter(one => !(one.getAttribute('aria-label') || one.innerText || one.labels?.[0]?.innerText))
-            .map(one => one.outerHTML)"""
+            .filter(control => !(control.ariaLabel || control.innerText || control.labels?.[0]?.innerText))
+            .map(control => control.outerHTML)"""
     )
     assert unnamed == []
-    roles = page.evaluate("[...document.querySelector('#next').children].every(one => one.role === 'option')")
+    roles = page.evaluate("[...document.querySelector('#next').children].every(option => option.role === 'option')")
     assert roles and page.locator("#text").get_attribute("aria-controls") == "next"

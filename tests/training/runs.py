@@ -57,7 +57,7 @@ def _train_until(moment: str, overrides: list[str]) -> None:
     from lightrnn_pl import files
     from lightrnn_pl.allocation.solvers import Solver
     from lightrnn_pl.training import experiment
-    from lightrnn_pl.training.callbacks.resume import ResumePoint
+    from lightrnn_pl.training.callbacks.resume_point import ResumePoint
 
     if moment.startswith("step="):
         original = ResumePoint.on_train_batch_end

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from lightrnn_pl.building import as_config, as_plain, instantiate
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.training.ranks import for_this_rank
+from tests.scripts import script
 from tests.training.runs import SMALL
 from tests.training.test_resume import assert_same_bits
 
@@ -33,11 +33,11 @@ def train(folder: Path, files: dict[str, Path], *more: str, timeout: float = 200
     spy = "+callbacks.traces._target_=tests.training.spies.LeaveTraces", f"+callbacks.traces.folder={folder / 'traces'}"
     return subprocess.run(
         [
-            *(sys.executable, "-m", "lightrnn_pl.cli.train", *OVERRIDES, *corpus, *spy, *more),
+            *(script("train"), *OVERRIDES, *corpus, *spy, *more),
             *(f"hydra.run.dir={folder / 'run'}", f"paths.cache_dir={folder / 'cache'}"),
         ],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LIGHTRNN_TRUSTED_PACKAGES": "tests"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "LIGHTRNN_TRUSTED_PACKAGES": "tests"},
         capture_output=True,
         text=True,
         timeout=timeout,

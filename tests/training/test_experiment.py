@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightrnn_pl.allocation.snapshot import TableSnapshot
+from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightrnn_pl.allocation.first import CooccurrenceTable
+from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
 from lightrnn_pl.training.experiment import train
 from tests.training import runs
 
@@ -79,7 +79,7 @@ def test_a_run_that_goes_on_does_not_make_its_first_table_again(tiny_text, tmp_p
     overrides = [*OVERRIDES, "allocation=cooccurrence"]
     whole = train(runs.compose_run(tmp_path / "whole", tiny_text, *overrides))
     runs.kill_run("step=35", tmp_path / "run", tiny_text, *overrides)
-    monkeypatch.setattr(CooccurrenceTable, "__call__", lambda *args, **kwargs: pytest.fail("made again"))
+    monkeypatch.setattr(CooccurrenceAllocation, "__call__", lambda *args, **kwargs: pytest.fail("made again"))
     resumed = train(runs.compose_run(tmp_path / "run", tiny_text, *overrides))
     assert_same_bits(last_state(tmp_path / "run"), last_state(tmp_path / "whole"))
     assert resumed["table"] == whole["table"] and resumed["test"] == whole["test"]
@@ -95,7 +95,9 @@ def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, mon
 
 def test_another_configuration_in_the_same_folder_is_refused(uninterrupted, optimizer, tiny_text):
     run_dir, _ = uninterrupted
-    with pytest.raises(ValueError, match=r"another configuration \(.*model.hidden_dim\); give another hydra.run.dir"):
+    with pytest.raises(
+        ValueError, match=r"a different configuration \(.*model.hidden_dim\); pass another hydra.run.dir"
+    ):
         train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer, "model.hidden_dim=9"))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.base import Solver, finite_costs
 from lightrnn_pl.allocation.solvers.transport import separable_bound
 

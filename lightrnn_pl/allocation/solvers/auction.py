@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import auction_kernels as kernels
 from lightrnn_pl.allocation.solvers.base import Solver
 from lightrnn_pl.allocation.solvers.folding import fold

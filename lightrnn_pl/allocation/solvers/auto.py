@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from jaxtyping import Int
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.alternating import AlternatingSolver
 from lightrnn_pl.allocation.solvers.auction import AuctionSolver
 from lightrnn_pl.allocation.solvers.base import Solver

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from lightrnn_pl.allocation.problem import ReallocationProblem, ReallocationResult
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 
 GIB = 2**30
 

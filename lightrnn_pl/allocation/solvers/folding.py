@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.base import GIB, finite_costs, free_memory
 
 

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from jaxtyping import Int
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import auction_kernels as kernels
 from lightrnn_pl.allocation.solvers.base import Solver
 from lightrnn_pl.allocation.solvers.folding import fold

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from jaxtyping import Float, Int
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 
 _SCALING = 5.0
 _BIDS_PER_WORD = 200

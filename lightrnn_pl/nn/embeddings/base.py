@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.part import Part
+from lightrnn_pl.nn.traceable import FirstStep, Traceable
 from lightrnn_pl.types import StepVectors, Words
 
 
@@ -61,3 +62,19 @@ class Embedding(Part, ABC):
         ``first_step`` of a word, then ``code_step`` of each code of the next one but the last: the steps of
         ``forward``, one at a time.
         """
+
+    @property
+    def reads_last_code(self) -> bool:
+        """Whether the first step of a word reads the last code of the previous word, and nothing else of it."""
+        return False
+
+    def traceable(self, max_bytes: int) -> Traceable:
+        """``first_step`` in operations that a tracer can follow; see :mod:`~lightrnn_pl.nn.traceable`.
+
+        Args:
+            max_bytes: The largest table that may be computed for it.
+
+        Raises:
+            ValueError: If a table would be larger.
+        """
+        return Traceable(FirstStep(self), {})

@@ -15,11 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count, check_counts
 from lightrnn_pl.nn.characters import spell
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
+from lightrnn_pl.nn.traceable import TableLookup, Traceable, num_bytes, vectors_of_all_words
 from lightrnn_pl.vocabulary import Vocabulary
 
 _AT_ONCE = 4096
@@ -117,6 +119,12 @@ class CharCNNEmbedding(WordEmbedding):
         vectors = F.embedding(spelled[:, :longest], characters).transpose(1, 2)
         features = [self._strongest(filters, vectors, lengths) for filters in self._filters()]
         return self.projection(self.highway(torch.cat(features, 1)))
+
+    @override
+    def traceable(self, max_bytes: int) -> Traceable:
+        num_words = self.allocation.num_words
+        table = vectors_of_all_words(self, self.word_vectors, num_words, self.embedding_dim, max_bytes)
+        return Traceable(TableLookup(table), {"vectors of all words": num_bytes(table)})
 
     def train(self, mode: bool = True) -> CharCNNEmbedding:
         """See ``torch.nn.Module``."""

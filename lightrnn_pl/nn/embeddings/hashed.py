@@ -8,11 +8,13 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_flag, check_seed
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
 from lightrnn_pl.nn.sharing import hashed_vectors, shared_count
+from lightrnn_pl.nn.traceable import TableLookup, Traceable, num_bytes, vectors_of_all_words
 
 
 class HashedEmbedding(WordEmbedding):
@@ -51,3 +53,9 @@ class HashedEmbedding(WordEmbedding):
     def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
         """See :class:`WordEmbedding`."""
         return hashed_vectors(self.weight, words, self.embedding_dim, self.signed, self.seed)
+
+    @override
+    def traceable(self, max_bytes: int) -> Traceable:
+        num_words = self.allocation.num_words
+        table = vectors_of_all_words(self, self.word_vectors, num_words, self.embedding_dim, max_bytes)
+        return Traceable(TableLookup(table), {"vectors of all words": num_bytes(table)})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.types import StepVectors, Words
 
@@ -43,3 +44,8 @@ class MultiComponentEmbedding(Embedding):
     def code_step(self, axis: int, codes: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """See :class:`Embedding`."""
         return self.vectors(codes + self.offsets[axis])
+
+    @property
+    @override
+    def reads_last_code(self) -> bool:
+        return self.steps_per_word > 1

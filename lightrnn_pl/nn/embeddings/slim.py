@@ -10,11 +10,14 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count, check_flag
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
 from lightrnn_pl.nn.sharing import SubvectorMap, subvectors_for
+from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, num_bytes
 
 
 class SlimEmbedding(WordEmbedding):
@@ -71,3 +74,24 @@ class SlimEmbedding(WordEmbedding):
     def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
         """See :class:`WordEmbedding`."""
         return self.vectors(self.map(words)).flatten(-2)
+
+    @override
+    def traceable(self, max_bytes: int) -> Traceable:
+        numbers = map_of_all_words(self.map, self.allocation.num_words)
+        return Traceable(
+            _SubvectorLookup(numbers, self.vectors.weight), {"map of input sub-vectors": num_bytes(numbers)}
+        )
+
+
+class _SubvectorLookup(nn.Module):
+    """Sub-vectors side by side, from a map that is a table."""
+
+    numbers: Tensor
+
+    def __init__(self, numbers: Tensor, vectors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("numbers", numbers)
+        self.vectors = vectors
+
+    def forward(self, words: Tensor) -> Tensor:
+        return F.embedding(F.embedding(words, self.numbers).long(), self.vectors).flatten(1)

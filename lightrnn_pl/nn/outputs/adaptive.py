@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_counts, check_number
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
+from lightrnn_pl.nn.traceable import Traceable
 from lightrnn_pl.types import Hidden, Words, WordScores
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -145,3 +147,27 @@ class AdaptiveOutput(Output):
                 f"size {self.hidden_dim} / {div_value}^{len(cutoffs)}, below 1; give fewer, a smaller "
                 "model.output.div_value or a larger model.hidden_dim"
             )
+
+    @override
+    def traceable(self, max_bytes: int) -> Traceable:
+        return Traceable(_AllWords(self.softmax, self.ranks), {})
+
+
+class _AllWords(nn.Module):
+    """PyTorch's adaptive softmax without assignments to slices."""
+
+    ranks: Tensor | None
+
+    def __init__(self, softmax: nn.AdaptiveLogSoftmaxWithLoss, ranks: Tensor | None) -> None:
+        super().__init__()
+        self.softmax = softmax
+        self.register_buffer("ranks", ranks)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        first = self.softmax.cutoffs[0]
+        head = self.softmax.head(hidden).log_softmax(-1)
+        parts = [head[:, :first]]
+        for number, cluster in enumerate(self.softmax.tail):
+            parts.append(cluster(hidden).log_softmax(-1) + head[:, first + number : first + number + 1])
+        by_rank = torch.cat(parts, 1)
+        return by_rank if self.ranks is None else by_rank.index_select(1, self.ranks.long())

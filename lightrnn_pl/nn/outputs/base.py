@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.part import Part
+from lightrnn_pl.nn.traceable import AllWords, Traceable
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 
@@ -61,6 +62,17 @@ class Output(Part, ABC):
             f"{type(embedding).__name__} of size {embedding.embedding_dim}; set model.tied=false, or choose two layers "
             "of one kind with model.embedding_dim equal to model.hidden_dim"
         )
+
+    def traceable(self, max_bytes: int) -> Traceable:
+        """This layer in operations that a tracer can follow, for k = 1; see :mod:`~lightrnn_pl.nn.traceable`.
+
+        Args:
+            max_bytes: The largest table that may be computed for it.
+
+        Raises:
+            ValueError: If a table would be larger.
+        """
+        return Traceable(AllWords(self), {})
 
     def _require_one_code(self) -> None:
         """Refuse a table whose words have several codes, for outputs that predict a word in one step."""

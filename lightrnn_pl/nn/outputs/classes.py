@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lightrnn_pl.allocation.cooccurrence import balanced_clusters, cooccurrence_vectors
-from lightrnn_pl.allocation.formats import read_table
+from lightrnn_pl.allocation.allocation_file import read_table
+from lightrnn_pl.allocation.initial.clustering import balanced_clusters
+from lightrnn_pl.allocation.initial.cooccurrence_vectors import cooccurrence_vectors
 from lightrnn_pl.checks import check_count, check_number, check_seed
 from lightrnn_pl.vocabulary import Vocabulary
 

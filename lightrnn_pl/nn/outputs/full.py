@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.full import FullEmbedding
 from lightrnn_pl.nn.outputs.softmax import MatrixOutput

@@ -9,14 +9,16 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_flag, check_seed
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.hashed import HashedEmbedding
 from lightrnn_pl.nn.outputs.softmax import WHOLE, WeightOutput
 from lightrnn_pl.nn.outputs.surprisal import VectorSource, read_vectors
 from lightrnn_pl.nn.sharing import hashed_elements, shared_count
+from lightrnn_pl.nn.traceable import DenseSoftmax, Traceable, num_bytes, vectors_of_all_words
 
 _HASHED_AT_ONCE = 2**20
 """Elements whose hashes, a score of passes over 64-bit numbers, stay near the processor: more take twice as long."""
@@ -84,6 +86,11 @@ class HashedOutput(WeightOutput):
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
         """See :class:`SoftmaxOutput`."""
         return read_vectors(self.weight, words, self.source)
+
+    @override
+    def traceable(self, max_bytes: int) -> Traceable:
+        table = vectors_of_all_words(self, self.output_vectors, self.num_words, self.hidden_dim, max_bytes)
+        return Traceable(DenseSoftmax(table, self.bias), {"output vectors": num_bytes(table)})
 
     def _chunk(self, num_positions: int) -> int:
         # An element takes some 16 bytes with its place and sign, a score four.

@@ -19,13 +19,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.slim import SlimEmbedding
 from lightrnn_pl.nn.outputs.softmax import WHOLE, SoftmaxOutput
 from lightrnn_pl.nn.sharing import SubvectorMap, subvectors_for
+from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, narrowest, num_bytes
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 _CPU_BLOCK = 2**23
@@ -230,6 +232,35 @@ class SlimOutput(SoftmaxOutput):
     def __getstate__(self) -> dict[str, Any]:
         # A copy makes its own.
         return {**self.__dict__, "_layout": None}
+
+    @override
+    def traceable(self, max_bytes: int) -> Traceable:
+        numbers = map_of_all_words(self.map, self.num_words)
+        return Traceable(_AllWords(self, numbers), {"map of output sub-vectors": num_bytes(numbers)})
+
+
+class _AllWords(nn.Module):
+    """Algorithm 1 from a map that is a table."""
+
+    numbers: Tensor
+
+    def __init__(self, output: SlimOutput, numbers: Tensor) -> None:
+        super().__init__()
+        self.spans = [output.map.span(part) for part in range(output.map.num_parts)]
+        starts = torch.tensor([start for start, _ in self.spans])
+        # Numbers within a part are small, so that few bytes store them.
+        self.register_buffer("numbers", narrowest(numbers.long().T - starts[:, None]))
+        self.subvectors, self.bias = output.subvectors, output.bias
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        size = self.subvectors.shape[1]
+        # Words by positions, so that gathers read whole rows: several times faster than along the other axis.
+        scores = self.bias[:, None]
+        for part, (start, stop) in enumerate(self.spans):
+            # The weights on the right, where they can be quantized.
+            dots = F.linear(hidden[:, part * size : (part + 1) * size], self.subvectors[start:stop])
+            scores = scores + dots.T.index_select(0, self.numbers[part].long())
+        return scores.T.log_softmax(-1)
 
 
 class _Layout(NamedTuple):

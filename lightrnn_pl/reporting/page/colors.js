@@ -1,32 +1,34 @@
-// Colours of the theme, as CSS has them, for what is drawn by pixels.
+// Colors of the style sheet, for drawing on a canvas.
 
-const styles = () => getComputedStyle(document.documentElement);
+const rootStyle = () => getComputedStyle(document.documentElement);
 
-export const color = (name) => styles().getPropertyValue(`--${name}`).trim();
+/** The value of a CSS variable. */
+export const color = (name) => rootStyle().getPropertyValue(`--${name}`).trim();
 
-const channels = (hex) => [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16));
+const channels = (hex) => [1, 3, 5].map((offset) => parseInt(hex.slice(offset, offset + 2), 16));
 
-/** A colour as a pixel of a picture holds it: red first in memory. */
+/** A color as a 32-bit pixel of `ImageData`, with red in the lowest byte. */
 const pixel = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
-/** 256 colours between the stops of a scale, `--scale-NAME: #hex, #hex, ...`. */
-function scale(name) {
+/** 256 pixels interpolated between the color stops of `--scale-NAME: #hex, #hex, ...`. */
+function colorScale(name) {
   const stops = color(`scale-${name}`)
     .split(",")
     .map((hex) => channels(hex.trim()));
-  const made = new Uint32Array(256);
+  const pixels = new Uint32Array(256);
   for (let step = 0; step < 256; step++) {
-    const place = (step / 255) * (stops.length - 1);
-    const from = Math.min(Math.floor(place), stops.length - 2);
-    made[step] = pixel(stops[from].map((one, channel) => one + (place - from) * (stops[from + 1][channel] - one)));
+    const position = (step / 255) * (stops.length - 1);
+    const lower = Math.min(Math.floor(position), stops.length - 2);
+    const interpolate = (value, channel) => value + (position - lower) * (stops[lower + 1][channel] - value);
+    pixels[step] = pixel(stops[lower].map(interpolate));
   }
-  return made;
+  return pixels;
 }
 
-/** Everything that is needed to paint a table in one of the modes. */
-export const colorsOf = (mode) => ({
+/** All colors required to paint a word table in one of the modes. */
+export const tableColors = (mode) => ({
   empty: pixel(channels(color("cell-empty"))),
   unknown: pixel(channels(color("cell-unknown"))),
-  kinds: ["stayed", "within", "moved"].map((kind) => pixel(channels(color(`cell-${kind}`)))),
-  scale: scale(mode === "loss" ? "loss" : "frequency"),
+  moves: ["stayed", "within", "moved"].map((kind) => pixel(channels(color(`cell-${kind}`)))),
+  scale: colorScale(mode === "loss" ? "loss" : "frequency"),
 });

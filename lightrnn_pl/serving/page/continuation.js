@@ -1,60 +1,60 @@
-// Continuing the text: words drawn by the model.
+// The "Continue the text" section: generates a continuation with the model.
 
-import { append, box } from "./editor.js";
-import { element, find } from "./parts.js";
-import { Latest } from "./server.js";
+import { LatestRequest } from "./api_client.js";
+import { element, find } from "./dom.js";
+import { append, textBox } from "./text_editor.js";
 
 const form = find("continue");
-const made = find("continuation");
-const questions = new Latest("/api/generate");
-const NUMBERS = ["words", "temperature", "top_k", "top_p", "seed"];
+const output = find("continuation");
+const generateRequest = new LatestRequest("/api/generate");
+const OPTIONS = ["words", "temperature", "top_k", "top_p", "seed"];
 
 export function setUpContinuation(model) {
   form.elements.words.max = model.limits.continuation;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    go(model);
+    generate(model);
   });
-  find("another").addEventListener("click", () => {
+  find("next-seed").addEventListener("click", () => {
     form.elements.seed.value = Number(form.elements.seed.value || 0) + 1;
-    if (form.reportValidity()) go(model);
+    if (form.reportValidity()) generate(model);
   });
 }
 
-async function go(model) {
-  const asked = { text: box.value };
-  for (const name of NUMBERS) {
+async function generate(model) {
+  const options = { text: textBox.value };
+  for (const name of OPTIONS) {
     const { value } = form.elements[name];
-    asked[name] = value === "" ? null : Number(value);
+    options[name] = value === "" ? null : Number(value);
   }
-  made.setAttribute("aria-busy", "true");
-  if (!made.childElementCount) made.append(element("p", { class: "note" }, "Drawing words…"));
+  output.setAttribute("aria-busy", "true");
+  if (!output.childElementCount) output.append(element("p", { class: "note" }, "Generating…"));
   try {
-    const answer = await questions.ask(asked);
-    if (answer) show(answer, asked.text.trim(), model);
+    const result = await generateRequest.send(options);
+    if (result) showContinuation(result, options.text.trim(), model);
   } catch (error) {
-    made.replaceChildren(element("p", { class: "problem" }, error.message));
+    output.replaceChildren(element("p", { class: "problem" }, error.message));
   }
-  made.removeAttribute("aria-busy");
+  output.removeAttribute("aria-busy");
 }
 
-function show(answer, text, model) {
-  const words = answer.words.join(" ");
-  const end = answer.ended ? ` ${model.end}` : "";
-  const start = text.length > 120 ? `… ${text.slice(-120).replace(/^\S*\s/u, "")}` : text;
-  const score = answer.log_probability === null ? "−∞" : answer.log_probability.toFixed(2).replace("-", "−");
-  made.replaceChildren(
+function showContinuation(result, text, model) {
+  const words = result.words.join(" ");
+  const end = result.ended ? ` ${model.end}` : "";
+  const context = text.length > 120 ? `… ${text.slice(-120).replace(/^\S*\s/u, "")}` : text;
+  const score = result.log_probability === null ? "−∞" : result.log_probability.toFixed(2).replace("-", "−");
+  output.replaceChildren(
     element(
       "blockquote",
       {},
-      element("span", { class: "given" }, start ? `${start} ` : ""),
+      element("span", { class: "context" }, context ? `${context} ` : ""),
       words,
-      element("span", { class: "given" }, end),
+      element("span", { class: "context" }, end),
     ),
     element(
       "div",
       { class: "heading" },
-      element("small", {}, `log-probability ${score} · ${answer.milliseconds.toFixed(0)} ms`),
+      element("small", {}, `log-probability ${score} · ${result.milliseconds.toFixed(0)} ms`),
       element("button", { type: "button", disabled: !words, onclick: () => append(words) }, "Append to text"),
     ),
   );

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytorch_lightning as pl
 
 from lightrnn_pl.evaluation.perplexity import mean_nll
-from lightrnn_pl.training.callbacks.bundle import BestBundle
-from lightrnn_pl.training.callbacks.metrics import RunMetrics
-from lightrnn_pl.training.callbacks.reallocation import Reallocation
+from lightrnn_pl.training.callbacks.best_bundle import BestBundle
+from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.progress import learning_rate
+from lightrnn_pl.training.reallocation.callback import Reallocation
 
 
 class FinalValidation(pl.Callback):

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import AlternatingSolver, KeepSolver
 from lightrnn_pl.allocation.solvers.transport import separable_bound
-from tests.contracts.solver import (
+from lightrnn_pl.testing.solver import (
     ForbiddenCodesContract,
     SolverContract,
     optimum,

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import AuctionSolver, ExactSolver
 from lightrnn_pl.allocation.solvers import auction as auction_module
-from tests.contracts.solver import (
+from lightrnn_pl.testing.solver import (
     ForbiddenCodesContract,
     SolverContract,
     optimum,

@@ -2,9 +2,9 @@ import logging
 
 import numpy as np
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import AlternatingSolver, AuctionSolver, AutoSolver, ExactSolver, folding
-from tests.contracts.solver import ForbiddenCodesContract, SolverContract, random_problem
+from lightrnn_pl.testing.solver import ForbiddenCodesContract, SolverContract, random_problem
 
 
 class TestAutoSolver(SolverContract, ForbiddenCodesContract):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import ExactSolver
-from tests.contracts.solver import (
+from lightrnn_pl.testing.solver import (
     ForbiddenCodesContract,
     SolverContract,
     brute_force,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lightrnn_pl.allocation.problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers import KeepSolver
-from tests.contracts.solver import SolverContract, random_problem
+from lightrnn_pl.testing.solver import SolverContract, random_problem
 
 
 class TestKeepSolver(SolverContract):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 
 from lightrnn_pl.allocation.solvers import MinCostFlowSolver
-from tests.contracts.solver import (
+from lightrnn_pl.testing.solver import (
     ForbiddenCodesContract,
     SolverContract,
     optimum,

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.characters import spell
 from lightrnn_pl.nn.embeddings import CharCNNEmbedding
+from lightrnn_pl.testing.embedding import EmbeddingContract
 from lightrnn_pl.vocabulary import Vocabulary
-from tests.contracts.embedding import EmbeddingContract
 
 WORDS = ["<eos>", "a", "<unk>", "banana", "nab", "ab", "aaaa", "bandana", "é", "<eo", "nanny", "unk"]
 

@@ -3,7 +3,7 @@
 import torch
 
 from lightrnn_pl.nn.embeddings import FullEmbedding
-from tests.contracts.embedding import EmbeddingContract
+from lightrnn_pl.testing.embedding import EmbeddingContract
 
 
 class TestFullEmbedding(EmbeddingContract):

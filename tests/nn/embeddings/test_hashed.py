@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightrnn_pl.nn.embeddings import HashedEmbedding
-from tests.contracts.embedding import EmbeddingContract, shuffled_table
+from lightrnn_pl.testing.embedding import EmbeddingContract, shuffled_table
 
 xxhash = pytest.importorskip("xxhash")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightrnn_pl.nn.embeddings import ProjectedEmbedding
-from tests.contracts.embedding import EmbeddingContract, shuffled_table
+from lightrnn_pl.testing.embedding import EmbeddingContract, shuffled_table
 
 
 class TestProjectedEmbedding(EmbeddingContract):

@@ -9,7 +9,7 @@ import torch
 
 from lightrnn_pl.nn.embeddings import SlimEmbedding
 from lightrnn_pl.nn.sharing import ClusteredMap, HashedMap, ShuffledMap
-from tests.contracts.embedding import EmbeddingContract, save_and_load, shuffled_table
+from lightrnn_pl.testing.embedding import EmbeddingContract, save_and_load, shuffled_table
 
 
 class SlimContract(EmbeddingContract):

@@ -3,7 +3,7 @@
 import torch
 
 from lightrnn_pl.nn.losses import BlackoutLoss
-from tests.contracts.loss import LossContract, fix_noise, random_output, zipf_vocabulary
+from lightrnn_pl.testing.loss import LossContract, fix_noise, random_output, zipf_vocabulary
 
 
 class TestBlackoutLoss(LossContract):

@@ -3,7 +3,7 @@
 import torch
 
 from lightrnn_pl.nn.losses import ExactLoss, ImportanceSamplingLoss
-from tests.contracts.loss import LossContract, random_output, zipf_vocabulary
+from lightrnn_pl.testing.loss import LossContract, random_output, zipf_vocabulary
 
 
 class TestImportanceSamplingLoss(LossContract):

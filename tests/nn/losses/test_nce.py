@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lightrnn_pl.nn.losses import NceLoss
+from lightrnn_pl.testing.loss import LossContract, fix_noise, random_output, zipf_vocabulary
 from lightrnn_pl.vocabulary import Vocabulary
-from tests.contracts.loss import LossContract, fix_noise, random_output, zipf_vocabulary
 
 
 class TestNceLoss(LossContract):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings import FullEmbedding
 from lightrnn_pl.nn.outputs import AdaptiveOutput
+from lightrnn_pl.testing.output import TABLES, OutputContract, dense_softmax
 from lightrnn_pl.vocabulary import Vocabulary
-from tests.contracts.output import TABLES, OutputContract, dense_softmax
 
 
 def vocabulary_of(counts):

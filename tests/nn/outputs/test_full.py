@@ -4,7 +4,7 @@ import torch
 from lightrnn_pl.nn.embeddings import FullEmbedding, SlimEmbedding
 from lightrnn_pl.nn.outputs import FullOutput
 from lightrnn_pl.nn.sharing import ShuffledMap
-from tests.contracts.output import WeightContract, dense_softmax, random_table
+from lightrnn_pl.testing.output import WeightContract, dense_softmax, random_table
 
 
 class TestFullOutput(WeightContract):

@@ -5,7 +5,7 @@ from lightrnn_pl.nn.embeddings import FullEmbedding, HashedEmbedding
 from lightrnn_pl.nn.outputs import HashedOutput
 from lightrnn_pl.nn.outputs import hashed as module
 from lightrnn_pl.nn.sharing import xxhash32
-from tests.contracts.output import WeightContract, dense_softmax, random_table
+from lightrnn_pl.testing.output import WeightContract, dense_softmax, random_table
 
 
 class HashedContract(WeightContract):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightrnn_pl.allocation.formats import write_table
-from lightrnn_pl.allocation.table import WordAllocation
+from lightrnn_pl.allocation.allocation_file import write_table
+from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings import FullEmbedding
 from lightrnn_pl.nn.outputs import HierarchicalOutput
 from lightrnn_pl.nn.outputs.classes import (
@@ -19,8 +19,8 @@ from lightrnn_pl.nn.outputs.classes import (
     MissingSourceError,
     RandomClasses,
 )
+from lightrnn_pl.testing.output import OutputContract, dense_softmax
 from lightrnn_pl.vocabulary import Vocabulary
-from tests.contracts.output import OutputContract, dense_softmax
 
 
 def zipf(num_words):

@@ -1,7 +1,7 @@
 import torch
 
 from lightrnn_pl.nn.outputs import MultiComponentOutput
-from tests.contracts.output import CodeOutputContract
+from lightrnn_pl.testing.output import CodeOutputContract
 
 
 class TestMultiComponentOutput(CodeOutputContract):

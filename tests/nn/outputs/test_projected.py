@@ -3,7 +3,7 @@ import torch
 
 from lightrnn_pl.nn.embeddings import FullEmbedding, ProjectedEmbedding
 from lightrnn_pl.nn.outputs import FullOutput, ProjectedOutput
-from tests.contracts.output import WeightContract, dense_softmax, random_table
+from lightrnn_pl.testing.output import WeightContract, dense_softmax, random_table
 
 
 class TestProjectedOutput(WeightContract):

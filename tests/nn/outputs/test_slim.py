@@ -9,7 +9,7 @@ from lightrnn_pl.nn.embeddings import FullEmbedding, SlimEmbedding
 from lightrnn_pl.nn.outputs import SlimOutput
 from lightrnn_pl.nn.outputs import slim as module
 from lightrnn_pl.nn.sharing import HashedMap, ShuffledMap
-from tests.contracts.output import Largest, SoftmaxContract, dense_softmax, random_table, values_and_gradients
+from lightrnn_pl.testing.output import Largest, SoftmaxContract, dense_softmax, random_table, values_and_gradients
 
 
 def dense_scores(output, hidden):

@@ -3,7 +3,7 @@
 import torch
 
 from lightrnn_pl.nn.outputs import FullOutput
-from tests.contracts.output import Largest, random_table
+from lightrnn_pl.testing.output import Largest, random_table
 
 
 def test_a_chunk_of_scores_is_all_that_is_held():

@@ -1,0 +1,36 @@
+"""An initial allocation read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightrnn_pl.allocation.allocation_file import read_table
+from lightrnn_pl.allocation.initial.base import InitialAllocation
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+
+
+class FileAllocation(InitialAllocation):
+    """A table that somebody kept: see ``formats`` for what the file looks like.
+
+    Args:
+        path: A .tsv, .csv or .parquet file with a cell for every word of the vocabulary.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def __call__(
+        self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
+    ) -> WordAllocation:
+        """See InitialAllocation; the file must have one code per axis of the table, none beyond its side."""
+        codes, needed = read_table(self.path, words)
+        if len(needed) != len(sides) or any(need > side for need, side in zip(needed, sides, strict=True)):
+            raise ValueError(
+                f"{self.path} needs a table of sides {list(needed)} and the model's has {list(sides)}; set "
+                f"model.sides={list(needed)}"
+            )
+        return WordAllocation(codes, tuple(sides))

@@ -1,0 +1,37 @@
+"""An initial allocation from word vectors in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lightrnn_pl.allocation.initial.clustered import ClusteredAllocation
+from lightrnn_pl.allocation.word_vectors import read_vectors, unit_length
+
+
+class VectorsAllocation(ClusteredAllocation):
+    """Rows are balanced clusters of vectors that were made elsewhere.
+
+    Args:
+        path: A file of word vectors, see ``vectors.read_vectors``.
+        iterations: See ClusteredAllocation.
+        columns: See ClusteredAllocation.
+        seed: See ClusteredAllocation.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        iterations: int = 12,
+        columns: Literal["clusters", "frequency", "random"] = "clusters",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(iterations, columns, seed)
+        self.path = path
+
+    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+        """See ClusteredAllocation."""
+        return unit_length(read_vectors(self.path, words))

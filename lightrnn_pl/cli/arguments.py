@@ -1,0 +1,41 @@
+"""Command-line arguments in a form that Hydra's grammar accepts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_TAKE_A_VALUE = (
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--info", "-i"),
+)
+"""Hydra's options that are followed by something that is not a folder."""
+
+
+def with_quoted_prompt(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with ``prompt=TEXT`` quoted, so that commas and quotes in the text need no escaping."""
+    return [_quoted(argument) for argument in arguments]
+
+
+def folders_as_overrides(arguments: Sequence[str]) -> list[str]:
+    """``FOLDER FOLDER key=value`` as Hydra overrides: ``runs=['FOLDER','FOLDER'] key=value``."""
+    folders: list[str] = []
+    others: list[str] = []
+    for number, argument in enumerate(arguments):
+        is_value = number > 0 and arguments[number - 1] in _TAKE_A_VALUE
+        key, equals, _ = argument.partition("=")
+        # A sweep may have put an equals sign into a folder's name, but never before its first slash.
+        is_folder = not equals or "/" in key
+        (folders if is_folder and not is_value and not argument.startswith("-") else others).append(argument)
+    quoted = ",".join("'{}'".format(folder.replace("'", "\\'").replace("${", "\\${")) for folder in folders)
+    return [*([f"runs=[{quoted}]"] if folders else []), *others]
+
+
+def _quoted(argument: str) -> str:
+    """``prompt=l'eau , je`` as Hydra reads a string; other arguments, and what is quoted already, as they are."""
+    key, equals, value = argument.partition("=")
+    if key != "prompt" or not equals or value == "null" or re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
+        return argument
+    # Hydra: backslashes count only before a quote.  OmegaConf: ${ begins an interpolation.
+    value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
+    return f"prompt='{value}'".replace("${", "\\${")

@@ -1,0 +1,1 @@
+"""N-best lists: parsing, features, tuning of weights (MERT) and reranking."""

@@ -1,0 +1,72 @@
+"""The files of a run folder; no other module knows their names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lightrnn_pl.files import atomic_write, write_json
+
+
+class RunFolder:
+    """The paths of a run folder.
+
+    Attributes:
+        config: The resolved configuration.
+        metrics: What has been measured so far.
+        best: The bundle with the best validation.
+        last: The checkpoint to resume from.
+        perplexity_plot: Validation perplexity by epoch.
+        tables: The word table of each round.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.json"
+        self.best = self.path / "best.ckpt"
+        self.last = self.path / "last.ckpt"
+        self.perplexity_plot = self.path / "perplexity.png"
+        self.tables = self.path / "tables"
+
+    def write_config(self, config: DictConfig) -> None:
+        """Write a configuration, resolved."""
+        with atomic_write(self.config, "w") as file:
+            file.write(OmegaConf.to_yaml(config, resolve=True))
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Replace the metrics."""
+        write_json(self.metrics, metrics)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The metrics written so far; empty if there are none.
+
+        Raises:
+            ValueError: If the file is not JSON.
+        """
+        return json.loads(self.metrics.read_text(encoding="utf-8")) if self.metrics.is_file() else {}
+
+    def round_table(self, number: int) -> Path:
+        """The file with the word table of a round, counted from 1."""
+        return self.tables / f"round_{number}.npz"
+
+    def round_tables(self) -> dict[int, Path]:
+        """The files that exist, by the number of their round, in order."""
+        found = {int(path.stem.rpartition("_")[2]): path for path in self.tables.glob("round_*.npz")}
+        return dict(sorted(found.items()))
+
+    def clear(self) -> None:
+        """Delete what an earlier run wrote."""
+        for path in (self.config, self.metrics, self.best, self.last, self.perplexity_plot):
+            path.unlink(missing_ok=True)
+        for table in self.round_tables().values():
+            table.unlink()
+
+
+def bundle_file(path: str | Path) -> Path:
+    """The bundle of a run folder; a path that is not a folder is returned as it is."""
+    path = Path(path)
+    return RunFolder(path).best if path.is_dir() else path

@@ -1,0 +1,268 @@
+"""Queries that the web page makes about a model: next words, scores, word lookups and continuations.
+
+The decoding states after recently read prefixes are cached, so a keystroke costs one decoding step instead of reading
+the whole text again.  All results are exact.
+
+This module is independent of HTTP.  It is not thread-safe: ``next_words`` and ``score`` share the prefix cache and must
+not run concurrently.  ``generate`` and ``word`` do not use the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightrnn_pl.allocation.allocation_file import code_names
+from lightrnn_pl.allocation.inspection import neighbours, similar_words
+from lightrnn_pl.checkpoint import Bundle
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.inference.decoding import DecodingState
+from lightrnn_pl.inference.prediction import encode_text
+
+_LAST_CHARACTER = chr(0x10FFFF)
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    """The decoding state after a text, and the log-probability of each of its words."""
+
+    state: DecodingState
+    log_probabilities: tuple[float, ...]
+
+
+class TextReader:
+    """Reads texts with a model and caches the states after their prefixes.
+
+    Args:
+        bundle: A trained model with its vocabulary.
+        num_prefixes: Maximum number of cached prefixes; the least recently used ones are evicted.
+    """
+
+    def __init__(self, bundle: Bundle, num_prefixes: int = 1024) -> None:
+        check_count("num_prefixes", num_prefixes)
+        self.bundle = bundle
+        self.steps = 0
+        """Number of words that the model has read, without those found in the cache."""
+        self._num_prefixes = num_prefixes
+        self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
+        folded = sorted((word.casefold(), word_id) for word_id, word in enumerate(bundle.vocabulary.words))
+        self._spellings = [spelling for spelling, _ in folded]
+        self._ids = torch.tensor([word_id for _, word_id in folded], device=bundle.decoder.device)
+
+    def next_words(self, text: str, k: int = 10, complete: bool = False) -> dict[str, Any]:
+        """Return the k most likely next words with their probabilities, best first.
+
+        Args:
+            text: Words separated by whitespace, read from the start of a line.
+            k: Number of words, limited by the number of candidates.
+            complete: Treat a last word that is not followed by whitespace as a prefix.  Only words that start with it,
+                ignoring case, are returned.  Their probabilities are still relative to the full vocabulary.  If no
+                word starts with the prefix, it is read as a complete word.
+
+        Returns:
+            A dictionary with
+
+            - ``words``: pairs of (word, probability);
+            - ``read``: number of words read before them;
+            - ``unknown``: indices of the words read that are not in the vocabulary;
+            - ``rows_opened``: number of rows evaluated by the exact search, or None if no search was needed;
+            - ``begins``: the prefix, or None;
+            - ``whole``: whether the prefix is itself a word of the vocabulary;
+            - ``matching`` and ``share``: number of candidates, and their total probability.
+        """
+        check_count("k", k)
+        vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
+        words = text.split()
+        matching = range(0)
+        if complete and words and text[-1:] == words[-1][-1]:
+            matching = self._starting_with(words[-1])
+        context = words[:-1] if matching else words
+        state = self._read(encode_text(vocabulary, " ".join(context))).state
+        result: dict[str, Any] = {
+            "read": len(context),
+            "unknown": [index for index, word in enumerate(context) if word not in vocabulary],
+            "rows_opened": None,
+            "begins": words[-1] if matching else None,
+            "whole": bool(matching) and words[-1] in vocabulary,
+            "matching": len(matching) if matching else len(vocabulary),
+            "share": 1.0,
+        }
+        if matching:
+            ids = self._ids[matching.start : matching.stop]
+            probabilities = self._log_probabilities(state, ids).double().exp()
+            result["share"] = min(1.0, float(probabilities.sum()))
+            best, indices = probabilities.topk(min(k, len(ids)))
+            found = ids[indices]
+        else:
+            searched = decoder.search(state, k)
+            best, found = searched.log_probabilities[0].double().exp(), searched.words[0]
+            if decoder.num_codes > 1:
+                result["rows_opened"] = int(searched.opened[0])
+        result["words"] = list(zip(vocabulary.decode(found.tolist()), best.tolist(), strict=True))
+        return result
+
+    def score(self, text: str) -> dict[str, Any]:
+        """Return the natural-log probability of each word of a line.
+
+        Returns:
+            A dictionary with
+
+            - ``words``: for each word its ``word``, ``log_probability`` (None for minus infinity), ``known`` and
+              ``end``.  The last one is the end marker if the vocabulary has one;
+            - ``log_probability``: the sum over all words;
+            - ``perplexity``: the perplexity per token.
+
+            Both totals are None if there is nothing to score.
+        """
+        vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
+        words = text.split()
+        read = self._read(encode_text(vocabulary, text))
+        scores, last = list(read.log_probabilities), []
+        if vocabulary.end is not None and vocabulary.end_id is not None:
+            last = [vocabulary.end]
+            end = torch.tensor([vocabulary.end_id], device=decoder.device)
+            scores.append(float(decoder.log_probability_of(read.state, end)))
+        total = math.fsum(scores)
+        mean = -total / len(scores) if scores else math.inf
+        return {
+            "words": [
+                {
+                    "word": word,
+                    "log_probability": _finite(score),
+                    "known": word in vocabulary,
+                    "end": index >= len(words),
+                }
+                for index, (word, score) in enumerate(zip([*words, *last], scores, strict=True))
+            ],
+            "log_probability": _finite(total) if scores else None,
+            "perplexity": math.exp(mean) if mean < 700 else None,
+        }
+
+    def word(self, word: str, limit: int = 24) -> dict[str, Any]:
+        """Look up a word: its frequency, its codes and the words that share them.
+
+        Returns:
+            A dictionary with ``word`` and ``known``.
+
+            For a word that is not in the vocabulary, also ``read_as``, the word that replaces it, and ``alike``, words
+            with a similar spelling.
+
+            For a word in the vocabulary, also ``rank`` (1 is the most frequent), ``count`` and ``share`` in the
+            training text, and ``axes``.  For each code, ``axes`` has its ``name``, the ``code``, the ``side`` (number
+            of codes on this axis), the number of ``others`` that share it, and the most frequent ``words`` among them.
+            ``axes`` is empty for a model with one code per word.
+        """
+        check_count("limit", limit)
+        vocabulary, allocation = self.bundle.vocabulary, self.bundle.model.allocation
+        if word not in vocabulary:
+            return {"word": word, "known": False, "read_as": vocabulary.unknown, "alike": self._similar(word)}
+        word_id = vocabulary.id(word)
+        count = int(vocabulary.counts[word_id])
+        axes = []
+        if allocation.num_components > 1:
+            names, codes = code_names(allocation.num_components), allocation.codes[word_id].tolist()
+            for axis, others in neighbours(allocation, vocabulary.words, word).items():
+                axes.append(
+                    {
+                        "name": names[axis],
+                        "code": codes[axis],
+                        "side": allocation.sides[axis],
+                        "others": len(others),
+                        "words": others[:limit],
+                    }
+                )
+        return {
+            "word": word,
+            "known": True,
+            "rank": word_id + 1,
+            "count": count,
+            "share": count / max(1, int(vocabulary.counts.sum())),
+            "axes": axes,
+        }
+
+    def generate(
+        self,
+        text: str,
+        words: int = 20,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """Generate a continuation, identical to that of ``lightrnn-generate`` with the same options.
+
+        Returns:
+            A dictionary with
+
+            - ``words``: the generated words, without the end marker;
+            - ``log_probability``: their log-probability under the unmodified model (without temperature, top-k or
+              top-p), including the end marker if it was generated;
+            - ``ended``: whether the end marker was generated.
+        """
+        (continuation,) = self.bundle.generate(
+            text, words, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, samples=1
+        )
+        return {
+            "words": list(continuation.words),
+            "log_probability": _finite(continuation.log_probability),
+            "ended": continuation.ended,
+        }
+
+    def _read(self, ids: list[int]) -> _Prefix:
+        """Read a text, starting after its longest cached prefix."""
+        decoder, key = self.bundle.decoder, tuple(ids)
+        length = next((end for end in range(len(key), 0, -1) if key[:end] in self._prefixes), 0)
+        if length:
+            self._prefixes.move_to_end(key[:length])
+            prefix = self._prefixes[key[:length]]
+        else:
+            prefix = self._prefixes.get(()) or _Prefix(decoder.start(1), ())
+            self._cache((), prefix)
+        for end in range(length + 1, len(key) + 1):
+            score, state = decoder.step(prefix.state, torch.tensor([key[end - 1]], device=decoder.device))
+            prefix = _Prefix(state, (*prefix.log_probabilities, float(score)))
+            self.steps += 1
+            self._cache(key[:end], prefix)
+        return prefix
+
+    def _cache(self, key: tuple[int, ...], prefix: _Prefix) -> None:
+        self._prefixes[key] = prefix
+        self._prefixes.move_to_end(key)
+        while len(self._prefixes) > self._num_prefixes:
+            self._prefixes.popitem(last=False)
+
+    def _starting_with(self, prefix: str) -> range:
+        """Positions, in the sorted spellings, of the words that start with ``prefix``, ignoring case."""
+        folded = prefix.casefold()
+        return range(bisect_left(self._spellings, folded), bisect_left(self._spellings, folded + _LAST_CHARACTER))
+
+    def _log_probabilities(self, state: DecodingState, ids: Tensor) -> Tensor:
+        """Log-probabilities of some words, computed one by one or over the full vocabulary, whichever is faster."""
+        decoder = self.bundle.decoder
+        if decoder.num_codes > 1 and len(ids) <= self.bundle.model.allocation.sides[0]:
+            repeated = state.select(torch.zeros(len(ids), dtype=torch.int64, device=decoder.device))
+            return decoder.log_probability_of(repeated, ids)
+        return decoder.log_probabilities(state)[0, ids]
+
+    def _similar(self, word: str) -> list[str]:
+        """Words of the vocabulary that differ only in case, or else words with a similar spelling."""
+        vocabulary = self.bundle.vocabulary
+        folded = word.casefold()
+        same = range(bisect_left(self._spellings, folded), bisect_left(self._spellings, folded + "\0"))
+        if same:
+            return [vocabulary.words[word_id] for word_id in self._ids[same.start : same.stop].tolist()]
+        # Compare only words with the same first letter, which is rarely misspelled: comparing all words takes seconds.
+        near = self._starting_with(word[:1]) if word else range(0)
+        return similar_words(
+            [vocabulary.words[word_id] for word_id in self._ids[near.start : near.stop].tolist()], word
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

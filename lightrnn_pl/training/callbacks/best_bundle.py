@@ -1,0 +1,48 @@
+"""Keeping the best model so far as a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightrnn_pl.checkpoint import Bundle
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.plateau import Plateau
+
+
+class BestBundle(pl.Callback):
+    """Writes ``best.ckpt`` whenever validation is the best of the whole run.
+
+    Args:
+        path: The file.
+        make_bundle: Makes the bundle from the model and the metrics to keep with it.
+    """
+
+    def __init__(self, path: str | Path, make_bundle: Callable[[LanguageModel, dict[str, Any]], Bundle]) -> None:
+        self.path = Path(path)
+        self.make_bundle = make_bundle
+        self._validation = Plateau()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare, and write where better."""
+        if not trainer.sanity_checking:
+            self.judge(trainer, pl_module, float(trainer.callback_metrics["valid/nll"]))
+
+    def judge(self, trainer: pl.Trainer, pl_module: pl.LightningModule, nll: float) -> None:
+        """Keep the model if ``nll``, its validation in nats a word, is the best so far."""
+        if self._validation.update(nll) and trainer.is_global_zero:
+            assert isinstance(pl_module, LanguageModelingModule)
+            metrics = {"valid_nll": nll, "epoch": trainer.current_epoch, "step": trainer.global_step}
+            self.make_bundle(pl_module.model, metrics).save(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return self._validation.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state."""
+        self._validation.load_state_dict(state_dict)

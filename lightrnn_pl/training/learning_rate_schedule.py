@@ -1,0 +1,156 @@
+"""Learning-rate schedules that start over with each round of the bootstrap."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.training.plateau import Plateau
+from lightrnn_pl.training.progress import learning_rate
+
+
+class RoundSchedule(pl.Callback, ABC):
+    """Multiplies every parameter group's first learning rate by ``factor``, set after each validation.
+
+    Args:
+        warmup_steps: Batches at the start of each round over which the rate rises, by equal steps, to what it would
+            be; moved words so do less harm to what was learned.
+    """
+
+    def __init__(self, warmup_steps: int = 0) -> None:
+        check_count("schedule.warmup_steps", warmup_steps, at_least=0)
+        self.warmup_steps = warmup_steps
+        self.factor = 1.0
+        self._step = 0  # batches of this round that were begun
+
+    @abstractmethod
+    def next_factor(self, validation_nll: float) -> float:
+        """The factor until the next validation, given the mean negative log-likelihood of the one just made."""
+
+    def start_round(self, trainer: pl.Trainer) -> None:
+        """Back to the first learning rate, and to the beginning of the warm-up."""
+        self._step = 0
+        self._apply(trainer, self.first_factor())
+
+    def first_factor(self) -> float:
+        """The factor before a round's first validation."""
+        return 1.0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the rate for what follows."""
+        if not trainer.sanity_checking:
+            self._apply(trainer, self.next_factor(float(trainer.callback_metrics["valid/nll"])))
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Warm up; log the rate."""
+        if self._step < self.warmup_steps:
+            self._step += 1
+            self._apply(trainer, self.factor)
+        pl_module.log("learning_rate", learning_rate(trainer))
+
+    def _apply(self, trainer: pl.Trainer, factor: float) -> None:
+        self.factor = factor
+        reached = self._step / self.warmup_steps if self.warmup_steps else 1.0
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor * reached
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"step": self._step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state."""
+        self._step = state_dict["step"]
+
+
+class PlateauSchedule(RoundSchedule):
+    """Decays the learning rate when validation stalls (LightRNN, section 4.1: halved).
+
+    Args:
+        decay: What the rate is multiplied by.
+        patience: Validations without a gain that are waited for before a decay.
+        min_gain: Nats a word by which validation must fall below its best of this round to count as a gain.
+        warmup_steps: See :class:`RoundSchedule`.
+    """
+
+    def __init__(self, decay: float = 0.5, patience: int = 0, min_gain: float = 0.0, warmup_steps: int = 0) -> None:
+        super().__init__(warmup_steps)
+        if not 0 < decay < 1:
+            raise ValueError(f"schedule.decay must lie between 0 and 1, got {decay}")
+        check_count("schedule.patience", patience, at_least=0)
+        if not min_gain >= 0:
+            raise ValueError(f"schedule.min_gain must be at least 0 nats a word, got {min_gain}")
+        self.decay = decay
+        self.patience = patience
+        self._validation = Plateau(min_gain)
+
+    def start_round(self, trainer: pl.Trainer) -> None:
+        """Back to the first learning rate, and to no best validation."""
+        self._validation.reset()
+        super().start_round(trainer)
+
+    def next_factor(self, validation_nll: float) -> float:
+        """See :class:`RoundSchedule`."""
+        self._validation.update(validation_nll)
+        if self._validation.stalls <= self.patience:
+            return self.factor
+        self._validation.stalls = 0
+        return self.factor * self.decay
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {**super().state_dict(), "factor": self.factor, "validation": self._validation.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state."""
+        super().load_state_dict(state_dict)
+        self.factor = state_dict["factor"]
+        self._validation.load_state_dict(state_dict["validation"])
+
+
+class StepSchedule(RoundSchedule):
+    """A given factor for each stretch between validations of a round; the last one stays.
+
+    Args:
+        factors: For example [1, 1, 0.25, 0.0625]: four epochs a round, annealed.
+        warmup_steps: See :class:`RoundSchedule`.
+    """
+
+    def __init__(self, factors: Sequence[float], warmup_steps: int = 0) -> None:
+        super().__init__(warmup_steps)
+        if not factors or any(factor <= 0 for factor in factors):
+            raise ValueError(f"schedule.factors must be positive numbers, got {list(factors)}")
+        self.factors = [float(factor) for factor in factors]
+        self._position = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The first factor, unless a resumed run is further on."""
+        self._apply(trainer, self.factors[min(self._position, len(self.factors) - 1)])
+
+    def start_round(self, trainer: pl.Trainer) -> None:
+        """Back to the first factor."""
+        self._position = 0
+        super().start_round(trainer)
+
+    def first_factor(self) -> float:
+        """See :class:`RoundSchedule`."""
+        return self.factors[0]
+
+    def next_factor(self, validation_nll: float) -> float:
+        """See :class:`RoundSchedule`."""
+        self._position += 1
+        return self.factors[min(self._position, len(self.factors) - 1)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {**super().state_dict(), "position": self._position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state."""
+        super().load_state_dict(state_dict)
+        self._position = state_dict["position"]

@@ -1,0 +1,98 @@
+"""When a round of the bootstrap has converged, and when it is the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.training.plateau import Plateau
+
+ROUNDING = 1e-6
+"""Tolerance for comparing epochs, which are counted in fractions."""
+
+
+class Convergence:
+    """The convergence policy of :class:`~lightrnn_pl.training.reallocation.callback.Reallocation`.
+
+    A round has converged after ``patience`` validations in a row without an improvement, when the learning rate has
+    fallen below ``min_learning_rate``, or after ``epochs_per_round`` epochs, whichever comes first.
+
+    Args:
+        max_rounds: Rounds of training; there is one reallocation fewer.
+        patience: Validations in a row without an improvement that end a round.
+        min_gain: Nats per word by which validation must improve to count as an improvement.
+        min_learning_rate: A lower learning rate ends a round.
+        epochs_per_round: A fixed length for every round, or one for each round, the last one for all further rounds.
+            None leaves it to the criteria above.
+        min_round_gain: Nats per word by which a round must improve on the best earlier round; one that does not is the
+            last.  None disables this criterion.
+        max_hours: No new round starts after so many hours of training.  None disables this criterion.
+
+    Raises:
+        ValueError: Naming the key of a value that is out of range.
+    """
+
+    def __init__(
+        self,
+        max_rounds: int = 4,
+        patience: int = 2,
+        min_gain: float = 0.0,
+        min_learning_rate: float = 0.0,
+        epochs_per_round: int | Sequence[int] | None = None,
+        min_round_gain: float | None = None,
+        max_hours: float | None = None,
+    ) -> None:
+        check_count("reallocation.max_rounds", max_rounds)
+        check_count("reallocation.patience", patience)
+        lengths = [epochs_per_round] if isinstance(epochs_per_round, int) else epochs_per_round
+        if lengths is not None and (len(lengths) == 0 or min(lengths) < 1):
+            raise ValueError(
+                "reallocation.epochs_per_round must be a whole number of at least 1, a list of them (one per round) or "
+                f"null, got {epochs_per_round}"
+            )
+        self.max_rounds = max_rounds
+        self.patience = patience
+        self.min_gain = min_gain
+        self.min_learning_rate = min_learning_rate
+        self.min_round_gain = min_round_gain
+        self.max_hours = max_hours
+        self._lengths = lengths
+
+    def round_length(self, round: int) -> int | None:
+        """The fixed number of epochs of a round, counted from 1; None if it has none."""
+        return None if self._lengths is None else self._lengths[min(round, len(self._lengths)) - 1]
+
+    def reason(self, round: int, epochs: float, validation: Plateau, learning_rate: float) -> str | None:
+        """Why a round has converged, for the log; None if it has not.
+
+        Args:
+            round: Its number, counted from 1.
+            epochs: Epochs since it began.
+            validation: Its validations.
+            learning_rate: Of the next step.
+        """
+        if validation.stalls >= self.patience:
+            return f"no improvement in {validation.stalls} validations"
+        if learning_rate < self.min_learning_rate:
+            return f"learning rate {learning_rate:.3g} is below {self.min_learning_rate:.3g}"
+        length = self.round_length(round)
+        if length is not None and epochs > length - ROUNDING:
+            return f"{length} epochs"
+        return None
+
+    def may_end_after(self, round: int, epochs: float, stalls: int) -> bool:
+        """Whether the next validation, after ``epochs`` epochs of the round, can end it."""
+        length = self.round_length(round)
+        return stalls + 1 >= self.patience or (length is not None and epochs > length - ROUNDING)
+
+    def is_last(self, best: float, earlier: Sequence[float], seconds: float) -> bool:
+        """Whether no round follows a converged one, other than because of ``max_rounds``.
+
+        Args:
+            best: Its best validation, nats per word.
+            earlier: Those of the rounds before it.
+            seconds: Training time so far.
+        """
+        if self.max_hours is not None and seconds > 3600 * self.max_hours:
+            return True
+        return self.min_round_gain is not None and bool(earlier) and best > min(earlier) - self.min_round_gain

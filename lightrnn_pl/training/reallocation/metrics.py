@@ -1,0 +1,81 @@
+"""The metrics of a reallocation: in ``metrics.json``, in the loggers as ``reallocation/NAME``, and in the terminal.
+
+A new metric is an entry of :func:`reallocation_metrics`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from jaxtyping import Bool, Int
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from lightrnn_pl.training.reallocation.objectives import Proposal
+
+log = logging.getLogger(__name__)
+
+
+def reallocation_metrics(
+    proposal: Proposal,
+    measured: tuple[float, ...] | None,
+    changed: Bool[Tensor, " V"],
+    counts: Int[Tensor, " V"],
+) -> dict[str, Any]:
+    """What a reallocation predicted and did, losses in nats per word of the training text.
+
+    Args:
+        proposal: The new codes with their predicted losses.
+        measured: The losses per axis after the reallocation; None if they were not measured.
+        changed: Which words have new codes.
+        counts: Occurrences of each word in the training text.
+    """
+    tokens = int(counts.sum())
+    before, predicted = (np.array(by_axis) / tokens for by_axis in (proposal.before, proposal.promised))
+    solution = proposal.solution
+    return {
+        "nll_before": float(before.sum()),
+        "nll_predicted": float(predicted.sum()),
+        "nll_measured": None if measured is None else sum(measured),
+        "nll_before_by_axis": before.tolist(),
+        "nll_predicted_by_axis": predicted.tolist(),
+        "nll_measured_by_axis": None if measured is None else list(measured),
+        "cost": solution.cost,
+        "lower_bound": solution.lower_bound,
+        "gap": solution.gap,
+        "words_moved": int(changed.sum()),
+        "share_moved": int(changed.sum()) / len(changed),
+        "tokens_moved": int(counts[changed].sum()) / tokens,
+        "seconds_solver": solution.seconds,
+    }
+
+
+def report(trainer: pl.Trainer, summary: dict[str, Any]) -> None:
+    """Log the summary of a round that ended with a reallocation.
+
+    Args:
+        trainer: Whose loggers receive the numbers.
+        summary: As in ``metrics.json``: the round, its validation, and the metrics under ``reallocation``.
+    """
+    metrics = summary["reallocation"]
+    nll = metrics["nll_measured"]
+    measured = "not measured" if nll is None else f"{nll:.4f} measured with the new codes as inputs"
+    log_once(
+        f"Reallocation after round {summary['round']} (valid perplexity {summary['valid_perplexity']:.2f}): "
+        f"train NLL {metrics['nll_before']:.4f} -> {metrics['nll_predicted']:.4f} predicted, "
+        f"{measured}; {metrics['words_moved']} words reallocated "
+        f"({metrics['share_moved']:.1%}, {metrics['tokens_moved']:.1%} of the tokens), gap {metrics['gap']:.3%}, "
+        f"{metrics['seconds']:.1f} s ({metrics['share_of_training_time']:.2%} of training time so far)"
+    )
+    numbers = {f"reallocation/{name}": value for name, value in metrics.items() if isinstance(value, int | float)}
+    for logger in trainer.loggers:
+        logger.log_metrics({**numbers, "round": summary["round"]}, step=trainer.global_step)
+
+
+@rank_zero_only
+def log_once(message: str) -> None:
+    """Log a message on the first rank only."""
+    log.info(message)

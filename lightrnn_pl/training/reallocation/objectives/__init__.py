@@ -1,0 +1,17 @@
+"""What a reallocation minimises: one file a strategy, all behind :class:`Objective`."""
+
+from lightrnn_pl.training.reallocation.objectives.base import Losses, Objective, Proposal
+from lightrnn_pl.training.reallocation.objectives.candidates import CandidatesObjective
+from lightrnn_pl.training.reallocation.objectives.columns import ColumnsObjective
+from lightrnn_pl.training.reallocation.objectives.joint import JointObjective
+from lightrnn_pl.training.reallocation.objectives.staged import StagedObjective
+
+__all__ = [
+    "CandidatesObjective",
+    "ColumnsObjective",
+    "JointObjective",
+    "Losses",
+    "Objective",
+    "Proposal",
+    "StagedObjective",
+]

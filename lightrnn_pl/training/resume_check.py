@@ -1,0 +1,62 @@
+"""Whether a run folder belongs to the same run as a configuration, so that training may resume in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lightrnn_pl.building import as_plain
+from lightrnn_pl.run_folder import RunFolder
+
+DEFINES_A_RUN = (
+    "data",
+    "model",
+    "allocation",
+    "reallocation",
+    "solver",
+    "schedule",
+    "optimizer",
+    "loss_reduction",
+    "seed",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val",
+    "trainer.limit_train_batches",
+    "trainer.precision",
+    "trainer.val_check_interval",
+)
+"""Parts of the configuration that may not change when a run is resumed; the others may."""
+
+
+def check_same_run(folder: RunFolder, config: DictConfig) -> None:
+    """Refuse to resume with another configuration.
+
+    Raises:
+        ValueError: Naming the keys that differ.
+    """
+    if not folder.config.is_file():
+        return
+    before, now = OmegaConf.to_container(OmegaConf.load(folder.config)), as_plain(config)
+    assert isinstance(before, dict)
+    differing = [
+        key for part in DEFINES_A_RUN for key in _differences(part, value_at(before, part), value_at(now, part))
+    ]
+    if differing:
+        raise ValueError(
+            f"{folder.path} contains a run with a different configuration ({', '.join(differing[:8])}); pass another "
+            "hydra.run.dir, or resume=false to delete that run"
+        )
+
+
+def value_at(config: Any, dotted: str) -> Any:
+    """What plain dictionaries hold under a dotted key, None if they do not have it."""
+    for key in dotted.split("."):
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
+
+
+def _differences(prefix: str, one: Any, other: Any) -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = sorted({*one, *other}, key=str)
+        return [found for key in keys for found in _differences(f"{prefix}.{key}", one.get(key), other.get(key))]
+    return [] if one == other else [prefix]

@@ -1,0 +1,1 @@
+"""What a run shows: loggers, W&B runs and workspaces, the terminal, plots."""

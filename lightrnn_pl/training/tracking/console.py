@@ -1,0 +1,112 @@
+"""What a person sees in the terminal: the configuration, the model's budget, the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from lightrnn_pl.nn.language_model import LanguageModel
+
+
+def print_config(config: DictConfig) -> None:
+    """The resolved configuration as a tree, a branch a group."""
+    tree = Tree("configuration", guide_style="dim")
+    for key in map(str, config):
+        if key == "bootstrap":  # made of the keys of reallocation
+            continue
+        value = config.get(key)
+        if OmegaConf.is_config(value):
+            branch = tree.add(f"[bold]{key}")
+            branch.add(Syntax(OmegaConf.to_yaml(value, resolve=True).rstrip(), "yaml", background_color="default"))
+        else:
+            tree.add(f"[bold]{key}[/bold]: {value}")
+    Console().print(tree)
+
+
+def print_model(model: LanguageModel) -> None:
+    """Parameters and bytes by part, the word table beside them."""
+    table = Table(title="model", title_justify="left")
+    for column, justify in (("part", "left"), ("layer", "left"), ("parameters", "right"), ("dtype", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("KiB", justify="right")
+    for name in ("embedding", "core", "output"):
+        part = getattr(model, name)
+        parameters = list(part.parameters())
+        count = sum(parameter.numel() for parameter in parameters)
+        size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+        dtype = str(parameters[0].dtype).removeprefix("torch.")
+        table.add_row(name, type(part).__name__, f"{count:,}", dtype, f"{size / 1024:,.1f}")
+    allocation = model.allocation
+    if allocation.num_components > 1:
+        sides = " x ".join(map(str, allocation.sides))
+        dtype = str(allocation.codes.dtype).removeprefix("torch.")
+        table.add_row("word table", f"{sides}, {allocation.num_words:,} words", "-", dtype, _kib(allocation.num_bytes))
+    total = sum(model.num_bytes.values())
+    table.add_section()
+    table.add_row("all", "", f"{model.num_parameters:,}", "", _kib(total))
+    Console().print(table)
+
+
+def print_reallocations(name: str, rounds: Sequence[Mapping[str, Any]]) -> None:
+    """Each move of words: what the statistics promised, and what was measured after it."""
+    moves = [(done["round"], done["reallocation"]) for done in rounds if done.get("reallocation")]
+    if not moves:
+        return
+    table = Table(title=f"reallocations of {name}", title_justify="left")
+    for column in ("after round", "words moved", "train NLL before", "promised", "measured", "gap", "seconds"):
+        table.add_column(column, justify="right")
+    for number, move in moves:
+        table.add_row(
+            str(number),
+            f"{move['words_moved']:,} ({move['share_moved']:.0%})",
+            *(f"{move[key]:.4f}" for key in ("nll_before", "nll_predicted", "nll_measured")),
+            f"{move['gap']:.2%}",
+            f"{move['seconds']:.1f}",
+        )
+    Console().print(table)
+
+
+def print_typical(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """The rows, columns, ... that are most of the training text, with their most frequent words (LightRNN, Figure 5).
+
+    Args:
+        typical: Name of an axis -> its codes as ``metrics.json`` has them.
+    """
+    for name, codes in typical.items():
+        table = Table(title=f"{name} that are most of the text", title_justify="left", box=None, show_header=False)
+        for justify in ("right", "right", "left"):
+            table.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
+        for line in codes:
+            table.add_row(str(line["code"]), f"{line['share']:.1%}", Text(" ".join(line["words"])))
+        Console().print(table)
+
+
+def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Finished runs side by side: parameters, perplexity by round, speed."""
+    table = Table(title="result", title_justify="left")
+    table.add_column("run", overflow="fold")
+    for column in ("parameters", "valid perplexity\nby round", "test\nperplexity", "words/s", "seconds"):
+        table.add_column(column, justify="right")
+    for name, metrics in runs.items():
+        rounds = " ".join(f"{done['valid_perplexity']:.1f}" for done in metrics.get("rounds", []))
+        test = metrics.get("test")
+        table.add_row(
+            name,
+            f"{metrics['parameters']:,}",
+            rounds or "-",
+            f"{test['perplexity']:.1f}" if test else "-",
+            f"{metrics['words_per_second']:,.0f}",
+            f"{metrics['seconds']:.0f}",
+        )
+    Console().print(table)
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:,.1f}"

@@ -1,0 +1,118 @@
+"""The first table from the corpus: words of one kind share a row, however full the table is."""
+
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from lightrnn_pl.allocation.initial.clustering import balanced_clusters
+from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
+from lightrnn_pl.allocation.initial.cooccurrence_vectors import _count_neighbours, cooccurrence_vectors
+from lightrnn_pl.allocation.solvers.transport import assign_codes
+
+KINDS, MEMBERS = 4, 6
+
+
+@pytest.fixture(scope="module")
+def tokens() -> np.ndarray:
+    """Text in which the kinds of words follow each other in turn, and which word of a kind comes is chance."""
+    generator = np.random.default_rng(0)
+    kind = np.arange(6000) % KINDS
+    return (kind + KINDS * generator.integers(0, MEMBERS, 6000)).astype(np.int32)
+
+
+def test_words_of_one_kind_get_one_row(tokens):
+    table = CooccurrenceAllocation(dimension=8)(24, (4, 6), [str(w) for w in range(24)], np.bincount(tokens), tokens)
+    rows = table.codes[:, 0].numpy()
+    assert all(len(set(rows[kind::KINDS])) == 1 for kind in range(KINDS))
+    assert len(set(rows)) == KINDS
+
+
+@pytest.mark.parametrize(
+    ("num_words", "sides"), [(24, (4, 6)), (22, (5, 5)), (24, (3, 3, 3)), (24, (24, 1)), (1, (1, 1))]
+)
+def test_every_word_gets_a_cell_and_empty_cells_come_last(tokens, num_words, sides):
+    text = tokens[tokens < num_words]
+    text = np.zeros(10, np.int32) if num_words == 1 else text
+    counts = np.bincount(text, minlength=num_words)
+    table = CooccurrenceAllocation(dimension=5, seed=3)(num_words, sides, [""] * num_words, counts, text)
+    occupied = (table.words().flatten() >= 0).numpy()
+    assert occupied[:num_words].all() and not occupied[num_words:].any()
+
+
+def test_the_same_seed_gives_the_same_table_and_disturbs_no_other_random_number(tokens):
+    import torch
+
+    def make(seed):
+        words = [""] * 24
+        return CooccurrenceAllocation(dimension=8, seed=seed)(
+            24, (5, 5), words, np.bincount(tokens), tokens
+        ).fingerprint()
+
+    torch.manual_seed(7)
+    before = torch.rand(1)
+    torch.manual_seed(7)
+    assert make(1) == make(1) != make(2)
+    assert torch.rand(1) == before
+
+
+def test_rows_too_long_to_cluster_their_words_get_random_columns(tokens, caplog):
+    counts = np.bincount(tokens)
+
+    def made(columns):
+        return CooccurrenceAllocation(dimension=8, columns=columns)(24, (4, 6), [""] * 24, counts, tokens)
+
+    with mock.patch("lightrnn_pl.allocation.initial.clustered._LONGEST_ROW", 5):
+        assert made("clusters").fingerprint() == made("random").fingerprint()
+    assert "too long to cluster" in caplog.text
+    assert made("clusters").fingerprint() != made("random").fingerprint()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 50), st.lists(st.integers(0, 50), max_size=6), st.integers(0, 10_000))
+def test_counts_neighbours_as_plain_loops_do_in_whatever_blocks_the_text_comes(length, cuts, seed):
+    text = np.random.default_rng(seed).integers(0, 5, length)
+    blocks = np.split(text, sorted(cuts))
+    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors._CHUNK", 7):
+        whole, streamed = (_count_neighbours(tokens, 5, 3) for tokens in (text, iter(blocks)))
+    for number, offset in enumerate((1, 2, -1)):
+        expected = np.zeros((5, 3))
+        for place in range(length):
+            other = place - offset
+            if 0 <= other < length and text[other] < 3:
+                expected[text[place], text[other]] += 1
+        np.testing.assert_array_equal(whole[number].toarray(), expected)
+        np.testing.assert_array_equal(streamed[number].toarray(), expected)
+
+
+def test_needs_the_text():
+    with pytest.raises(ValueError, match="training text"):
+        CooccurrenceAllocation()(4, (2, 2), ["a"] * 4, np.ones(4, int), None)
+
+
+def test_words_without_neighbours_among_the_contexts_are_placed_too():
+    text = np.array([0, 1, 0, 1, 2, 3, 2, 3], dtype=np.int32)
+    vectors = cooccurrence_vectors(text, 4, dimension=4, num_contexts=1, seed=0)
+    assert np.isfinite(vectors).all()
+    clusters = balanced_clusters(vectors, np.full(4, 2), np.array([2, 2]), iterations=3, seed=0)
+    assert np.bincount(clusters).tolist() == [2, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 3), st.integers(0, 10_000))
+def test_assigning_codes_is_near_the_cheapest(num_words, side, spare, seed):
+    generator = np.random.default_rng(seed)
+    cost = generator.exponential(size=(num_words, side)).astype(np.float32)
+    capacities = np.bincount(generator.integers(0, side, num_words + spare), minlength=side)
+    codes = assign_codes(cost, capacities, tolerance=1e-4)
+    assert (np.bincount(codes, minlength=side) <= capacities).all()
+    places = np.repeat(np.arange(side), capacities)
+    rows, columns = linear_sum_assignment(cost[:, places])
+    optimum = cost[rows, places[columns]].sum()
+    excess = (cost.mean(1) - cost.min(1)).mean()
+    # Each bidder, the empty places among them, may be one epsilon from its best.
+    bound = 1e-4 * excess * (num_words + spare) + 1e-5
+    assert optimum - 1e-5 <= cost[np.arange(num_words), codes].sum() <= optimum + bound

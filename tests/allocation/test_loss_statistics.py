@@ -1,0 +1,204 @@
+"""Predicted against measured: plain float64 loops over tokens are the slow twin of every figure."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lightrnn_pl.allocation.loss_statistics import LossStatistics
+from lightrnn_pl.allocation.solvers import AuctionSolver
+from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
+
+
+def scattered(num_words, sides, seed):
+    """A table whose empty cells lie anywhere."""
+    cells = torch.randperm(math.prod(sides), generator=torch.Generator().manual_seed(seed))[:num_words]
+    return WordAllocation(torch.stack(torch.unravel_index(cells, sides), -1), sides)
+
+
+def shuffled_codes(allocation, seed):
+    """Another assignment to the same cells."""
+    order = torch.randperm(allocation.num_words, generator=torch.Generator().manual_seed(seed))
+    return allocation.codes[order].long()
+
+
+def random_model(sides, hidden_dim, num_tokens, num_words, seed=0, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(side, hidden_dim, generator=generator) * scale for side in sides]
+    biases = [torch.randn(side, generator=generator) for side in sides]
+    # Zipf's law, so that some words come often and some never.
+    frequencies = 1 / torch.arange(1, num_words + 1)
+    words = torch.multinomial(frequencies, num_tokens, replacement=True, generator=generator)
+    hidden = torch.randn(num_tokens, len(sides), hidden_dim, generator=generator)
+    return weights, biases, words, hidden
+
+
+def nll_by_loops(weights, biases, words, hidden, codes):
+    """Negative log-likelihood by axis: a softmax over the codes that follow the word's prefix in ``codes``."""
+    codes = codes.tolist()
+    continuations = {}
+    for spelling in codes:
+        for axis, code in enumerate(spelling):
+            continuations.setdefault(tuple(spelling[:axis]), set()).add(code)
+    totals = [0.0] * len(weights)
+    for word, states in zip(words.tolist(), hidden.double(), strict=True):
+        for axis, code in enumerate(codes[word]):
+            allowed = sorted(continuations[tuple(codes[word][:axis])])
+            scores = weights[axis].double()[allowed] @ states[axis] + biases[axis].double()[allowed]
+            totals[axis] -= float(scores.log_softmax(0)[allowed.index(code)])
+    return totals
+
+
+def gather(allocation, weights, biases, words, hidden, storage="auto", batch=37):
+    statistics = LossStatistics(allocation, weights, biases, storage)
+    for part_words, part_hidden in zip(words.split(batch), hidden.split(batch), strict=True):
+        statistics.update(part_words, part_hidden)
+    return statistics
+
+
+TABLES = {
+    "full": WordAllocation.random(20, (4, 5), 0),
+    "filled in order": WordAllocation.random(17, (4, 5), 0),
+    "an empty row": WordAllocation.random(13, (4, 5), 0),
+    "scattered": scattered(12, (4, 5), 3),
+    "one axis": WordAllocation.random(7, (9,), 0),
+    "cube": WordAllocation.random(21, (3, 3, 3), 0),
+    "scattered cube": scattered(14, (3, 4, 3), 5),
+}
+
+
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+@pytest.mark.parametrize("name", TABLES)
+def test_measured_and_predicted_are_the_loops(name, storage):
+    allocation = TABLES[name]
+    model = random_model(allocation.sides, 6, 400, allocation.num_words)
+    statistics = gather(allocation, *model, storage)
+    assert statistics.count == 400
+    before = nll_by_loops(*model, allocation.codes)
+    assert statistics.total_nll() == pytest.approx(sum(before), rel=1e-6)
+    assert statistics.nll_by_axis(allocation.codes) == pytest.approx(before, rel=1e-6)
+    for seed in range(3):
+        codes = shuffled_codes(allocation, seed)
+        after = nll_by_loops(*model, codes)
+        assert statistics.nll_by_axis(codes) == pytest.approx(after, rel=1e-6)
+        assert statistics.predicted_nll(codes.numpy()) == pytest.approx(sum(after), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if "cube" not in name])
+def test_the_costs_are_the_predicted_loss(name):
+    allocation = TABLES[name]
+    statistics = gather(allocation, *random_model(allocation.sides, 6, 400, allocation.num_words))
+    problem = statistics.problem()
+    assert np.array_equal(problem.codes, allocation.codes.numpy())
+    assert np.array_equal(problem.available, (allocation.words() >= 0).numpy())
+    assert problem.cost(problem.codes) == pytest.approx(statistics.total_nll(), rel=1e-6)
+    for seed in range(3):
+        codes = shuffled_codes(allocation, seed)
+        assert problem.cost(codes.numpy()) == pytest.approx(statistics.predicted_nll(codes), rel=1e-6)
+
+
+def test_a_cube_filled_in_order_neglects_one_line_at_most():
+    allocation = TABLES["cube"]
+    statistics = gather(allocation, *random_model(allocation.sides, 6, 400, allocation.num_words))
+    problem = statistics.problem()
+    for seed in range(5):
+        codes = shuffled_codes(allocation, seed)
+        assert problem.cost(codes.numpy()) >= statistics.predicted_nll(codes) * (1 - 1e-6)
+
+
+def test_a_mask_that_leaves_only_improbable_codes():
+    """The words of the last row get nearly no probability before its empty cells are masked."""
+    allocation = WordAllocation.in_order(7, (2, 6))
+    weights, biases, words, hidden = random_model((2, 6), 4, 50, 7)
+    biases[1][0] = -60.0
+    statistics = gather(allocation, weights, biases, words, hidden)
+    codes = shuffled_codes(allocation, 1)
+    after = nll_by_loops(weights, biases, words, hidden, codes)
+    assert statistics.nll_by_axis(codes) == pytest.approx(after, rel=1e-6)
+
+
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+def test_the_mean_of_each_word_adds_up_to_the_whole(storage):
+    allocation = TABLES["filled in order"]
+    weights, biases, words, hidden = random_model(allocation.sides, 6, 400, allocation.num_words)
+    words = torch.where(words == 2, 0, words)
+    statistics = gather(allocation, weights, biases, words, hidden, storage)
+    means = statistics.mean_nll_by_word(allocation.codes)
+    assert np.isnan(means[2]) and np.isfinite(np.delete(means, 2)).all()
+    for word in (0, 1):
+        alone = gather(allocation, weights, biases, words[words == word], hidden[words == word])
+        assert means[word] == pytest.approx(alone.total_nll() / alone.count, rel=1e-6)
+    counts = statistics.counts.numpy()
+    assert np.nansum(means * counts) == pytest.approx(statistics.total_nll(), rel=1e-6)
+
+
+def test_rare_words_are_not_lost_beside_frequent_ones():
+    """Sums of 200,000 tokens stay within 1e-6 of their float64 twin, the frequent word's and the rare ones'."""
+    generator = torch.Generator().manual_seed(0)
+    words = torch.where(torch.rand(200_000, generator=generator) < 0.95, 0, 1)
+    words[-1] = 2
+    hidden = torch.rand(200_000, 1, 3, generator=generator)
+    statistics = gather(
+        WordAllocation.in_order(3, (3,)), [torch.eye(3)], [torch.zeros(3)], words, hidden, "hidden", batch=50
+    )
+    sums = statistics._sums.read(torch.arange(3))[:, :3]
+    for word in range(3):
+        exact = hidden[words == word, 0].double().sum(0)
+        assert torch.allclose(sums[word], exact, rtol=1e-6, atol=0)
+
+
+def test_storage_is_the_narrower():
+    allocation = WordAllocation.in_order(30, balanced_sides(30, 2))
+    wide = random_model(allocation.sides, 8, 5, 30)
+    narrow = random_model(allocation.sides, 4, 5, 30)
+    assert LossStatistics(allocation, *wide[:2])._keeps_hidden == [False, False]
+    assert LossStatistics(allocation, *narrow[:2])._keeps_hidden == [True, True]
+
+
+def test_later_moves_do_not_disturb_it():
+    allocation = WordAllocation.random(17, (4, 5), 0)
+    model = random_model(allocation.sides, 6, 100, 17)
+    statistics = gather(allocation, *model)
+    before = statistics.problem().codes.copy()
+    allocation.assign(shuffled_codes(allocation, 0))
+    assert np.array_equal(statistics.problem().codes, before)
+
+
+def test_bad_input_is_refused():
+    allocation = WordAllocation.in_order(20, (4, 5))
+    weights, biases, *_ = random_model((5, 4), 6, 1, 20)
+    with pytest.raises(ValueError, match="table of sides"):
+        LossStatistics(allocation, weights, biases)
+    weights, biases, *_ = random_model((4, 5), 6, 1, 20)
+    with pytest.raises(ValueError, match="table of sides"):
+        LossStatistics(allocation, weights, biases[:1])
+
+
+def _reduce_on_rank(rank, world_size, address, results):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
+    allocation = WordAllocation.random(17, (4, 5), 0)
+    weights, biases, words, hidden = random_model(allocation.sides, 6, 3000, 17)
+    statistics = gather(allocation, weights, biases, words[rank::world_size], hidden[rank::world_size])
+    statistics.all_reduce()
+    codes = AuctionSolver().solve(statistics.problem()).codes
+    results[rank] = (statistics.total_nll(), statistics.count, statistics.problem().costs, codes)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_have_the_statistics_and_the_new_table_of_one(tmp_path):
+    context = torch.multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        results = manager.dict()
+        torch.multiprocessing.spawn(_reduce_on_rank, (2, f"file://{tmp_path}/meeting", results), nprocs=2)
+        first, second = results[0], results[1]
+    allocation = WordAllocation.random(17, (4, 5), 0)
+    alone = gather(allocation, *random_model(allocation.sides, 6, 3000, 17))
+    assert first[:2] == second[:2] == (pytest.approx(alone.total_nll(), rel=1e-6), 3000)
+    for ours, theirs, single in zip(first[2], second[2], alone.problem().costs, strict=True):
+        assert np.array_equal(ours, theirs)
+        # Relative to the word: its cheapest codes are differences of larger sums.
+        assert (abs(ours - single) <= 1e-6 * single.max(axis=1, keepdims=True)).all()
+    table = AuctionSolver().solve(alone.problem()).codes
+    assert np.array_equal(first[3], table) and np.array_equal(second[3], table)

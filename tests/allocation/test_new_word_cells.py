@@ -1,0 +1,107 @@
+"""Filling the empty cells of a table, against all assignments that there are."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightrnn_pl.allocation.new_word_cells import (
+    choose_codes,
+    empty_cells,
+    first_cells,
+    grown_table,
+    move_new,
+    usable_cells,
+)
+from lightrnn_pl.allocation.solvers import AuctionSolver
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+
+NOTHING = np.empty((3, 0), dtype=np.int64)
+
+
+def test_only_cells_whose_vectors_were_trained_are_usable():
+    allocation = WordAllocation(torch.tensor([[0, 0], [0, 1], [1, 1]]), (3, 3))
+    assert empty_cells(allocation).sum() == 6
+    # (1, 0) alone: row 2 and column 2 have no word at all.
+    assert np.argwhere(usable_cells(allocation)).tolist() == [[1, 0]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([None, AuctionSolver(gap=0.0)]))
+def test_rows_are_the_cheapest_that_have_room(seed, solver):
+    generator = np.random.default_rng(seed)
+    costs = generator.normal(size=(3, 4))
+    free = generator.random((4, 3)) < 0.3
+    free[0] = [True, False, True]
+    free[3] = [False, True, False]
+    rows = choose_codes(costs, NOTHING, free, solver)
+    assert (np.bincount(rows, minlength=4) <= free.sum(1)).all()
+    places = np.repeat(np.arange(4), free.sum(1))
+    best = min(costs[np.arange(3), list(chosen)].sum() for chosen in permutations(places, 3))
+    found = costs[np.arange(3), rows].sum()
+    assert found == pytest.approx(best, abs=1e-9 if solver is None else 0.02 * np.ptp(costs))
+
+
+def test_columns_are_chosen_within_each_row():
+    free = np.zeros((3, 4), dtype=bool)
+    free[0, [1, 3]] = True
+    free[2, [0, 3]] = True
+    costs = np.array([[0.0, 5.0, 0.0, 1.0], [9.0, 1.0, 9.0, 2.0], [3.0, 0.0, 0.0, 2.0]])
+    columns = choose_codes(costs, np.array([[0], [0], [2]]), free)
+    # Free of the others' cells, word 0 would take column 0, which row 0 has no room in.
+    assert columns.tolist() == [3, 1, 3]
+
+
+def test_cells_may_cost_something_to_fill():
+    free = np.array([[True, True, False], [False, True, True]])
+    filling = np.array([[4.0, 2.0, 99.0], [99.0, 0.0, 1.0]])
+    # Row 0 costs 3 and row 1 half as much as a whole: 0.5.
+    rows = choose_codes(np.array([[0.0, 2.4], [0.0, 2.6], [0.0, 2.2]]), NOTHING, free, filling=filling)
+    assert rows.tolist() == [1, 0, 1]
+    columns = choose_codes(np.array([[0.0, 1.9, 0.0]]), np.array([[0]]), free, filling=filling)
+    assert columns.tolist() == [1]
+
+
+def test_three_codes_are_filled_one_after_the_other():
+    free = np.zeros((2, 2, 2), dtype=bool)
+    free[0, 1] = True
+    free[1, 0, 1] = True
+    prefixes = np.empty((3, 0), dtype=np.int64)
+    for costs in (
+        np.array([[1.0, 0.0], [5.0, 0.0], [5.0, 0.0]]),
+        np.zeros((3, 2)),
+        np.array([[0.0, 1], [0, 3], [0, 0]]),
+    ):
+        chosen = choose_codes(costs, prefixes, free)
+        prefixes = np.concatenate([prefixes, chosen[:, None]], axis=1)
+    # The first axis has room for one word only behind code 1, and two words want it alike.
+    assert sorted(prefixes[:, 0].tolist()) == [0, 0, 1] and prefixes[0, 0] == 0
+    assert free[tuple(prefixes.T)].all() and len({tuple(code) for code in prefixes.tolist()}) == 3
+
+
+def test_more_words_than_room_are_refused():
+    free = np.zeros((2, 2), dtype=bool)
+    free[0] = True
+    with pytest.raises(ValueError, match="3 words do not fit into 2 available"):
+        choose_codes(np.zeros((3, 2)), NOTHING, free)
+
+
+def test_undecided_words_get_cells_of_their_own():
+    free = np.array([[True, False, True], [False, False, False], [True, True, False]])
+    assert first_cells(NOTHING, free).tolist() == [[0, 0], [0, 2], [2, 0]]
+    assert first_cells(np.array([[2], [0], [2]]), free).tolist() == [[2, 0], [0, 0], [2, 1]]
+    assert first_cells(np.array([[2, 1], [0, 2]]), free).tolist() == [[2, 1], [0, 2]]
+
+
+def test_old_words_keep_their_cells():
+    allocation = WordAllocation.in_order(6, (3, 3))
+    larger = grown_table(allocation, np.array([[2, 2], [2, 0]]))
+    assert torch.equal(larger.codes[:6], allocation.codes) and larger.codes[6:].tolist() == [[2, 2], [2, 0]]
+    move_new(larger, np.array([[2, 0], [2, 1]]))
+    assert torch.equal(larger.codes[:6], allocation.codes) and larger.codes[6:].tolist() == [[2, 0], [2, 1]]
+    assert allocation.num_words == 6
+    with pytest.raises(ValueError, match="words 0 and 6 share"):
+        grown_table(allocation, np.array([[0, 0]]))

@@ -1,0 +1,238 @@
+"""New words in the table of a trained model: planted cells, a dense twin, probabilities, and what is refused."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from lightrnn_pl.allocation.new_word_cells import grown_table, usable_cells
+from lightrnn_pl.allocation.solvers import ExactSolver
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.building import as_config, build_model
+from lightrnn_pl.data.batches import StreamBatches
+from lightrnn_pl.evaluation.perplexity import mean_nll
+from lightrnn_pl.inference.vocabulary_growth import (
+    check_growable,
+    choose_new_words,
+    filling_costs,
+    grow_model,
+    grown_vocabulary,
+)
+from lightrnn_pl.vocabulary import Vocabulary
+
+PARTS = ("embedding", "output")
+
+OLD = ("<unk>", "a", "b", "c", "d", "e", "f", "g", "h")
+HOLES = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 2], [2, 1], [2, 3], [3, 3], [3, 0]])
+"""Where the old words are in a table of 4 x 4: seven cells are empty, in every row at least one."""
+
+
+def config_of(core: str = "LSTMCore", embedding: str = "MultiComponentEmbedding", output: str = "MultiComponentOutput"):
+    def part(name: str, folder: str, **settings):
+        return {"_target_": f"lightrnn_pl.nn.{folder}.{name}", "_partial_": True, **settings}
+
+    return as_config(
+        {
+            "model": {
+                "embedding": part(embedding, "embeddings", embedding_dim=4),
+                "core": part(core, "cores", hidden_dim=4),
+                "output": part(output, "outputs"),
+                "loss": part("ExactLoss", "losses"),
+                "tied": False,
+                "input_dropout": 0.5,
+                "output_dropout": 0.5,
+                "init_scale": 1.0,
+            }
+        }
+    )
+
+
+def made(config, codes=HOLES, sides=(4, 4), words=OLD):
+    torch.manual_seed(3)
+    vocabulary = Vocabulary(words, range(len(words), 0, -1), unknown="<unk>")
+    return build_model(config, WordAllocation(codes, sides), vocabulary).double().eval(), vocabulary
+
+
+def batches_of(vocabulary: Vocabulary, text: str, streams: int = 2) -> StreamBatches:
+    tokens = vocabulary.encode(text.split())
+    return StreamBatches(tokens, streams, 5, context=vocabulary.context_id, drop_remainder=False)
+
+
+def test_a_word_goes_where_its_contexts_say():
+    """States that follow from the last input alone; word a is followed by row 2, word h by row 1."""
+    config = config_of("RNNCore")
+    model, vocabulary = made(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        layers = model.core.layers
+        layers.weight_ih_l0.copy_(3 * torch.eye(4))
+        vectors, weight = model.embedding.vectors.weight, model.output.weight
+        vectors[4 + 1, 0] = 1.0  # the column of a, 1, is read as direction 0
+        vectors[4 + 0, 1] = 1.0  # the column of h, 0, as direction 1
+        vectors[2, 2] = vectors[1, 3] = 1.0  # rows 2 and 1 as directions 2 and 3
+        weight[2, 0] = weight[1, 1] = 5.0
+        weight[4 + 2, 2] = 5.0  # after row 2 comes column 2, after row 1 column 3
+        weight[4 + 3, 3] = 5.0
+    grown = grown_vocabulary(vocabulary, ["next", "other"])
+    batches = batches_of(grown, "a next c a next h other b a next h other")
+    larger = grow_model(model, config, grown, batches)
+    assert larger.allocation.codes[9:].tolist() == [[2, 2], [1, 3]]
+    assert torch.equal(larger.allocation.codes[:9], model.allocation.codes)
+
+
+TEXT = "a x b y c x d z a b x h y w c a z z f x e y w u u d v g x y b a v u c"
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """A random model, grown by six words."""
+    config = config_of()
+    model, vocabulary = made(config)
+    before = copy.deepcopy(model.state_dict())
+    larger_vocabulary = grown_vocabulary(vocabulary, ["x", "y", "z", "u", "v", "w"])
+    batches = batches_of(larger_vocabulary, TEXT)
+    larger = grow_model(model, config, larger_vocabulary, batches)
+    return model, before, larger, larger_vocabulary, batches
+
+
+@torch.no_grad()
+def dense_costs(model, allocation, batches, axis: int, num_new: int) -> np.ndarray:
+    """Losses of every code for every new word, summed token by token, word by word through the network."""
+    costs = np.zeros((num_new, 4))
+    probe = WordAllocation(allocation.codes, (4, 4))
+    streams: dict[int, list[tuple[int, int]]] = {}
+    for inputs, targets, mask, _ in batches:
+        for stream, position in mask.nonzero().tolist():
+            streams.setdefault(stream, []).append((int(inputs[stream, position]), int(targets[stream, position])))
+    for pairs in streams.values():
+        state = None
+        for word, target in pairs:
+            column = int(probe.codes[word if word < 9 else 0, 1])
+            row = int(probe.codes[target if target < 9 or axis == 1 else 0, 0])
+            for step, vector in enumerate((4 + column, row)):
+                hidden, state = model.core(model.embedding.vectors.weight[vector][None, None], state)
+                if step == axis and target >= 9:
+                    span = slice(4 * axis, 4 * axis + 4)
+                    scores = model.output.weight[span] @ hidden[0, 0] + model.output.bias[span]
+                    costs[target - 9] -= torch.log_softmax(scores, -1).numpy()
+    return costs
+
+
+def cheapest(costs: np.ndarray, room: np.ndarray) -> np.ndarray:
+    places = np.repeat(np.arange(4), room)
+    return places[linear_sum_assignment(costs[:, places])[1]]
+
+
+class Recorded(ExactSolver):
+    """Keeps the costs it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.costs = []
+
+    def solve(self, problem):
+        self.costs.append(problem.costs[0])
+        return super().solve(problem)
+
+
+def test_cells_and_costs_are_those_of_the_dense_twin(grown):
+    model, _, larger, vocabulary, batches = grown
+    free = usable_cells(model.allocation)
+    filling = np.where(free, filling_costs(model, batches, 0), 0.0)
+    solver = Recorded()
+    again = grow_model(model, config_of(), vocabulary, batches, solver)
+    assert torch.equal(again.allocation.codes, larger.allocation.codes)
+    expected = dense_costs(model, larger.allocation, batches, 0, 6) + filling.sum(1) / free.sum(1)
+    for costs in (expected, solver.costs[0]):
+        costs -= costs.mean(1, keepdims=True)  # what a word pays anywhere decides nothing
+    np.testing.assert_allclose(solver.costs[0], expected, atol=1e-10)
+    codes = larger.allocation.codes[9:].long().numpy()
+    rows = cheapest(expected, free.sum(1))
+    assert rows.tolist() == codes[:, 0].tolist()
+    costs = dense_costs(model, larger.allocation, batches, 1, 6)
+    for row in set(rows.tolist()):
+        members = np.flatnonzero(rows == row)
+        columns = cheapest(costs[members] + filling[row], free[row].astype(int))
+        assert columns.tolist() == codes[members, 1].tolist()
+
+
+def test_a_filled_cell_takes_what_was_said(grown):
+    """Where the text has none of the new word, the old words lose exactly the cost of filling its cell."""
+    model, *_ = grown
+    vocabulary = grown_vocabulary(Vocabulary(OLD, range(9), unknown="<unk>"), ["new"])
+    batches = batches_of(vocabulary, "a b c d e f g h a c e g b d f h a a <unk> e d")
+    costs = filling_costs(model, batches, 0)
+    before = mean_nll(model, batches, torch.device("cpu"))
+    for cell in np.argwhere(usable_cells(model.allocation)):
+        table = grown_table(model.allocation, cell[None])
+        larger = build_model(config_of(), table, vocabulary).double().eval()
+        larger.load_state_dict({**model.state_dict(), **{f"{part}.allocation.codes": table.codes for part in PARTS}})
+        after = mean_nll(larger, batches, torch.device("cpu"))
+        assert 21 * (after - before) == pytest.approx(costs[tuple(cell)], rel=1e-9)
+
+
+def test_nothing_old_changes(grown):
+    model, before, larger, vocabulary, _ = grown
+    assert torch.equal(larger.allocation.codes[:9], before["embedding.allocation.codes"])
+    assert vocabulary.words[:9] == OLD and vocabulary.counts[9:].tolist() == [0] * 6
+    for name, part in model.state_dict().items():
+        assert torch.equal(part, before[name])
+        if not name.endswith("allocation.codes"):
+            assert torch.equal(larger.state_dict()[name], part)
+    assert larger.embedding.allocation is larger.output.allocation and not larger.training
+
+
+@torch.no_grad()
+def test_probabilities_sum_to_one_over_all_words(grown):
+    model, _, larger, vocabulary, _ = grown
+    for each, size in ((model, 9), (larger, len(vocabulary))):
+        words = torch.full((size, 1), 4)
+        _, state = each.score(words, torch.full((size, 1), 2))
+        scores, _ = each.score(words, torch.arange(size)[:, None], state)
+        assert scores.exp().sum().item() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_the_most_frequent_words_get_the_cells():
+    model, vocabulary = made(config_of())
+    counts = {"a": 50, "x": 2, "y": 9, "z": 2, "rare": 1, **{f"n{number}": 3 for number in range(5)}}
+    new, left = choose_new_words(counts, vocabulary, model.allocation)
+    assert list(new) == ["y", "n0", "n1", "n2", "n3", "n4", "x"] and left == {"z": 2}
+    new, left = choose_new_words(counts, vocabulary, model.allocation, min_count=3, max_words=1)
+    assert new == {"y": 9} and list(left) == ["n0", "n1", "n2", "n3", "n4"]
+    with pytest.raises(ValueError, match="none of them min_count=10 times"):
+        choose_new_words(counts, vocabulary, model.allocation, min_count=10)
+    with pytest.raises(ValueError, match="max_words must be a whole number"):
+        choose_new_words(counts, vocabulary, model.allocation, max_words=0)
+
+
+def test_three_codes_a_word_grow_too():
+    config = config_of()
+    codes = torch.tensor([[0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]])
+    model, vocabulary = made(config, codes, (2, 2, 2), OLD[:6])
+    larger_vocabulary = grown_vocabulary(vocabulary, ["x", "y"])
+    larger = grow_model(model, config, larger_vocabulary, batches_of(larger_vocabulary, "a x b y x c d y y a x"))
+    assert sorted(larger.allocation.codes[6:].tolist()) == [[0, 0, 1], [1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "codes", "sides", "message"),
+    [
+        ({"embedding": "FullEmbedding"}, HOLES, (4, 4), "FullEmbedding with MultiComponentOutput has vectors"),
+        ({}, HOLES[:, :0].new_tensor([[n] for n in range(9)]), (9,), "components=2"),
+        ({}, WordAllocation.in_order(9, (3, 3)).codes, (3, 3), "has no empty cell; .*model.sides"),
+        ({}, WordAllocation.in_order(9, (4, 3)).codes, (4, 3), "has 3 empty cells, all in rows or columns without"),
+    ],
+)
+def test_models_without_a_place_are_refused(parts, codes, sides, message):
+    model, vocabulary = made(config_of(**parts), codes, sides)
+    with pytest.raises(ValueError, match=message):
+        check_growable(model, vocabulary)
+
+
+def test_growth_needs_an_unknown_word():
+    model, _ = made(config_of())
+    with pytest.raises(ValueError, match=r"data\.vocabulary\.unknown"):
+        check_growable(model, Vocabulary(OLD, range(9)))

@@ -1,0 +1,96 @@
+"""The estimator against the textbook's formulas one word at a time, and against lmplz where there is one."""
+
+import itertools
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from lightrnn_pl.ngrams.kneser_ney import FALLBACK_DISCOUNTS, estimate_kneser_ney
+from lightrnn_pl.ngrams.members import estimate_member
+from lightrnn_pl.vocabulary import Vocabulary
+from tests.ngrams.ngram_texts import END, WORDS, after, ids_of, random_lines
+from tests.ngrams.slow_kneser_ney import BEGIN, SlowKneserNey
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equals_the_textbook(order, seed):
+    train, test = random_lines(seed, 80), random_lines(seed + 10, 30)
+    slow = SlowKneserNey(train, list(WORDS), order)
+    model, discounts = estimate_kneser_ney(ids_of(train), len(WORDS), END, order=order)
+    for n, found in enumerate(discounts, start=1):
+        assert found.amounts == pytest.approx(slow.discounts[n][1:], abs=1e-12)
+    # With every word somewhere: also the unknown one, which the training text does not have.
+    test.append([*WORDS])
+    wanted = [slow.probability(word, (BEGIN, *line[:place])) for line in test for place, word in enumerate(line)]
+    assert np.abs(np.exp(model.log_probabilities(ids_of(test))) - wanted).max() < 1e-10
+
+
+def test_discounts_come_from_the_text_and_fall_back_where_they_cannot():
+    lines = random_lines(3, 400)
+    _, found = estimate_kneser_ney(ids_of(lines), len(WORDS), END, order=3)
+    assert not found[2].fallback and found[2].amounts != FALLBACK_DISCOUNTS
+    _, found = estimate_kneser_ney(ids_of([["w1", "w2", "</s>"]]), len(WORDS), END, order=3)
+    assert all(each.fallback and each.amounts == FALLBACK_DISCOUNTS for each in found)
+
+
+@pytest.mark.parametrize("order", [1, 3, 5])
+def test_sums_to_one_after_any_context(order):
+    model, _ = estimate_kneser_ney(ids_of(random_lines(0)), len(WORDS), END, order=order)
+    generator = np.random.default_rng(0)
+    for length in range(6):
+        context = generator.integers(0, END, length).tolist()
+        found = after(model, context, END, len(WORDS))
+        assert found.sum() == pytest.approx(1, abs=1e-12) and (found > 0).all()
+
+
+def test_lines_do_not_reach_into_each_other():
+    lines = random_lines(0)
+    model, _ = estimate_kneser_ney(ids_of(lines), len(WORDS), END, order=3)
+    alone = np.concatenate([model.log_probabilities(ids_of([line])) for line in lines])
+    assert np.array_equal(model.log_probabilities(ids_of(lines)), alone)
+    shuffled, _ = estimate_kneser_ney(ids_of(lines[::-1]), len(WORDS), END, order=3)
+    assert np.allclose(shuffled.log_probabilities(ids_of(lines)), alone, atol=1e-12)
+
+
+def test_a_begin_marker_of_the_vocabulary_is_context_and_never_predicted():
+    lines = random_lines(0)
+    plain, _ = estimate_kneser_ney(ids_of(lines), len(WORDS), END, order=3)
+    words = ("<s>", *WORDS)
+    marked, _ = estimate_kneser_ney(ids_of(lines, words), len(words), END + 1, begin=0, order=3)
+    assert np.allclose(marked.log_probabilities(ids_of(lines, words)), plain.log_probabilities(ids_of(lines)))
+    assert math.exp(marked.levels[0].log_probability[0]) == 0
+
+
+def test_large_ids_do_not_collide():
+    """Words far apart in a large vocabulary are as good as neighbours."""
+    lines = ids_of(random_lines(0))
+    spread = lines.astype(np.int64) * 30_000
+    near, _ = estimate_kneser_ney(lines, len(WORDS), END, order=5)
+    far, _ = estimate_kneser_ney(spread, END * 30_000 + 1, END * 30_000, order=5)
+    assert near.num_ngrams[1:] == far.num_ngrams[1:]
+    uniform = 1 / (END * 30_000 + 1)
+    assert (far.log_probabilities(spread) > math.log(uniform)).all()
+
+
+def test_refuses_what_is_no_text():
+    with pytest.raises(ValueError, match="interpolate_order must be a whole number of at least 1, got 0"):
+        estimate_kneser_ney(ids_of(random_lines(0)), len(WORDS), END, order=0)
+    for tokens in (np.array([], dtype=np.int32), np.array([1, 2])):
+        with pytest.raises(ValueError, match="end marker"):
+            estimate_kneser_ney(tokens, len(WORDS), END)
+
+
+@pytest.mark.skipif(shutil.which("lmplz") is None, reason="needs lmplz on the PATH")
+@pytest.mark.parametrize("order", [2, 5])
+def test_agrees_with_lmplz(order):
+    lines = random_lines(0, 3000)
+    lines = [*lines, *([f"w{a}", f"w{b}", "</s>"] for a, b in itertools.product(range(12), repeat=2))]
+    vocabulary = Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
+    test = ids_of(random_lines(7))
+    own, theirs = (estimate_member(ids_of(lines), vocabulary, order, by) for by in ("own", "lmplz"))
+    assert own.facts["ngrams"] == theirs.facts["ngrams"]
+    found, wanted = (member.log_probabilities(test).mean() for member in (own, theirs))
+    assert found == pytest.approx(wanted, abs=1e-3)

@@ -1,0 +1,39 @@
+import pytest
+
+from lightrnn_pl.reporting.anonymous_paths import text_without_folders, without_folders
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("/home/someone/ptb/train.txt", "train.txt"),
+        ("/home/someone/runs/a/", "a"),
+        ("~/train.txt", "train.txt"),
+        ("C:\\Users\\someone\\train.txt", "train.txt"),
+        ("data/train.txt", "data/train.txt"),
+        ("</s>", "</s>"),
+        ("/", "/"),
+        ("words/s", "words/s"),
+        ("torch.optim.SGD", "torch.optim.SGD"),
+        ("https://host/a/b", "https://host/a/b"),
+        (3, 3),
+        (None, None),
+    ],
+)
+def test_absolute_paths_lose_their_folders(given, kept):
+    assert without_folders({"a": [given]}) == {"a": [kept]}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (
+            "FileNotFoundError: there is no text at /home/someone/x/train.txt",
+            "FileNotFoundError: there is no text at train.txt",
+        ),
+        ("cannot write '/home/someone/x': no space; 3 words/s, </s>", "cannot write 'x': no space; 3 words/s, </s>"),
+        ("see https://host/a/b", "see https://host/a/b"),
+    ],
+)
+def test_messages_lose_folders_too(given, kept):
+    assert text_without_folders(given) == kept

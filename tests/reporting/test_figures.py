@@ -1,0 +1,156 @@
+"""Which pictures runs allow, what their curves are made of, and that they follow the theme of a page."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from lightrnn_pl.reporting.figures import CAPTIONS, write_pictures
+from lightrnn_pl.reporting.figures.frontier import frontier
+from lightrnn_pl.reporting.figures.slim_points import slim_curves
+from lightrnn_pl.reporting.figures.style import SERIES
+from lightrnn_pl.reporting.run_groups import group_runs
+from lightrnn_pl.reporting.runs import find_runs
+from tests.reporting.folders import make_run
+from tests.reporting.maps import make_run_with_tables
+
+FULL = {
+    "embedding": {"_target_": "lightrnn_pl.nn.embeddings.FullEmbedding"},
+    "output": {"_target_": "lightrnn_pl.nn.outputs.FullOutput"},
+}
+
+
+def slim(ratio: float, parts: int = 8, both: bool = True, **more) -> dict:
+    """The node ``model`` of a slim model."""
+    shared = {"num_parts": parts, "compression": 1 / ratio, "num_subvectors": None}
+    model = {"embedding": {"_target_": "lightrnn_pl.nn.embeddings.SlimEmbedding", **shared}, "output": FULL["output"]}
+    if both:
+        model["output"] = {"_target_": "lightrnn_pl.nn.outputs.SlimOutput", **shared}
+    return {**model, **more}
+
+
+def groups_of(folder):
+    return group_runs(find_runs([folder]))
+
+
+def texts(path) -> str:
+    return " ".join(ElementTree.parse(path.with_suffix(".svg")).getroot().itertext())
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Ratios, sub-vectors, and the model without sharing."""
+    for number, ratio in enumerate((8, 1, 32)):
+        for seed in (0, 1):
+            make_run(tmp_path / f"both-{ratio}-{seed}", seed, 100.0 + number + seed, model=slim(ratio))
+        make_run(tmp_path / f"input-{ratio}", 0, 90.0 + number, model=slim(ratio, both=False))
+    make_run(tmp_path / "parts-2", 0, 101.0, model=slim(8, parts=2))
+    make_run(tmp_path / "dropout", 0, 99.0, model=slim(64, dropout=0.5))
+    make_run(tmp_path / "ne", 0, 88.0, model=FULL)
+    return tmp_path
+
+
+def test_curves_are_of_what_differs_in_the_ratio_alone(sweep):
+    curves, baselines = slim_curves(groups_of(sweep), "ratio")
+    assert set(curves) == {"input and output shared", "input shared"}
+    points = curves["input and output shared"]
+    assert [point.x for point in points] == [1, 8, 32]
+    assert [point.perplexity.mean for point in points] == [101.5, 100.5, 102.5]
+    assert all(point.perplexity.n == 2 and point.paper is None for point in points)
+    (perplexity,) = baselines.values()
+    assert perplexity.mean == 88.0
+
+
+def test_curves_over_the_number_of_parts(sweep):
+    curves, _ = slim_curves(groups_of(sweep), "parts")
+    (points,) = curves.values()
+    assert [(point.x, point.perplexity.mean) for point in points] == [(2, 101.0), (8, 100.5)]
+
+
+def test_a_number_of_subvectors_is_a_ratio_too(tmp_path):
+    model = slim(8, both=False)
+    model["embedding"] |= {"compression": None, "num_subvectors": 20_000}
+    make_run(tmp_path / "0", model=model)
+    make_run(tmp_path / "1", model=slim(8, both=False))
+    make_run(tmp_path / "2", model=slim(2, both=False))
+    curves, _ = slim_curves(groups_of(tmp_path), "ratio")
+    (points,) = curves.values()
+    assert [point.x for point in points] == [2, 4, 8]  # 8 parts x 10,000 words of 20,000 sub-vectors
+
+
+@pytest.mark.parametrize("scale", ["paper", "small"])
+def test_the_papers_points_stand_beside_reproductions_only(scale, tmp_path):
+    for ratio in (8, 512):
+        paper = {"table": "slim_figure2", "row": f"SE 1/{ratio}", "scale": scale}
+        make_run(tmp_path / str(ratio), model=slim(ratio, both=False), paper=paper)
+    curves, _ = slim_curves(groups_of(tmp_path), "ratio")
+    (points,) = curves.values()
+    assert [point.paper for point in points] == ([96.30, 103.61] if scale == "paper" else [None, None])
+    picture = write_pictures(groups_of(tmp_path), tmp_path / "pictures")["compression"]
+    assert ("the paper's figures" in texts(picture)) == (scale == "paper")
+
+
+def test_other_ways_to_make_a_model_smaller_are_curves_by_their_row(tmp_path):
+    for ratio in (2, 4):
+        paper = {"table": "slim_figure4", "row": f"SM 1/{ratio}", "scale": "small"}
+        make_run(tmp_path / str(ratio), 0, 100.0 * ratio, model=FULL | {"hidden_dim": 512 // ratio}, paper=paper)
+    paper = {"table": "slim_figure4", "row": "NE", "scale": "small"}
+    make_run(tmp_path / "ne", 0, 90.0, model=FULL | {"hidden_dim": 512}, paper=paper)
+    curves, baselines = slim_curves(groups_of(tmp_path), "ratio")
+    assert {name: [(point.x, point.perplexity.mean) for point in points] for name, points in curves.items()} == {
+        "SM": [(2, 200.0), (4, 400.0)]
+    }
+    assert [spread.mean for spread in baselines.values()] == [90.0]
+
+
+def test_the_frontier_is_what_no_other_beats_in_both():
+    points = [(3, 100), (1, 120), (2, 130), (4, 100), (5, 90), (1, 125)]
+    assert frontier(points) == [(1, 120), (3, 100), (5, 90)]
+
+
+def test_pictures_are_made_where_runs_have_what_they_show(sweep, tmp_path):
+    made = write_pictures(groups_of(sweep), tmp_path / "pictures")
+    assert set(made) == {"epochs", "rounds", "compression", "parts"}  # one size and no reallocation
+    assert write_pictures([], tmp_path / "none") == {} and not (tmp_path / "none").exists()
+    make_run_with_tables(sweep / "lightrnn", 0, 150.0)
+    make_run(sweep / "larger", 0, 80.0, {"parameters": 900_000}, model=FULL | {"hidden_dim": 900})
+    assert set(write_pictures(groups_of(sweep), tmp_path / "pictures")) == set(CAPTIONS)
+
+
+def test_a_picture_follows_the_theme_of_its_page(tmp_path):
+    make_run_with_tables(tmp_path / "a", 0, 150.0)
+    make_run_with_tables(tmp_path / "b", 0, 120.0, model__hidden_dim=300)
+    made = write_pictures(groups_of(tmp_path), tmp_path / "pictures")
+    ids: list[str] = []
+    for name, path in made.items():
+        assert path.read_bytes().startswith(b"\x89PNG")
+        svg = path.with_suffix(".svg").read_text(encoding="utf-8")
+        for color in SERIES:
+            assert color not in svg.replace(f", {color})", "")
+        assert "var(--faint, #5f636c)" in svg and "var(--sans" in svg
+        root = ElementTree.fromstring(svg)
+        assert root.get("viewBox") and not root.get("width") and not root.get("height")
+        mine = [element.get("id") for element in root.iter() if element.get("id")]
+        assert all(one.startswith(f"{name}-") for one in mine)
+        ids += mine
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(mine)
+    assert len(ids) == len(set(ids))
+    assert "hidden_dim=300" in texts(made["epochs"])
+
+
+def test_a_colour_that_comes_again_is_a_dashed_line(tmp_path):
+    for number in range(len(SERIES)):
+        make_run(tmp_path / str(number), model__hidden_dim=number)
+    write_pictures(groups_of(tmp_path), tmp_path / "few")
+    make_run(tmp_path / "more", model__hidden_dim=99)
+    write_pictures(groups_of(tmp_path), tmp_path / "many")
+    dashed = [(tmp_path / name / "epochs.svg").read_text().count("stroke-dasharray") for name in ("few", "many")]
+    assert dashed[0] == 0 < dashed[1]
+
+
+def test_drawing_again_gives_the_same_file(tmp_path):
+    make_run_with_tables(tmp_path / "a")
+    for folder in ("one", "two"):
+        write_pictures(groups_of(tmp_path / "a"), tmp_path / folder)
+    for path in sorted((tmp_path / "one").iterdir()):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()

@@ -1,0 +1,310 @@
+"""What objectives propose and predict, compared with loops, finite differences and measured losses."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch.nn import functional as F
+
+from lightrnn_pl.allocation.move_limits import movers, restricted
+from lightrnn_pl.allocation.solvers import ExactSolver, KeepSolver
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.building import instantiate
+from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.evaluation.perplexity import mean_nll_by_axis
+from lightrnn_pl.nn.cores import LSTMCore
+from lightrnn_pl.nn.embeddings import FullEmbedding, MultiComponentEmbedding
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.outputs import MultiComponentOutput
+from lightrnn_pl.testing.solver import random_problem
+from lightrnn_pl.training.experiment import train
+from lightrnn_pl.training.reallocation.candidate_columns import candidate_columns
+from lightrnn_pl.training.reallocation.input_costs import input_prices
+from lightrnn_pl.training.reallocation.mover import project_inputs
+from lightrnn_pl.training.reallocation.objectives import (
+    CandidatesObjective,
+    ColumnsObjective,
+    JointObjective,
+    StagedObjective,
+)
+from lightrnn_pl.training.reallocation.passes import Passes
+from tests.training.runs import compose_run
+
+CPU = torch.device("cpu")
+WORDS = 20
+
+
+def tiny(embedding=MultiComponentEmbedding, sides=(4, 5), scale=1.0):
+    torch.manual_seed(0)
+    table = WordAllocation.random(WORDS, sides, 0)
+    model = LanguageModel(
+        embedding(table, 6), LSTMCore(6, 6), MultiComponentOutput(table, 6), init_scale=scale
+    ).double()
+    return model.eval()
+
+
+def text(num_batches=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    weights = 1 / torch.arange(1, WORDS + 1)
+    ids = torch.multinomial(weights, 3 * (7 * num_batches + 1), replacement=True, generator=generator).view(3, -1)
+    mask = torch.ones(3, 7, dtype=torch.bool)
+    batches = []
+    for number in range(num_batches):
+        window = ids[:, 7 * number : 7 * number + 8]
+        batches.append(Batch(window[:, :-1], window[:, 1:], mask, torch.full((3,), number == 0)))
+    batches[-1].mask[0, 3:] = False
+    return batches
+
+
+def passes(model, batches, every=1, solver=None):
+    trainer = SimpleNamespace(
+        is_global_zero=True,
+        strategy=SimpleNamespace(broadcast=lambda value: value),
+        datamodule=SimpleNamespace(statistics_dataloader=lambda: batches),
+    )
+    module = SimpleNamespace(model=model, device=CPU)
+    return Passes(trainer, module, solver or ExactSolver(), sample_every=every)
+
+
+def kept(model, batches, codes):
+    model = copy.deepcopy(model)
+    model.allocation.assign(torch.as_tensor(codes))
+    return mean_nll_by_axis(model, batches, CPU)
+
+
+def per_word(totals, batches):
+    return np.array(totals) / sum(int(batch.mask.sum()) for batch in batches)
+
+
+@pytest.mark.parametrize("sides", [(4, 5), (5, 5)])
+def test_columns_are_the_best_of_each_row(sides):
+    model, batches = tiny(sides=sides), text()
+    losses = passes(model, batches)
+    proposal = ColumnsObjective().propose(losses)
+    problem = losses.statistics().problem()
+    old, new = problem.codes, proposal.codes
+    assert (old[:, 0] == new[:, 0]).all() and (old != new).any()
+    for row in range(sides[0]):
+        members = np.flatnonzero(old[:, 0] == row)
+        cells = old[members, 1]
+        pairs = problem.costs[1][np.ix_(members, cells)].astype(float)
+        best = pairs[linear_sum_assignment(pairs)].sum()
+        assert problem.costs[1][members, new[members, 1]].sum() == pytest.approx(best, rel=1e-5)
+    assert sum(proposal.promised) < sum(proposal.before)
+    assert proposal.promised[0] == pytest.approx(proposal.before[0])
+    assert proposal.solution.gap == 0
+
+
+@pytest.mark.parametrize("objective", [ColumnsObjective, StagedObjective])
+def test_where_words_are_read_as_themselves_the_promise_is_kept(objective):
+    """The hybrid reads no column, so columns measured with the final rows fed cost what was promised."""
+    model, batches = tiny(FullEmbedding), text()
+    proposal = objective().propose(passes(model, batches))
+    assert (proposal.codes != model.allocation.codes.numpy()).any()
+    found = kept(model, batches, proposal.codes)
+    assert found == pytest.approx(tuple(per_word(proposal.promised, batches)), rel=1e-6)
+
+
+def test_staged_rows_are_the_cheapest_with_room_and_columns_are_told_them():
+    model, batches = tiny(), text()
+    losses = passes(model, batches)
+    problem = losses.statistics().problem()
+    proposal = StagedObjective().propose(losses)
+    row_cost = problem.costs[0].astype(float)
+    pairs = np.repeat(row_cost, 5, axis=1)  # every row has five cells
+    best = pairs[linear_sum_assignment(pairs)].sum()
+    assert row_cost[np.arange(WORDS), proposal.codes[:, 0]].sum() == pytest.approx(best, rel=1e-6)
+    # What is promised of the columns is measured with the new rows fed: only the reading of columns is left out.
+    fed = passes(model, batches).statistics(proposal.codes)
+    assert fed.problem().codes.tolist() == proposal.codes.tolist()
+    assert len({tuple(code) for code in proposal.codes.tolist()}) == WORDS
+
+
+def test_the_present_codes_are_back_after_others_were_fed():
+    model, batches = tiny(), text()
+    before = model.allocation.codes.clone()
+    passes(model, batches).statistics(before.flip(0).numpy())
+    assert torch.equal(model.allocation.codes, before)
+
+
+def test_input_prices_are_the_slope_of_the_loss():
+    model, batches = tiny(scale=0.5), text(num_batches=1)
+    prices = input_prices(model, batches, CPU)
+    (words, targets, mask, _), step = batches[0], 1e-5
+    codes = model.allocation.codes.long()
+
+    def loss(word, axis, code, size):
+        """The loss with what ``word`` is read as on ``axis`` moved by ``size`` towards the vector of ``code``."""
+        vectors = model.embedding.axis_vectors()[axis]
+        with torch.no_grad():
+            steps = model.embedding(words, targets).unflatten(1, (-1, 2))
+            read, place = (words, 0) if axis == 1 else (targets, 1)
+            towards = vectors[code] - vectors[codes[word, axis]]
+            steps[:, :, place] += size * (read == word)[..., None] * towards
+            hidden, _ = model.core(steps.flatten(1, 2))
+            return -float(model.output.log_probability(hidden, targets)[mask].sum())
+
+    for word, axis, code in [(0, 0, 2), (0, 1, 3), (1, 0, 0), (2, 1, 1), (5, 0, 3)]:
+        slope = (loss(word, axis, code, step) - loss(word, axis, code, -step)) / (2 * step)
+        expected = prices[axis][word, code] - prices[axis][word, codes[word, axis]]
+        assert slope == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_words_read_as_themselves_have_no_column_prices():
+    prices = input_prices(tiny(FullEmbedding), text(), CPU)
+    assert prices[0].any() and not prices[1].any()
+
+
+def test_priced_inputs_change_the_choice():
+    model, batches = tiny(), text()
+    plain = JointObjective().propose(passes(model, batches))
+    priced = JointObjective(price_inputs=True).propose(passes(model, batches))
+    assert (plain.codes != priced.codes).any()
+    # The losses of the outputs alone are what Equation 6 minimises.
+    assert sum(plain.promised) < sum(priced.promised)
+
+
+def test_candidate_columns_are_what_the_network_says_of_each_row():
+    model, batches = tiny(), text(num_batches=3)
+    rows = np.stack([model.allocation.codes[:, 0].numpy(), (model.allocation.codes[:, 0].numpy() + 1) % 4], 1)
+    sums, counts = candidate_columns(model, rows, batches, 1, CPU)
+    (_, weight), (_, bias) = model.output.axis_parameters()
+    expected = np.zeros(sums.shape)
+    seen = np.zeros(WORDS, int)
+    vectors = model.embedding.axis_vectors()[0]
+    history = torch.cat([model.embedding(batch.inputs, batch.targets) for batch in batches], 1).detach()
+    targets, mask = (torch.cat([getattr(batch, name) for batch in batches], 1) for name in ("targets", "mask"))
+    for stream in range(3):
+        for place in range(targets.shape[1]):
+            if not mask[stream, place]:
+                continue
+            word = int(targets[stream, place])
+            seen[word] += 1
+            for column, row in enumerate(rows[word]):
+                steps = torch.cat([history[stream, : 2 * place + 1], vectors[row][None]])
+                with torch.no_grad():
+                    hidden = model.core(steps[None])[0][0, -1]
+                expected[word, column] -= F.linear(hidden, weight, bias).log_softmax(-1).numpy()
+    assert counts.tolist() == seen.tolist()
+    assert np.allclose(sums.numpy(), expected, rtol=1e-5)
+
+
+def test_candidates_stay_among_the_rows_looked_at():
+    model, batches = tiny(), text()
+    losses = passes(model, batches)
+    problem = losses.statistics().problem()
+    proposal = CandidatesObjective(num_candidates=2).propose(losses)
+    cost = problem.costs[0].copy()
+    words = np.arange(WORDS)
+    cost[words, problem.codes[:, 0]] = np.inf
+    best_other = cost.argmin(1)
+    new = proposal.codes[:, 0]
+    assert ((new == problem.codes[:, 0]) | (new == best_other)).all() and (new != problem.codes[:, 0]).any()
+    assert len({tuple(code) for code in proposal.codes.tolist()}) == WORDS
+
+
+@pytest.mark.parametrize("objective", [JointObjective, StagedObjective, CandidatesObjective])
+def test_no_more_words_move_than_are_allowed(objective):
+    model, batches = tiny(), text()
+    old = model.allocation.codes.numpy()
+    free = objective().propose(passes(model, batches)).codes
+    few = objective(maximum_moved=6).propose(passes(model, batches)).codes
+    none = objective(minimum_gain=1e9).propose(passes(model, batches)).codes
+    assert (free != old).any(1).sum() > 6 >= (few != old).any(1).sum() > 0
+    assert (few != old)[:, 0].any() and len({tuple(code) for code in few.tolist()}) == WORDS
+    assert (none == old).all()
+
+
+@pytest.mark.parametrize("objective", [JointObjective, StagedObjective, CandidatesObjective, ColumnsObjective])
+def test_the_control_moves_no_word_and_promises_what_there_is(objective):
+    model, batches = tiny(), text()
+    proposal = objective().propose(passes(model, batches, solver=KeepSolver()))
+    assert (proposal.codes == model.allocation.codes.numpy()).all() and proposal.promised == proposal.before
+    assert kept(model, batches, proposal.codes) == pytest.approx(tuple(per_word(proposal.promised, batches)), rel=1e-6)
+
+
+def test_movers_are_those_that_gain_most_and_rare_ones_of_the_rows_they_want():
+    problem = random_problem(0, 20, (4, 5))
+    counts = np.arange(20, 0, -1)
+    cost, rows = problem.costs[0], problem.codes[:, 0]
+    gain = cost[np.arange(20), rows] - cost.min(1)
+    chosen = movers(problem, counts, maximum_moved=4)
+    first, second = np.argsort(-gain)[:2]
+    assert {first, second} <= set(chosen) and len(chosen) <= 4
+    for word in set(chosen) - {first, second}:
+        assert rows[word] in cost[[first, second]].argmin(1)
+        rarer = [w for w in range(20) if rows[w] == rows[word] and counts[w] < counts[word]]
+        assert set(rarer) <= set(chosen)
+    part = restricted(problem, chosen)
+    assert part.num_cells == part.num_words == len(chosen)
+
+
+def test_projected_inputs_are_means_of_what_members_were_read_as():
+    model = tiny()
+    old = model.allocation.codes.long()
+    new = old.flip(0)
+    counts = torch.arange(WORDS)
+    before = [vectors.clone() for vectors in model.embedding.axis_vectors()]
+    project_inputs(model.embedding, old, old, counts)
+    for vectors, same in zip(model.embedding.axis_vectors(), before, strict=True):
+        assert torch.allclose(vectors, same)
+    project_inputs(model.embedding, old, new, counts)
+    for axis, vectors in enumerate(model.embedding.axis_vectors()):
+        for code in range(len(vectors)):
+            members = (new[:, axis] == code).nonzero()[:, 0]
+            weights = counts[members].double() + 1e-3
+            mean = (weights[:, None] * before[axis][old[members, axis]]).sum(0) / weights.sum()
+            assert torch.allclose(vectors[code], mean)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["reallocation/objective=columns", "reallocation.inputs=project"],
+        ["reallocation/objective=staged", "reallocation.objective.maximum_moved=10"],
+        [
+            "reallocation/objective=candidates",
+            "reallocation.sample_every=3",
+            "model=hybrid",
+            "model.embedding.num_parts=2",
+        ],
+        ["reallocation/objective=joint", "reallocation.objective.price_inputs=true"],
+    ],
+    ids=lambda overrides: overrides[0].partition("=")[2],
+)
+def test_a_run_says_what_was_promised_and_kept_by_axis(overrides, tiny_text, tmp_path):
+    few = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "reallocation.max_rounds=2")
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *few, "reallocation.epochs_per_round=1", *overrides))
+    facts = metrics["rounds"][0]["reallocation"]
+    assert facts["words_moved"] > 0 and 0 < facts["tokens_moved"] <= 1
+    for moment in ("before", "predicted", "measured"):
+        assert sum(facts[f"nll_{moment}_by_axis"]) == pytest.approx(facts[f"nll_{moment}"], rel=1e-5)
+    assert facts["nll_predicted"] < facts["nll_before"] or "price" in overrides[-1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["reallocation/objective=joint", "reallocation.objective.maximum_moved=1"],
+            r"maximum_moved must be at least 2.*got 1",
+        ),
+        (
+            ["reallocation/objective=joint", "reallocation.objective.minimum_gain=-1"],
+            r"minimum_gain is nats, at least 0, got -1",
+        ),
+        (
+            ["reallocation/objective=candidates", "reallocation.objective.num_candidates=1"],
+            r"num_candidates must be .* 1",
+        ),
+        (["reallocation.inputs=mix"], r"reallocation\.inputs is keep or project, got 'mix'"),
+        (["reallocation.sample_every=0"], r"reallocation\.sample_every must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_named(overrides, message, tiny_text, tmp_path):
+    config = compose_run(tmp_path / "run", tiny_text, *overrides)
+    with pytest.raises(ValueError, match=message):
+        instantiate(config.bootstrap, schedule=instantiate(config.schedule))
