@@ -1,8 +1,11 @@
-# What the scripts of this folder share; sourced by them.
+# Functions shared by the scripts in this folder, which source this file.
 #
-#   begin NAME [override ...]    the overrides go to every run; FOLDER=... puts all of it elsewhere than multirun/NAME
-#   sweep override ...           trains; a second call keeps what is complete and goes on with the rest
-#   report                       tables, pictures and a page in the folder; fails if a run failed
+#   begin NAME [override ...]    sets the output folder (FOLDER, or multirun/NAME...) and the overrides for every run
+#   sweep override ...           trains; when called again, keeps completed runs and resumes the others
+#   report                       writes tables, plots and a page to the output folder; fails if a run failed
+#
+# begin also sets `languages` to an override that sweeps over the languages of ACLW. LANGUAGES=cs,fr selects a subset.
+# With another corpus (data=ptb), `languages` is empty, so that each model is trained only once.
 set -euo pipefail
 
 begin() {
@@ -10,10 +13,14 @@ begin() {
     shift
     given=("$@")
     scale=paper
+    languages=data.language=${LANGUAGES:-es,fr,en,cs,de,ru}
     for override in "$@"; do
         case $override in
         scale=*) scale=${override#scale=} && name+=-$scale ;;
-        data=*) corpus=${corpus:-${override#data=}} ;;
+        data=*)
+            corpus=${corpus:-${override#data=}}
+            [ "$override" = data=aclw ] || languages=''
+            ;;
         data.name=*) corpus=${override#data.name=} ;;
         esac
     done
@@ -24,7 +31,7 @@ begin() {
 
 sweep() {
     local ended=0
-    # Folders are named by what is in them, so that a further seed or row goes beside those that are there.
+    # Run folders are named by experiment and seed, so that further seeds and rows are added to the same folder.
     lightrnn-train -m "hydra.sweep.dir=$folder" 'hydra.sweep.subdir=${name}-seed${seed}' "$@" "${given[@]}" || ended=$?
     [ "$ended" -lt 128 ] || exit "$ended" # interrupted
     [ "$ended" = 0 ] || status=$ended

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LightRNN, Figure 4: perplexity over the rounds of word reallocation, ACLW-French; beside it, without the moves.
+# LightRNN, Figure 4: perplexity by round on ACLW-French, with a control without reallocation.
 # usage: lightrnn_figure4.sh [override ...]
 . "$(dirname "$0")/_table.sh"
 begin lightrnn_figure4 "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LightRNN, Figure 5: which words share a row after some rounds, BillionW.
+# LightRNN, Figure 5: words that share a row after several rounds, BillionW.
 # usage: lightrnn_figure5.sh [override ...]
 . "$(dirname "$0")/_table.sh"
 begin lightrnn_figure5 "$@"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# LightRNN, Table 3: hours of training, and the share of them that reallocation takes, beside C-HSM and HSM.
+# LightRNN, Table 3: training time and the share of reallocation, compared with C-HSM (ACLW-French) and HSM (BillionW).
 # usage: lightrnn_table3.sh [override ...]
 . "$(dirname "$0")/_table.sh"
 begin lightrnn_table3 "$@"
-sweep experiment=lightrnn/table3_c_hsm_aclw,lightrnn/table3_lightrnn_aclw,\
-lightrnn/table3_hsm_billionw,lightrnn/table3_lightrnn_billionw
+sweep experiment=lightrnn/table5_c_hsm,lightrnn/table5_lightrnn,lightrnn/table4_hsm,lightrnn/table4_lightrnn \
+    paper.table=lightrnn_table3
 report

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LightRNN, Table 4: BillionW, single models, and each mixed with a Kneser-Ney 5-gram.
+# LightRNN, Table 4: BillionW, single models, and each interpolated with a Kneser-Ney 5-gram.
 # usage: lightrnn_table4.sh [override ...]
 . "$(dirname "$0")/_table.sh"
 begin lightrnn_table4 "$@"

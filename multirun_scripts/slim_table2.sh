@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Slim Embedding, Table 2: Penn Treebank, 300 units, the input layer shared at several rates.
+# Slim Embedding, Table 2: Penn Treebank, 300 units, the input compressed at several ratios.
 # usage: slim_table2.sh [override ...]
 . "$(dirname "$0")/_table.sh"
 begin slim_table2 "$@"
-sweep experiment=slim/table2_ne,slim/table2_ne_dropout_0.1,slim/table2_ne_dropout_0.2,slim/table2_ne_dropout_0.5,\
-slim/table2_se_20k,slim/table2_se_20k_dropout_0.1,slim/table2_se_10k,slim/table2_se_10k_dropout_0.1,\
-slim/table2_se_6.25k,slim/table2_se_5k
+sweep experiment=slim/table2 paper.model=ne,ne-dropout-0.1,ne-dropout-0.2,ne-dropout-0.5,\
+se-20k,se-20k-dropout-0.1,se-10k,se-10k-dropout-0.1,se-6.25k,se-5k
 report

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Slim Embedding, Table 6: translations of WMT12 reranked; the lists are Moses's (benchmarks/nbest_lists.py makes some
-# of any text to try it on).
+# Slim Embedding, Table 6: reranked translations of WMT12. The n-best lists come from Moses; for a trial run,
+# benchmarks/nbest_lists.py makes some from any text.
 # usage: slim_table6.sh DEV.nbest DEV.reference TEST.nbest TEST.reference [override ...]
 . "$(dirname "$0")/_table.sh"
 for file in "${@:1:4}"; do [ -f "$file" ] || set --; done

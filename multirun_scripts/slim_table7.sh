@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Slim Embedding, Table 7: time of an output layer, BillionW's 793,471 words, 2048 units, minibatches of 20 words.
-# In small: scale=small takes 100,000 words and 512 units.  Other arguments go to benchmarks/output_layers.py.
+# Slim Embedding, Table 7: time of an output layer for BillionW (793,471 words), 2048 units, batches of 20 words.
+# scale=small uses 100,000 words and 512 units. Other arguments are passed to benchmarks/output_layers.py.
 # usage: slim_table7.sh [scale=small] [argument ...]
 . "$(dirname "$0")/_table.sh"
 begin slim_table7 "$@"

@@ -1,4 +1,4 @@
-"""Every YAML file in conf/ says what it is, composes, and makes what it names; experiments: test_experiments.py."""
+"""Every YAML file in conf/ has a description, composes and instantiates; for experiments see test_experiments.py."""
 
 import inspect
 from pathlib import Path
@@ -29,10 +29,11 @@ NEEDED = {
     "data/hub": ["data.id=somebody/something"],
     "data/disk": ["data.path=folder"],
     "data/billionw": ["data.root=folder"],
+    "data/aclw": ["data.root=folder"],
     "allocation/file": ["allocation.path=table.tsv"],
     "allocation/vectors": ["allocation.path=vectors.npz"],
     "allocation/model": ["allocation.checkpoint=run"],
-    # An output that predicts a word in one step knows words of one code only.
+    # Outputs with a single softmax need model.components=1.
     "model/output/full": ["model.components=1", "model/embedding=full"],
     "model/output/projected": ["model.components=1", "model/embedding=full"],
     "model/output/slim": ["model.components=1", "model/embedding=full"],
@@ -50,22 +51,17 @@ NEEDED = {
     "model/map/hashed": ["model/embedding=slim"],
     "model/map/clustered": ["model/embedding=slim", "model.embedding.map.path=vectors.npy"],
     "model/embedding/multi_component": ["model/output=multi_component"],
-    # A sampled loss looks at the scores of single words.
+    # A sampled loss needs the logits of single words.
     "model/loss/nce": ["model.components=1", "model/embedding=full", "model/output=full"],
     "model/loss/importance_sampling": ["model.components=1", "model/embedding=full", "model/output=full"],
     "model/loss/blackout": ["model.components=1", "model/embedding=full", "model/output=full"],
 }
 
-CLASS_FILES = {
-    "allocation": "first",  # small classes that share a file
-    "schedule": "callbacks/schedule",
-    "model/core": "cores",
-    "model/output/classes": "classes",
-}
-
+OTHER_NAMES = {"mcmf": "min_cost_flow", "clusters": "clustered", "steps": "step"}
+"""Options whose name is not part of the name of their class."""
 
 PLACES = {"model/map": "model/map@model.embedding.map"}
-"""Where a group's option is chosen that stands inside another's."""
+"""The override of groups that are chosen per place of use."""
 
 
 def name_of(path: Path) -> str:
@@ -73,10 +69,10 @@ def name_of(path: Path) -> str:
 
 
 def choose(path: Path, *overrides: str):
-    """``train`` with one option chosen, and dummies for what the user has to give."""
+    """``train`` with one option chosen and dummies for required values."""
     name = name_of(path)
     group, option = name.rsplit("/", 1)
-    dummies = NEEDED.get(name, ["data.root=folder"] if option.startswith("aclw_") else [])
+    dummies = NEEDED.get(name, [])
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
         return compose(
             "train", ["name=test", "paths.run_dir=run", f"{PLACES.get(group, group)}={option}", *dummies, *overrides]
@@ -84,14 +80,14 @@ def choose(path: Path, *overrides: str):
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_says_what_it_is(path):
+def test_starts_with_a_description(path):
     first, *rest = (CONF / path).read_text(encoding="utf-8").splitlines()
     if path.parts[0] in ("experiment", "debug", "scale", "hparams_search"):
-        # Anywhere but in the first line, Hydra takes it for a comment, and the file changes nothing.
         assert first == "# @package _global_"
+    if first.startswith("# @package "):  # in any other line, Hydra ignores it
         first, *rest = rest
-    assert first.startswith("# ") and "@package" not in first
-    assert rest, "a file that says nothing else"
+    assert first.startswith("# ") and "@package" not in "".join([first, *rest])
+    assert rest, "the file contains only a comment"
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
@@ -101,7 +97,7 @@ def test_composes_and_instantiates(path, tmp_path, monkeypatch):
     table = ["word\trow\tcolumn", *(f"w{number}\t{number % 5}\t{number}" for number in range(30))]
     Path("classes.tsv").write_text("\n".join(table))
     if path.parts[0] == "hydra":
-        return  # composed by every other case; it has no objects
+        return  # composed by every other case; contains no objects
     config = choose(path)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     made = MAKERS.get(path.parts[0], make_all)(config)
@@ -109,11 +105,11 @@ def test_composes_and_instantiates(path, tmp_path, monkeypatch):
 
 
 def make_all(config) -> list[Any]:
-    """Everything with a ``_target_`` at the top of each group."""
+    """Instantiates every group with a ``_target_`` at its top level."""
     return [
         instantiate(node)
         for key, node in config.items()
-        if OmegaConf.is_dict(node) and "_target_" in node and key not in ("data", "reallocation", "resume_point")
+        if OmegaConf.is_dict(node) and "_target_" in node and key not in ("data", "bootstrap", "resume_point")
     ]
 
 
@@ -127,7 +123,7 @@ def make_model(config):
 
 
 def make_trainer(config):
-    """A trainer looks for its devices when it is made, so only its keys are checked where there are none."""
+    """Checks the keys, then instantiates for one CPU, since the configured devices may not be available."""
     trainer = hydra.utils.get_class(config.trainer._target_)
     unknown = {key for key in config.trainer if key != "_target_"} - set(inspect.signature(trainer).parameters)
     assert not unknown
@@ -135,7 +131,7 @@ def make_trainer(config):
 
 
 def make_reallocation(config):
-    return instantiate(config.reallocation, solver=instantiate(config.solver), schedule=instantiate(config.schedule))
+    return instantiate(config.bootstrap, schedule=instantiate(config.schedule))
 
 
 def make_data(config):
@@ -145,7 +141,7 @@ def make_data(config):
 
 
 def make_loggers(config):
-    # Made by the experiments below; W&B's would leave files here.
+    # Not instantiated, because W&B's logger writes files.
     return [inspect.signature(hydra.utils.get_class(logger._target_)) for logger in config.logger.values()]
 
 
@@ -160,17 +156,14 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("path", [path for path in GROUPS if "_target_:" in (CONF / path).read_text()], ids=str)
-def test_is_named_as_its_class_and_file(path):
-    """conf/solver/exact.yaml names a class in solvers/exact.py."""
-    target = OmegaConf.load(CONF / path).get("_target_")
-    if target is None or not target.startswith("lightrnn_pl.") or path.parts[0] == "data":
+@pytest.mark.parametrize("path", GROUPS, ids=str)
+def test_an_option_is_named_after_its_class(path):
+    """solver/exact.yaml names ExactSolver; options that are names of corpora or presets are exempt."""
+    target = OmegaConf.load(CONF / path).get("_target_", "")
+    if path.parts[0] in ("data", "trainer", "reallocation") and len(path.parts) == 2:
         return
-    found = hydra.utils.get_object(target)
-    group = path.parent.as_posix()
-    expected = CLASS_FILES.get(group, path.stem)
-    own = Path(inspect.getfile(found)).with_suffix("").as_posix()
-    assert own.endswith((f"/{expected}", f"/{path.stem}", f"/{path.parts[0]}")), own
+    words = OTHER_NAMES.get(path.stem, path.stem).split("_")
+    assert not target or "".join(words) in target.rpartition(".")[2].lower(), target
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in OPTIONS if path.parts[0] == "debug"))

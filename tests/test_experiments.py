@@ -1,48 +1,69 @@
-"""Every experiment composes in both scales and takes a real step; a row of a paper's table is one that the paper has.
+"""Every row of the papers' tables and figures composes in both scales and trains for one step.
 
-The papers' corpora give way to a tiny one and their nets to tiny ones, so that all of them together take a minute.
+The rows are read from conf/experiment. For training, a tiny corpus and a small hidden size replace those of the papers.
 """
 
 import copy
 import functools
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lightrnn_pl.reporting.paper_tables import paper_tables
 from lightrnn_pl.training import experiment
 from tests.training.runs import SMALL
 
 CONF = Path(__file__).parents[1] / "conf" / "experiment"
-EXPERIMENTS = sorted(
-    path.relative_to(CONF).as_posix().removesuffix(".yaml")
-    for path in CONF.rglob("*.yaml")
+EXPERIMENTS = {
+    path.relative_to(CONF).as_posix().removesuffix(".yaml"): OmegaConf.to_container(OmegaConf.load(path))
+    for path in sorted(CONF.rglob("*.yaml"))
     if not path.stem.startswith("_")
-)
-OF_PAPERS = [name for name in EXPERIMENTS if re.search(r"/(table|figure)\d", name)]
+}
+SELECTORS = {"models": "paper.model", "languages": "data.language", "tables": "paper.table"}
+"""The override that selects a row, by the mapping under ``paper`` whose keys are its values."""
+
+
+def rows_of(name: str) -> list[tuple[str, ...]]:
+    """The overrides that select each row of an experiment: its name and at most one more."""
+    paper = EXPERIMENTS[name].get("paper") or {}
+    choices = [f"{key}={value}" for group, key in SELECTORS.items() for value in paper.get(group, ())]
+    choices = [choice for choice in choices if choice != f"paper.table={paper['table']}"]
+    only_row = [] if {"models", "languages"} & set(paper) else [(f"experiment={name}",)]
+    return only_row + [(f"experiment={name}", choice) for choice in choices]
+
+
+ROWS = list(itertools.chain.from_iterable(map(rows_of, EXPERIMENTS)))
+OF_PAPERS = [row for row in ROWS if re.search(r"/(table|figure)\d", row[0])]
+CURVES = [row for row in OF_PAPERS if re.search(r"slim/figure\d", row[0])]
 RUN = [override for override in SMALL if not override.startswith(("name=", "model.", "data."))]
+
+
+def label(row: tuple[str, ...]) -> str:
+    return " ".join(row).removeprefix("experiment=")
 
 
 @pytest.fixture(scope="module")
 def composed():
-    """Composing, with Hydra set up once for all."""
+    """Composes ``train`` with overrides; Hydra is initialized once."""
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
         yield lambda *overrides: compose("train", [*overrides])
 
 
 @pytest.fixture(scope="module")
 def configured(composed):
-    """An experiment in a scale, with dummies for what the user has to give; composed once, because that takes most."""
+    """A row in a scale, with dummies for required values. Cached, since composing takes most of the time."""
     given = ("++data.root=folder", "++data.train=a", "++data.valid=b", "paths.run_dir=run", "debug=step")
-    return functools.cache(lambda name, scale: composed(*RUN, *given, f"experiment={name}", f"scale={scale}"))
+    return functools.cache(lambda row, scale: composed(*RUN, *given, f"scale={scale}", *row))
 
 
 @pytest.fixture(scope="module")
 def tiny(composed, tiny_text, tmp_path_factory):
-    """A corpus to put in the place of any."""
+    """A corpus that replaces any other."""
     files = [f"data.{split}={file}" for split, file in tiny_text.items()]
     folders = [f"paths.run_dir={tmp_path_factory.mktemp('unused')}", "name=unused"]
     cache = f"data.cache_dir={tmp_path_factory.mktemp('cache')}"
@@ -51,31 +72,37 @@ def tiny(composed, tiny_text, tmp_path_factory):
     return OmegaConf.to_container(config, resolve=True)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_takes_a_step(name, configured, tiny, tmp_path, monkeypatch):
-    # What every run draws and prints is tried elsewhere.
+def table_of(config) -> str:
+    return str(config.paper.table)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=label)
+def test_takes_a_step(row, configured, tiny, tmp_path, monkeypatch):
+    # The plot and the printed configuration are tested elsewhere.
     monkeypatch.setattr(experiment, "plot_perplexity", lambda histories, path: path)
     monkeypatch.setattr(experiment, "print_config", lambda config: None)
-    config = copy.deepcopy(configured(name, "paper"))
+    config = copy.deepcopy(configured(row, "paper"))
     config.paths.run_dir = str(tmp_path / "run")
     config.data = tiny
-    config.model.hidden_dim = 40  # the eight and the ten parts of the rows divide it
+    config.model.hidden_dim = 40  # divisible by the rows' K of 8 and 10
     metrics = experiment.train(config)
     assert metrics["status"] == "completed" and metrics["history"][-1]["step"] == 1
     assert 1 < metrics["test"]["perplexity"] < 10 * metrics["vocabulary"]
 
 
-@pytest.mark.parametrize("name", OF_PAPERS)
-def test_is_a_row_of_its_paper_in_both_scales(name, configured):
-    paper, small = configured(name, "paper"), configured(name, "small")
+@pytest.mark.parametrize("row", OF_PAPERS, ids=label)
+def test_is_a_row_of_its_paper_in_both_scales(row, configured):
+    paper, small = configured(row, "paper"), configured(row, "small")
+    family, table = re.match(r"experiment=(\w+)/((?:table|figure)\d)", row[0]).groups()
     for config, scale in ((paper, "paper"), (small, "small")):
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert config.paper.scale == scale
-        table = "_".join(re.match(r"(\w+)/((?:table|figure)\d)", name).groups())
-        assert config.paper.table == table and config.name.startswith(table.replace("_", "-"))
-        rows = paper_tables()[config.paper.table].rows
-        # The papers print no numbers at most points of their curves.
-        assert config.paper.row in rows or "figure" in config.paper.table, (config.paper.row, list(rows))
+        expected = next((value.partition("=")[2] for value in row if value.startswith("paper.table=")), None)
+        assert table_of(config) == (expected or f"{family}_{table}")
+        assert config.name.startswith(table_of(config).replace("_", "-"))
+        # The papers print no numbers for most points of their curves.
+        rows = paper_tables()[table_of(config)].rows
+        assert config.paper.row in rows or "figure" in table_of(config), (config.paper.row, list(rows))
     assert paper.model.hidden_dim >= small.model.hidden_dim > 0
     assert (small.schedule._target_.rpartition(".")[2], paper.schedule._target_.rpartition(".")[2]) == (
         "StepSchedule",
@@ -86,21 +113,50 @@ def test_is_a_row_of_its_paper_in_both_scales(name, configured):
         assert paper[kept] == small[kept], kept
     for part in ("embedding", "output", "loss"):
         assert paper.model[part]._target_ == small.model[part]._target_, part
+    if (language := OmegaConf.select(paper, "paper.language")) is not None and "table3" not in table_of(paper):
+        assert paper.paper.languages[paper.data.language] == language and paper.paper.row.endswith(f" {language}")
+        assert paper.data.train == f"{paper.data.language}/train.txt" or paper.data.train == "a"
 
 
-def test_every_row_that_we_can_train_has_its_experiment():
-    """Of the tables that are made of trained models only."""
+@pytest.mark.parametrize("row", CURVES, ids=label)
+def test_every_point_of_a_curve_resolves(row, configured):
+    config = copy.deepcopy(configured(row, "paper"))
+    names = set()
+    for fraction, rate in config.paper.rates.items():
+        config.paper.ratio = int(fraction.removeprefix("1/"))
+        for config.paper.parts in (1, 8, 512):
+            resolved = OmegaConf.to_container(config, resolve=True)
+            names.add(resolved["name"])
+            if "se" in row[1].split("="):
+                embedding = resolved["model"]["embedding"]
+                assert (embedding["num_parts"], embedding["compression"]) == (config.paper.parts, rate)
+    varies = {"ne": 1, "hashed": 1}.get(row[1].partition("=")[2], 3 if "K=" in config.paper.row else 10)
+    assert len(names) == varies
+
+
+def test_no_two_rows_share_a_name(configured):
+    """Run folders are named by ``name``."""
+    names = [configured(row, "paper").name for row in ROWS]
+    assert len(set(names)) == len(names)
+
+
+def test_an_unknown_row_is_named(composed):
+    config = composed("paths.run_dir=run", "experiment=slim/table2", "paper.model=se-11k")
+    with pytest.raises(OmegaConfBaseException, match="se-11k"):
+        OmegaConf.to_container(config, resolve=True)
+
+
+def test_every_row_that_we_can_train_has_its_experiment(configured):
+    """Applies to the tables that contain only trained models."""
     known: dict[str, set[str]] = {}
-    for name in OF_PAPERS:
-        text = (CONF / f"{name}.yaml").read_text(encoding="utf-8")
-        for row in re.findall(r"^  row: (.+)$", text, re.MULTILINE):
-            family, file = name.split("/")
-            known.setdefault(f"{family}_{file.split('_')[0]}", set()).add(row.strip('"'))
+    for row in OF_PAPERS:
+        config = configured(row, "paper")
+        known.setdefault(table_of(config), set()).add(str(config.paper.row))
     for table in ("lightrnn_table2", "lightrnn_table3", "slim_table2", "slim_table3", "slim_table7"):
         assert known[table] == set(paper_tables()[table].rows), table
     kneser_ney = {row for row in paper_tables()["lightrnn_table5"].rows if row.startswith("KN ")}
     assert known["lightrnn_table5"] == set(paper_tables()["lightrnn_table5"].rows) - kneser_ney
-    # Table 4's other rows are LightRNN's Table 5.
+    # The other rows of Table 4 are those of LightRNN's Table 5.
     others = {row for row in paper_tables()["slim_table4"].rows if not row.startswith("SE ")}
     assert known["slim_table4"] == set(paper_tables()["slim_table4"].rows) - others
     assert others <= known["lightrnn_table5"]

@@ -1,7 +1,7 @@
-"""The scripts that make the papers' tables, and W&B's sweeps: they name what there is, and pass on what is given."""
+"""The scripts for the papers' tables and the W&B sweeps: they use existing experiments and pass on their arguments."""
 
+import itertools
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -11,21 +11,15 @@ from hydra import compose, initialize_config_module
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from lightrnn_pl.reporting.paper_tables import paper_tables
+from tests.test_experiments import OF_PAPERS
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("multirun_scripts/[a-z]*.sh"))
 SWEEPS = sorted(ROOT.glob("multirun_scripts/wandb/*.yaml"))
-EXPERIMENTS = ROOT / "conf" / "experiment"
-LANGUAGES = ("spanish", "french", "english", "czech", "german", "russian")
-
-
-def named_experiments(script: Path) -> set[str]:
-    found = re.findall(r"\b(?:lightrnn|slim)/(?:table|figure)\d[\w.$]*", script.read_text(encoding="utf-8"))
-    return {name.replace("$language", language) for name in found for language in LANGUAGES}
 
 
 def run(script: Path, folder: Path, *arguments: str, trains: int = 0) -> tuple[int, list[str]]:
-    """Status of a script, and the commands it calls, which are recorded but not run; training ends with ``trains``."""
+    """Exit status of a script and the commands it calls, which are only recorded; training exits with ``trains``."""
     commands = folder / "bin"
     commands.mkdir()
     for command in ("python", *(f"lightrnn-{name}" for name in ("train", "report", "evaluate", "table", "rescore"))):
@@ -37,24 +31,56 @@ def run(script: Path, folder: Path, *arguments: str, trains: int = 0) -> tuple[i
     return done.returncode, (folder / "calls").read_text().splitlines()
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_script_names_experiments_that_there_are(script):
-    for name in named_experiments(script):
-        assert (EXPERIMENTS / f"{name}.yaml").is_file(), name
+def swept_rows(calls: list[str]) -> set[tuple[str, ...]]:
+    """The rows that recorded calls train, as in ``OF_PAPERS``: the experiment and the override that selects the row."""
+    rows = set()
+    for call in calls:
+        arguments = [argument.partition("=") for argument in call.split() if call.startswith("lightrnn-train ")]
+        jobs = [
+            [f"{key}={value}" for value in values.split(",")]
+            for wanted in ("experiment", "paper.model", "paper.table", "data.language")
+            for key, _, values in arguments
+            if key == wanted
+        ]
+        rows |= set(itertools.product(*jobs)) if jobs else set()
+    return rows
 
 
-def test_every_table_and_figure_has_its_script_and_every_row_is_in_one():
+def test_every_table_and_figure_has_a_script_and_every_row_is_in_one(tmp_path):
     figures = {"lightrnn_figure4", "lightrnn_figure5", "slim_figure4"}
     assert {script.stem for script in SCRIPTS} == set(paper_tables()) | figures
-    rows = {
-        path.relative_to(EXPERIMENTS).as_posix().removesuffix(".yaml")
-        for path in EXPERIMENTS.glob("*/[a-z]*.yaml")
-        if re.match(r"(table|figure)\d", path.name)
-    }
+    trained = set()
+    for script in SCRIPTS:
+        (tmp_path / script.stem).mkdir()
+        # The first four arguments of Table 6 are files.
+        files = [str(script)] * 4 if script.stem == "slim_table6" else []
+        status, calls = run(script, tmp_path / script.stem, *files)
+        assert status == 0
+        rows = swept_rows(calls)
+        tables = {f"paper.table={script.stem}", f"experiment={script.stem.replace('_', '/')}"}
+        assert not rows or any(override.startswith(tuple(tables)) for row in rows for override in row)
+        trained |= rows
     # The output layers of Table 7 are timed without training.
-    assert rows == {name for script in SCRIPTS for name in named_experiments(script)} | {
-        f"slim/table7_{name}" for name in ("uncompressed", "hashnet", "se")
-    }
+    assert trained == {row for row in OF_PAPERS if row[0] != "experiment=slim/table7"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "languages", "expected"),
+    [
+        ((), None, "es,fr,en,cs,de,ru"),
+        (("data=aclw", "data.root=folder"), "cs,fr", "cs,fr"),
+        (("scale=small", "data=ptb"), "cs,fr", None),
+    ],
+)
+def test_languages_are_those_of_aclw(arguments, languages, expected, tmp_path, monkeypatch):
+    monkeypatch.delenv("LANGUAGES", raising=False)
+    if languages is not None:
+        monkeypatch.setenv("LANGUAGES", languages)
+    for table in ("lightrnn_table5", "slim_table4"):
+        (tmp_path / table).mkdir()
+        _, (train, _) = run(ROOT / "multirun_scripts" / f"{table}.sh", tmp_path / table, *arguments)
+        found = [value.partition("=")[2] for value in train.split() if value.startswith("data.language=")]
+        assert found == ([] if expected is None else [expected]) and "  " not in train
 
 
 def test_the_list_of_scripts_is_complete():
@@ -64,7 +90,7 @@ def test_the_list_of_scripts_is_complete():
         assert path.suffix != ".sh" or os.access(path, os.X_OK), path
 
 
-def test_a_script_passes_on_what_it_is_given(tmp_path):
+def test_a_script_passes_its_arguments_to_every_run(tmp_path):
     script = ROOT / "multirun_scripts" / "slim_figure3.sh"
     status, calls = run(script, tmp_path, "scale=small", "data=ptb", "seed=0,1")
     assert status == 0 and [call.split()[0] for call in calls] == [
@@ -75,7 +101,7 @@ def test_a_script_passes_on_what_it_is_given(tmp_path):
     for call in calls[:2]:
         assert call.endswith(" scale=small data=ptb seed=0,1") and " -m " in call
         assert "hydra.sweep.dir=multirun/slim_figure3-small-ptb hydra.sweep.subdir=${name}-seed${seed}" in call
-    assert "paper.parts=1,2,4,8,16,32,64,128 " in calls[1]
+    assert " experiment=slim/figure3 paper.model=se paper.parts=1,2,4,8,16,32,64,128 scale=small " in calls[1]
     assert calls[2] == "lightrnn-report multirun/slim_figure3-small-ptb output=multirun/slim_figure3-small-ptb/report"
 
 
@@ -87,7 +113,7 @@ def test_a_folder_is_named_by_the_corpus(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("scale=small", "--threads", "2"), ("--threads", "2", "scale=small")])
-def test_the_timing_of_a_layer_is_small_wherever_that_is_said(arguments, tmp_path):
+def test_scale_small_applies_to_the_timing_in_any_position(arguments, tmp_path):
     status, (timing, report) = run(ROOT / "multirun_scripts" / "slim_table7.sh", tmp_path, *arguments)
     assert status == 0 and "output_layers.py --vocabulary 100000 --hidden 512 " in timing
     assert timing.endswith(" --json multirun/slim_table7-small/output_layers.json --threads 2")
@@ -99,13 +125,13 @@ def test_a_script_reports_although_a_run_failed_and_fails_itself(tmp_path):
     assert status == 1 and [call.split()[0] for call in calls] == ["lightrnn-train", "lightrnn-report"]
 
 
-def test_a_script_that_is_interrupted_stops(tmp_path):
+def test_an_interrupted_script_stops(tmp_path):
     status, calls = run(ROOT / "multirun_scripts" / "slim_figure3.sh", tmp_path, trains=130)
     assert status == 130 and len(calls) == 1
 
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=lambda sweep: sweep.stem)
-def test_what_w_and_b_calls_composes(sweep):
+def test_the_command_of_a_sweep_composes(sweep):
     content = yaml.safe_load(sweep.read_text(encoding="utf-8"))
     assert content["command"][:3] == ["${env}", "${program}", "logger=wandb"]
     assert content["program"] == "lightrnn-train" and content["metric"]["name"] == "validation/perplexity"

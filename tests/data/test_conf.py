@@ -1,4 +1,4 @@
-"""Every entry of conf/data composes, and makes the data module it says."""
+"""Every option of conf/data composes and instantiates the data module that it names."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from lightrnn_pl.data.datamodule import CorpusDataModule
 
@@ -18,12 +19,19 @@ NEEDED = {
     "hub": ["data.id=somebody/something"],
     "disk": ["data.path=folder"],
     "billionw": ["data.root=folder"],
+    "aclw": ["data.root=folder"],
+}
+ACLW = {  # LightRNN, Table 1
+    "cs": (17_000_000, 206_000),
+    "de": (51_000_000, 339_000),
+    "en": (20_000_000, 60_000),
+    "es": (56_000_000, 152_000),
+    "fr": (57_000_000, 137_000),
+    "ru": (25_000_000, 497_000),
 }
 
 
 def compose_data(tmp_path: Path, entry: str, *overrides: str):
-    if entry.startswith("aclw_"):
-        overrides = ("data.root=folder", *overrides)
     with initialize_config_dir(str(CONF.parent), version_base="1.3"):
         return compose(overrides=[f"+data={entry}", f"+paths.cache_dir={tmp_path}", *NEEDED.get(entry, []), *overrides])
 
@@ -35,11 +43,11 @@ def test_instantiates(entry, tmp_path):
     assert isinstance(module, CorpusDataModule)
     given = [override.partition("=")[0] for override in NEEDED.get(entry, [])]
     assert module.splits == (["train", "valid"] if "data.train" in given else ["train", "valid", "test"])
-    assert module.title == (entry if entry != "hub" else "hub-somebody/something")
+    assert module.title == {"hub": "hub-somebody/something", "aclw": "aclw_fr"}.get(entry, entry)
     assert module.cache_dir == str(tmp_path)
 
 
-def test_papers_rules_are_filled_in(tmp_path):
+def test_the_rules_of_the_papers_are_configured(tmp_path):
     billionw = compose_data(tmp_path, "billionw").data
     assert OmegaConf.to_container(billionw.vocabulary) == {
         "_target_": "lightrnn_pl.vocabulary.VocabularyRules",
@@ -52,8 +60,23 @@ def test_papers_rules_are_filled_in(tmp_path):
     }
     assert (billionw.expected.tokens, billionw.expected.vocabulary) == (799_000_000, 793_000)
     assert "heldout-00000" in billionw.test
-    czech = compose_data(tmp_path, "aclw_cs").data
-    assert (czech.expected.tokens, czech.expected.vocabulary) == (17_000_000, 206_000)
+
+
+@pytest.mark.parametrize("language", ACLW)
+def test_the_language_of_aclw_selects_files_and_expected_sizes(language, tmp_path):
+    config = compose_data(tmp_path, "aclw", f"data.language={language}").data
+    assert (config.expected.tokens, config.expected.vocabulary) == ACLW[language]
+    assert set(config.expected.by_language) == set(ACLW)
+    assert config.name == f"aclw_{language}"
+    files = [config[split] for split in ("train", "valid", "test")]
+    assert files == [f"{language}/{split}.txt" for split in ("train", "valid", "test")]
+    module = instantiate(config, _convert_="all")
+    assert module.title == config.name and module.expected["tokens"] == ACLW[language][0]
+
+
+def test_an_unknown_language_is_named(tmp_path):
+    with pytest.raises(InterpolationKeyError, match="xx"):
+        OmegaConf.to_container(compose_data(tmp_path, "aclw", "data.language=xx"), resolve=True)
 
 
 def test_rules_can_be_overridden(tmp_path):
