@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lightrnn_pl.allocation.allocation_file import code_names
-from lightrnn_pl.allocation.inspection import neighbours, similar_words
+from lightrnn_pl.allocation.inspection import neighbors, similar_words
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.inference.decoding import DecodingState
@@ -167,7 +167,7 @@ class TextReader:
         axes = []
         if allocation.num_components > 1:
             names, codes = code_names(allocation.num_components), allocation.codes[word_id].tolist()
-            for axis, others in neighbours(allocation, vocabulary.words, word).items():
+            for axis, others in neighbors(allocation, vocabulary.words, word).items():
                 axes.append(
                     {
                         "name": names[axis],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightrnn_pl.reporting.figures import write_pictures
+from lightrnn_pl.reporting.figures import write_figures
 from lightrnn_pl.reporting.page_writer import write_page
 from lightrnn_pl.reporting.run_groups import group_runs
 from lightrnn_pl.reporting.runs import find_runs
@@ -51,7 +51,7 @@ def report(tmp_path_factory):
     make_run_with_tables(folder / "runs" / "a", 0, 100.0)
     make_run_with_tables(folder / "runs" / "b", 0, 90.0, kept=False, model__hidden_dim=300)
     groups = group_runs(find_runs([folder / "runs"]))
-    plots = write_pictures(groups, folder / "pictures")
+    plots = write_figures(groups, folder / "figures")
     return write_page(folder / "report.html", groups, plots, [RESULTS], [FAILURES], "All <runs>", ["2 runs & more"])
 
 

@@ -1,4 +1,4 @@
-"""Run folders with word tables: a tiny model, and where its words were in three rounds."""
+"""Run folders with a tiny model and its word tables in three rounds."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from tests.serving.models import tiny_bundle
 
 
 def tables_of(num_words: int, sides: tuple[int, ...], last: WordAllocation) -> list[TableSnapshot]:
-    """Three rounds: some words move into the second, and others of the same row change places into the third."""
+    """Tables of three rounds.
+
+    The second round reallocates words at random; the third one only swaps two words within a row.
+    """
     first = WordAllocation.random(num_words, sides, seed=5).codes.numpy().astype(int)
     third = last.codes.numpy().astype(int)
     second = third.copy()
-    row = np.flatnonzero(third[:, 0] == 0)[:2]
-    second[row] = second[row[::-1]]
+    swapped = np.flatnonzero(third[:, 0] == 0)[:2]
+    second[swapped] = second[swapped[::-1]]
     losses = np.linspace(1.0, 12.0, num_words)
-    partly = np.where(np.arange(num_words) == 3, np.nan, losses + 0.26)
+    some_losses = np.where(np.arange(num_words) == 3, np.nan, losses + 0.26)
     return [
         TableSnapshot.of(first, sides, losses, "training"),
         TableSnapshot.of(second, sides),
-        TableSnapshot.of(third, sides, partly, "validation"),
+        TableSnapshot.of(third, sides, some_losses, "validation"),
     ]
 
 
 def make_run_with_tables(path: Path, seed: int = 0, test: float = 100.0, kept: bool = True, **changes: object) -> Path:
-    """A completed run with ``best.ckpt`` and, where ``kept``, the tables of three rounds."""
+    """A completed run with ``best.ckpt`` and, if ``kept``, the tables of three rounds."""
     bundle = tiny_bundle()
     allocation = bundle.model.allocation
     rounds = [

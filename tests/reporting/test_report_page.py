@@ -6,7 +6,7 @@ import pytest
 
 from lightrnn_pl.reporting import page_writer
 from lightrnn_pl.reporting.figures import CAPTIONS
-from lightrnn_pl.reporting.page_writer import write_page, write_page_of_maps
+from lightrnn_pl.reporting.page_writer import write_page, write_page_from_maps
 from lightrnn_pl.reporting.word_map import WordMap
 from tests.browsers import needs_chromium
 from tests.reporting.browser_pages import css_colors, open_report, search
@@ -36,8 +36,8 @@ def test_a_report_without_word_tables_has_no_word_map(tmp_path, results):
 def test_word_tables_that_exceed_the_size_limit_are_omitted(tmp_path, rounds, bundle, monkeypatch, caplog):
     words, counts = bundle.vocabulary.words, bundle.vocabulary.counts
     maps = [WordMap(name, words, counts, [(1, rounds[0])]) for name in ("first", "second")]
-    monkeypatch.setattr(page_writer, "MOST_BYTES", 10)
-    text = write_page_of_maps(tmp_path / "report.html", maps).read_text(encoding="utf-8")
+    monkeypatch.setattr(page_writer, "MAX_BYTES", 10)
+    text = write_page_from_maps(tmp_path / "report.html", maps).read_text(encoding="utf-8")
     assert '"first"' in text and '"second"' not in text
     assert "second" in caplog.text and "first" not in caplog.text
 

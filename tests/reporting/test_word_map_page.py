@@ -5,7 +5,7 @@ import pytest
 
 from lightrnn_pl.allocation.inspection import typical_codes
 from lightrnn_pl.allocation.table_snapshot import TableSnapshot
-from lightrnn_pl.reporting.page_writer import write_page_of_maps
+from lightrnn_pl.reporting.page_writer import write_page_from_maps
 from lightrnn_pl.reporting.word_map import WordMap
 from tests.browsers import needs_chromium
 from tests.reporting.browser_pages import (
@@ -101,12 +101,12 @@ def test_colors_show_frequency_loss_and_reallocation(page, bundle, rounds):
     )
 
     page.locator("[name=mode][value=moved]").check(force=True)
-    for place in (1, 2):
-        page.locator("#round").fill(str(place))
-        expect(page.locator("#round-name")).to_have_text(f"{place + 1} of 3")
-        before, now = rounds[place - 1].codes, rounds[place].codes
-        within = ((before != now).any(1) & (before[:, 0] == now[:, 0])).mean()
-        moved = (before[:, 0] != now[:, 0]).mean()
+    for index in (1, 2):
+        page.locator("#round").fill(str(index))
+        expect(page.locator("#round-name")).to_have_text(f"{index + 1} of 3")
+        before, after = rounds[index - 1].codes, rounds[index].codes
+        within = ((before != after).any(1) & (before[:, 0] == after[:, 0])).mean()
+        moved = (before[:, 0] != after[:, 0]).mean()
         expect(page.locator("#legend")).to_contain_text("new row")
         expected = pytest.approx([100 * (1 - within - moved), 100 * within, 100 * moved], rel=0.02, abs=0.1)
         wait_until(page, lambda expected=expected: legend_percentages(page) == expected)
@@ -121,14 +121,14 @@ def test_colors_show_frequency_loss_and_reallocation(page, bundle, rounds):
 def test_the_slider_selects_a_round(page, bundle, rounds):
     words, counts = bundle.vocabulary.words, bundle.vocabulary.counts
     search(page, "sat")
-    number = words.index("sat")
-    for place in (0, 2):
-        page.locator("#round").fill(str(place))
-        row = int(rounds[place].codes[number, 0])
+    sat = words.index("sat")
+    for index in (0, 2):
+        page.locator("#round").fill(str(index))
+        row = int(rounds[index].codes[sat, 0])
         expect(page.locator("#word h4").first).to_contain_text(f"Row {row}")
         first = page.locator("#frequent-rows li").first
-        mass = np.bincount(rounds[place].codes[:, 0], weights=counts)
-        expect(first.locator(".code")).to_have_text(str(int(np.argmax(mass))))
+        row_counts = np.bincount(rounds[index].codes[:, 0], weights=counts)
+        expect(first.locator(".code")).to_have_text(str(int(np.argmax(row_counts))))
     typical = typical_codes(bundle.model.allocation, words, counts, codes=40, limit=12)
     assert page.locator("#frequent-rows .code").all_inner_texts() == [str(line["code"]) for line in typical]
     assert page.locator("#frequent-rows .frequent-words").all_inner_texts() == [
@@ -142,30 +142,29 @@ def test_rows_and_columns_can_be_sorted_by_frequency(page, bundle, rounds):
     counts, codes, sides = bundle.vocabulary.counts, rounds[2].codes, rounds[2].sides
     page.locator("#ordered").check()
     search(page, "the")
-    places = []
+    position = []
     for axis in (0, 1):
-        mass = np.bincount(codes[:, axis], weights=counts, minlength=sides[axis])
-        places.append(int(np.argsort(-mass, kind="stable").tolist().index(codes[0, axis])))
+        code_counts = np.bincount(codes[:, axis], weights=counts, minlength=sides[axis])
+        position.append(int(np.argsort(-code_counts, kind="stable").tolist().index(codes[0, axis])))
     page.locator("#table").focus()
     page.keyboard.press("Escape")
     expect(page.locator("#word")).to_contain_text("Search for a word")
-    assert pixel(page, *places, sides)[:3] == css_colors(page, "scale-frequency")[-1]
+    assert pixel(page, *position, sides)[:3] == css_colors(page, "scale-frequency")[-1]
 
 
 def test_cells_can_be_selected_with_pointer_and_keyboard(page, bundle, rounds):
     words, codes, sides = bundle.vocabulary.words, rounds[2].codes, rounds[2].sides
-    number = words.index("mat")
     box = page.locator("#table").bounding_box()
     side = min(box["width"], box["height"]) / max(sides)
-    row, column = codes[number].tolist()
-    place = {
+    row, column = codes[words.index("mat")].tolist()
+    position = {
         "x": (box["width"] - side * sides[1]) / 2 + (column + 0.5) * side,
         "y": (box["height"] - side * sides[0]) / 2 + (row + 0.3) * side,
     }
-    page.locator("#table").hover(position=place)
+    page.locator("#table").hover(position=position)
     expect(page.locator("#tooltip")).to_contain_text("mat")
     expect(page.locator("#tooltip")).to_contain_text(f"row {row} · column {column} · 4 occurrences")
-    page.locator("#table").click(position=place)
+    page.locator("#table").click(position=position)
     expect(page.locator("#word h3")).to_have_text("mat")
     page.keyboard.press("ArrowRight")
     table = {tuple(code): words[word] for word, code in enumerate(codes.tolist())}
@@ -174,14 +173,14 @@ def test_cells_can_be_selected_with_pointer_and_keyboard(page, bundle, rounds):
 
 
 def test_another_run_can_be_selected(page):
-    choice = page.locator("#run")
-    assert len(choice.locator("option").all()) == 2
+    run_select = page.locator("#run")
+    assert len(run_select.locator("option").all()) == 2
     # The slider is hidden for the run with a single table.
     single = 0 if not page.locator("#rounds").is_visible() else 1
-    choice.select_option(str(single))
+    run_select.select_option(str(single))
     expect(page.locator("#rounds")).to_be_hidden()
     expect(page.locator("[name=mode][value=moved]")).to_be_disabled()
-    choice.select_option(str(1 - single))
+    run_select.select_option(str(1 - single))
     # Queries sent before the table is unpacked are answered afterwards.
     search(page, "cat")
     expect(page.locator("#rounds")).to_be_visible()
@@ -200,7 +199,9 @@ def test_a_large_table_does_not_block_the_page(browser, tmp_path):
         )
         for number in (1, 2)
     ]
-    path = write_page_of_maps(tmp_path / "report.html", [WordMap("large", words, np.arange(num_words, 0, -1), rounds)])
+    path = write_page_from_maps(
+        tmp_path / "report.html", [WordMap("large", words, np.arange(num_words, 0, -1), rounds)]
+    )
     page = open_report(browser, path, viewport={"width": 1280, "height": 900})
     page.evaluate(
         """() => {

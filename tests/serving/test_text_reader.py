@@ -22,7 +22,7 @@ def reader(request) -> TextReader:
 def all_probabilities(reader: TextReader, text: str) -> dict[str, float]:
     """The probability of every next word, computed by reading the text at once."""
     bundle = reader.bundle
-    state = bundle.decoder.after([bundle.vocabulary.encode(text.split()).tolist()])
+    state = bundle.decoder.state_after([bundle.vocabulary.encode(text.split()).tolist()])
     values = bundle.decoder.log_probabilities(state)[0].exp().tolist()
     return dict(zip(bundle.vocabulary.words, values, strict=True))
 

@@ -151,7 +151,7 @@ async function showTooltip(cell, event) {
   tooltip.hidden = !found;
   if (!found) return;
   const [row, column] = found.codes;
-  const loss = found.loss === null ? "" : ` · loss ${found.loss.toFixed(1)} nats`;
+  const loss = found.loss === null ? "" : ` · loss\u00a0${found.loss.toFixed(1)}\u00a0nats`;
   tooltip.replaceChildren(
     element("strong", {}, found.word),
     element("small", {}, `row ${row} · column ${column} · ${formatCount(found.count, "occurrence")}${loss}`),

@@ -54,7 +54,7 @@ function showContinuation(result, text, model) {
     element(
       "div",
       { class: "heading" },
-      element("small", {}, `log-probability ${score} · ${result.milliseconds.toFixed(0)} ms`),
+      element("small", {}, `log-probability ${score} · ${result.milliseconds.toFixed(0)}\u00a0ms`),
       element("button", { type: "button", disabled: !words, onclick: () => append(words) }, "Append to text"),
     ),
   );

@@ -47,22 +47,20 @@ function summarize({ words, begins, matching, share, rows_opened, milliseconds }
   const parts = [];
   if (begins !== null) {
     parts.push(
-      `${formatInteger(matching)} ${matching === 1 ? "word starts" : "words start"} with “${begins}”, ` +
-        `${formatPercent(share)} of the probability mass`,
+      `${formatInteger(matching)} ${matching === 1 ? "word starts" : "words start"} with “${begins}” ` +
+        `(${formatPercent(share)} of the probability mass)`,
     );
   } else {
     const total = words.reduce((sum, [, probability]) => sum + probability, 0);
     parts.push(
-      `top ${formatInteger(words.length)} of ${formatInteger(matching)} words, ` +
-        `${formatPercent(total)} of the probability mass`,
+      `top ${formatInteger(words.length)} of ${formatInteger(matching)} words ` +
+        `(${formatPercent(total)} of the probability mass)`,
     );
     if (rows_opened !== null && model.table) {
-      parts.push(
-        `exact search evaluated ${formatInteger(rows_opened)} of ${formatInteger(model.table.sides[0])} rows`,
-      );
+      parts.push(`exact search: ${formatInteger(rows_opened)} of ${formatInteger(model.table.sides[0])} rows`);
     }
   }
-  parts.push(`${milliseconds.toFixed(1)} ms`);
+  parts.push(`${milliseconds.toFixed(1)}\u00a0ms`);
   return parts.join(" · ");
 }
 
