@@ -1,4 +1,18 @@
-"""What every sampled loss must keep to: subclass ``LossContract``, name the class and write its slow twin."""
+"""The contract suite of sampled losses.
+
+The suite compares a loss with a reference on plain numbers, and checks that its mean gradient approaches that of the
+exact likelihood and that training with it converges to the distribution of the data.
+
+Example::
+
+    from lightrnn_pl.testing.loss import LossContract
+
+    class TestMyLoss(LossContract):
+        loss_class = MyLoss
+
+        def reference_loss(self, loss, probabilities, logits, target, noise):
+            ...
+"""
 
 import itertools
 import math
@@ -18,7 +32,7 @@ from lightrnn_pl.vocabulary import Vocabulary
 
 
 def zipf_vocabulary(num_words: int) -> Vocabulary:
-    """Counts that fall as 1 / rank, down to a marker that was never seen."""
+    """A vocabulary with counts proportional to 1 / rank, except for a last word with count 0."""
     counts = np.array([1000 // rank for rank in range(1, num_words)] + [0])
     return Vocabulary([f"w{word}" for word in range(num_words)], counts)
 
@@ -35,30 +49,33 @@ def random_output(num_words: int, hidden_dim: int, scale: float = 1.0) -> FullOu
 
 
 def fix_noise(loss, noise: list[int]) -> None:
-    """Let every draw be this one."""
+    """Replace random noise by fixed words."""
     loss.noise.sample = lambda num: torch.tensor(noise)
 
 
 class LossContract:
-    """Set ``loss_class`` and the bounds, and give ``twin``."""
+    """Subclasses set ``loss_class`` and implement ``reference_loss``, and override the bounds if necessary."""
 
     loss_class: type
-    largest_error_of_16_samples = 0.1
-    largest_kl = 4e-3
+    max_gradient_error = 0.1
+    """Largest relative error of the mean gradient for 16 noise words."""
+    max_kl_divergence = 4e-3
+    """Largest divergence after training."""
 
-    def twin(self, loss, probabilities, scores, target, noise):
-        """The loss of one position, by plain arithmetic on numbers.
+    def reference_loss(self, loss, probabilities, logits, target, noise):
+        """The loss of one position, computed with plain numbers.
 
         Args:
-            loss: Whose options to use.
-            probabilities: q, a list over the vocabulary.
-            scores: Scores of all words, a float64 vector.
-            target: The word.
-            noise: The words drawn, a list.
+            loss: The loss under test, with its options.
+            probabilities: The noise distribution q, a list over the vocabulary.
+            logits: Logits of all words, a float64 vector.
+            target: The target word.
+            noise: The list of noise words.
         """
         raise NotImplementedError
 
     def make(self, vocabulary, num_samples, **options):
+        """The loss under test."""
         return self.loss_class(vocabulary, num_samples, **options)
 
     @given(
@@ -72,7 +89,7 @@ class LossContract:
         max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow]
     )
     @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
-    def test_equals_its_slow_twin(self, num_words, drawn, power, scale, seed):
+    def test_equals_the_reference_with_gradients(self, num_words, drawn, power, scale, seed):
         torch.manual_seed(seed)
         vocabulary, noise = zipf_vocabulary(num_words), [word % num_words for word in drawn]
         loss = self.make(vocabulary, len(noise), power=power).double()
@@ -82,25 +99,24 @@ class LossContract:
         targets = torch.randint(num_words, (2, 4))
         leaves = [hidden, *output.parameters()]
 
-        fast = loss(output, hidden, targets)
+        actual = loss(output, hidden, targets)
         probabilities = noise_probabilities(vocabulary, power)
-        slow = [
-            self.twin(loss, probabilities, output.weight @ state + output.bias, int(target), noise)
+        expected = [
+            self.reference_loss(loss, probabilities, output.weight @ state + output.bias, int(target), noise)
             for state, target in zip(hidden.flatten(0, 1), targets.flatten(), strict=True)
         ]
-        slow = torch.stack(slow).view(2, 4)
-        torch.testing.assert_close(fast, slow)
+        expected = torch.stack(expected).view(2, 4)
+        torch.testing.assert_close(actual, expected)
         weights = torch.rand(2, 4, dtype=torch.float64)
-        fast_gradients = torch.autograd.grad((weights * fast).sum(), leaves)
-        slow_gradients = torch.autograd.grad((weights * slow).sum(), leaves)
-        for one, other in zip(fast_gradients, slow_gradients, strict=True):
-            torch.testing.assert_close(one, other)
+        actual_gradients = torch.autograd.grad((weights * actual).sum(), leaves)
+        expected_gradients = torch.autograd.grad((weights * expected).sum(), leaves)
+        torch.testing.assert_close(actual_gradients, expected_gradients)
 
-    def test_the_mean_gradient_goes_to_that_of_the_likelihood(self):
-        """Over all possible draws, each with its probability: nothing here is sampled."""
+    def test_mean_gradient_approaches_that_of_the_likelihood(self):
+        """The exact mean over all possible draws, without sampling."""
         errors = [self.gradient_error(num_samples) for num_samples in (1, 4, 16)]
         assert errors[0] > errors[1] > errors[2]
-        assert errors[2] < self.largest_error_of_16_samples
+        assert errors[2] < self.max_gradient_error
 
     def gradient_error(self, num_samples: int) -> float:
         vocabulary = Vocabulary(["a", "b", "c", "d"], [8, 4, 2, 1])
@@ -108,7 +124,7 @@ class LossContract:
         data = torch.tensor([0.2, 0.3, 0.1, 0.4], dtype=torch.float64)
         model = torch.tensor([0.5, 0.15, 0.15, 0.2], dtype=torch.float64)
         output, hidden = random_output(4, 1), torch.zeros(1, 4, 1, dtype=torch.float64)
-        # A softmax whose normaliser is V, which noise-contrastive estimation takes for granted.
+        # A softmax with the normalizer V, the default of noise-contrastive estimation.
         output.bias.data = model.log() + math.log(4)
         loss = self.make(vocabulary, num_samples, power=0.75).double()
         total = torch.zeros((), dtype=torch.float64)
@@ -123,7 +139,7 @@ class LossContract:
         exact = model - data
         return ((gradient - exact).norm() / exact.norm()).item()
 
-    def test_training_finds_the_distribution(self):
+    def test_training_converges_to_the_distribution(self):
         torch.manual_seed(0)
         vocabulary, contexts = zipf_vocabulary(20), torch.eye(3, dtype=torch.float64)
         unigram = torch.tensor(noise_probabilities(vocabulary, 1.0), dtype=torch.float64)
@@ -139,9 +155,9 @@ class LossContract:
             optimizer.step()
             schedule.step()
         divergence = (truth * (truth.log() - output.log_probability(hidden, targets))).sum(1)
-        assert divergence.max() < self.largest_kl
+        assert divergence.max() < self.max_kl_divergence
 
-    def test_has_the_shape_of_the_targets_and_trains_what_is_below(self):
+    def test_shape_and_gradients(self):
         torch.manual_seed(0)
         loss, output = self.make(zipf_vocabulary(12), 30), random_output(12, 4).float()
         hidden, targets = torch.randn(3, 5, 4, requires_grad=True), torch.randint(12, (3, 5))
@@ -152,7 +168,7 @@ class LossContract:
             assert leaf.grad.isfinite().all() and leaf.grad.abs().sum() > 0
 
     @pytest.mark.parametrize("scale", [30.0, 1e4])
-    def test_scores_of_any_size_stay_finite(self, scale):
+    def test_huge_logits_give_finite_losses(self, scale):
         torch.manual_seed(0)
         loss, output = self.make(zipf_vocabulary(12), 7), random_output(12, 4).float()
         hidden = (scale * torch.randn(8, 5, 4)).requires_grad_()
@@ -161,7 +177,7 @@ class LossContract:
         assert losses.isfinite().all() and losses.max() > scale / 10
         assert hidden.grad.isfinite().all() and output.weight.grad.isfinite().all()
 
-    def test_half_precision_scores_are_compared_in_single(self):
+    def test_half_precision_logits_are_converted_to_single_precision(self):
         torch.manual_seed(0)
         loss, output = self.make(zipf_vocabulary(12), 30).bfloat16(), random_output(12, 4).bfloat16()
         hidden, targets = torch.randn(3, 5, 4).bfloat16(), torch.randint(12, (3, 5))
@@ -171,7 +187,7 @@ class LossContract:
         assert rounded.dtype == torch.float32
         torch.testing.assert_close(rounded.double(), exact, rtol=0.02, atol=0.02)
 
-    def test_the_generator_alone_decides_the_noise(self):
+    def test_noise_depends_only_on_the_global_generator(self):
         torch.manual_seed(0)
         loss, output = self.make(zipf_vocabulary(40), 10), random_output(40, 4)
         hidden, targets = torch.randn(2, 3, 4, dtype=torch.float64), torch.randint(40, (2, 3))
@@ -181,13 +197,13 @@ class LossContract:
             results.append(loss.train(training)(output, hidden, targets))
         assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
-    def test_the_noise_follows_the_device_and_stays_out_of_checkpoints(self):
+    def test_noise_is_moved_with_the_loss_but_not_saved(self):
         loss = self.make(zipf_vocabulary(40), 10)
         assert not loss.state_dict()
-        # The one other device that is everywhere.
+        # The only other device that is always available.
         assert loss.to("meta").noise.sample(10).device.type == "meta"
 
-    def test_an_output_without_scores_of_words_is_refused(self):
+    def test_outputs_without_logits_of_words_are_rejected(self):
         table = WordAllocation.in_order(9, (3, 3))
         parts = (MultiComponentEmbedding(table, 4), LSTMCore(4, 4), MultiComponentOutput(table, 4))
         with pytest.raises(ValueError, match=r"MultiComponentOutput does not have; set model/loss=exact"):
@@ -201,6 +217,6 @@ class LossContract:
             ({"num_samples": 5, "power": -0.5}, "model.loss.power must be a number from 0 to 1 .* got -0.5"),
         ],
     )
-    def test_impossible_options_are_refused_by_name(self, options, message):
+    def test_invalid_options_are_rejected(self, options, message):
         with pytest.raises(ValueError, match=message):
             self.make(zipf_vocabulary(9), **options)

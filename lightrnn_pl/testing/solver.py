@@ -1,4 +1,18 @@
-"""What every solver must keep to: subclass ``SolverContract`` and say which solver."""
+"""The contract suite of solvers of the reallocation problem.
+
+The suite compares results with the optimum of scipy and with a brute-force search.  Solvers that support forbidden
+codes inherit :class:`ForbiddenCodesContract` too.
+
+Example::
+
+    from lightrnn_pl.testing.solver import ForbiddenCodesContract, SolverContract
+
+    class TestMySolver(SolverContract, ForbiddenCodesContract):
+        num_components = (1, 2, 3)
+
+        def make_solver(self):
+            return MySolver()
+"""
 
 import itertools
 import math
@@ -14,14 +28,14 @@ from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 
 
 def optimum(problem):
-    """Cost of the best assignment by scipy on the dense matrix."""
+    """Cost of the optimal assignment, by scipy on the dense matrix."""
     dense = dense_matrix(problem)
     words, cells = linear_sum_assignment(dense)
     return float(dense[words, cells].sum())
 
 
 def brute_force(problem):
-    """Cost of the best assignment by trying all of them."""
+    """Cost of the optimal assignment, by trying all assignments."""
     dense = dense_matrix(problem)
     words = range(problem.num_words)
     choices = itertools.permutations(range(dense.shape[1]), problem.num_words)
@@ -29,7 +43,7 @@ def brute_force(problem):
 
 
 def dense_matrix(problem):
-    """Cost of every word in every available cell, by loops."""
+    """Cost of every word in every available cell, computed in loops."""
     available = np.ones(problem.sides, bool) if problem.available is None else problem.available
     cells = [tuple(cell) for cell in np.argwhere(available)]
     return np.array(
@@ -42,7 +56,7 @@ def dense_matrix(problem):
 
 @st.composite
 def problems(draw, num_components=2, max_side=4, with_codes=None, max_words=None):
-    """Small problems with ties, constant rows, large and small words, empty and unavailable cells."""
+    """Small problems with ties, constant rows, costs of various magnitudes, empty and unavailable cells."""
     sides = tuple(draw(st.integers(1, max_side)) for _ in range(num_components))
     num_cells = draw(st.integers(1, math.prod(sides)))
     num_words = draw(st.integers(1, min(num_cells, max_words or num_cells)))
@@ -59,10 +73,10 @@ def problems(draw, num_components=2, max_side=4, with_codes=None, max_words=None
 
 
 def random_problem(seed, num_words, sides, with_codes=True):
-    """Gaussian costs whose sizes follow Zipf's law."""
+    """Gaussian costs whose standard deviations follow Zipf's law."""
     rng = np.random.default_rng(seed)
-    sizes = num_words / np.arange(1, num_words + 1)[:, None]
-    costs = tuple(sizes * rng.normal(size=(num_words, side)) for side in sides)
+    scales = num_words / np.arange(1, num_words + 1)[:, None]
+    costs = tuple(scales * rng.normal(size=(num_words, side)) for side in sides)
     cells = rng.permutation(math.prod(sides))[:num_words]
     codes = np.stack(np.unravel_index(cells, sides), -1) if with_codes else None
     return ReallocationProblem(costs, codes)
@@ -71,24 +85,27 @@ def random_problem(seed, num_words, sides, with_codes=True):
 quick = settings(
     max_examples=60,
     deadline=None,
-    # Several solvers' tests inherit one test here, which hypothesis would take for an accident.
+    # Several classes inherit the same test, which hypothesis reports as an error by default.
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
 
 
-# The shape checks that run in tests look at random elements of a sequence, also while a problem is drawn.
+# The runtime type checker samples random elements of sequences, also while a problem is drawn.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 class SolverContract:
-    """Set ``num_components`` and ``needs_codes``, and give ``make_solver``."""
+    """Subclasses implement ``make_solver``, and override the attributes if necessary."""
 
     num_components = (2,)
+    """The numbers of axes that the solver supports."""
     needs_codes = False
+    """Whether the solver needs the current codes."""
 
     def make_solver(self):
+        """The solver under test."""
         raise NotImplementedError
 
     def check(self, problem, result):
-        """Hold the result against scipy; gives back the optimum."""
+        """Compare the result with scipy; returns the optimum and the numerical tolerance."""
         best = optimum(problem)
         slack = 1e-5 * (1 + sum(np.abs(cost).max(axis=1).sum() for cost in problem.costs))
         assert result.codes.dtype == np.int64
@@ -106,26 +123,26 @@ class SolverContract:
 
     @given(st.data())
     @quick
-    def test_assigns_and_bounds(self, data):
+    def test_assignment_and_bound_are_valid(self, data):
         num_components = data.draw(st.sampled_from(self.num_components))
         problem = data.draw(problems(num_components, with_codes=True if self.needs_codes else None))
         self.check(problem, self.make_solver().solve(problem))
 
     @given(st.data())
     @quick
-    def test_solving_the_solution_again_moves_nothing_that_does_not_pay(self, data):
+    def test_solving_again_reallocates_words_only_if_the_cost_decreases(self, data):
         num_components = data.draw(st.sampled_from(self.num_components))
         problem = data.draw(problems(num_components, with_codes=True if self.needs_codes else None))
         first = self.make_solver().solve(problem)
         again = self.make_solver().solve(ReallocationProblem(problem.costs, first.codes, problem.available))
         assert again.cost <= first.cost
         assert again.moved == 0 or again.cost < first.cost
-        # What it still gains lies within what the first proof left open.
+        # The second solution can only gain what the first bound permits.
         assert first.cost - again.cost <= first.cost - first.lower_bound + 1e-5 * (1 + abs(first.cost))
 
     @given(st.data())
     @quick
-    def test_the_bound_is_below_every_assignment(self, data):
+    def test_bound_is_below_every_assignment(self, data):
         num_components = data.draw(st.sampled_from(self.num_components))
         problem = data.draw(problems(num_components, 3, True if self.needs_codes else None, max_words=4))
         if problem.num_cells > 7:
@@ -134,7 +151,7 @@ class SolverContract:
         slack = 1e-4 * (1 + abs(result.cost))
         assert result.lower_bound <= brute_force(problem) + slack
 
-    def test_a_constant_a_word_changes_nothing_but_the_cost(self):
+    def test_adding_a_constant_per_word_changes_only_the_cost(self):
         problem = random_problem(0, 20, (4, 5) if 2 in self.num_components else (20,))
         rng = np.random.default_rng(1)
         shift = rng.normal(size=(20, 1)) * 10
@@ -144,28 +161,29 @@ class SolverContract:
         assert second.gap == pytest.approx(first.gap, abs=1e-6)
 
     @pytest.mark.parametrize("sides", [(1, 1), (1, 5), (5, 1)])
-    def test_one_row_or_one_word(self, sides):
+    def test_one_row_or_one_column(self, sides):
         for num_words in {1, math.prod(sides)}:
             problem = random_problem(0, num_words, sides)
             self.check(problem, self.make_solver().solve(problem))
 
-    def test_solving_does_not_touch_the_problem(self):
+    def test_solving_does_not_modify_the_problem(self):
         problem = random_problem(0, 18, (4, 5))
         before = [array.copy() for array in (*problem.costs, problem.codes)]
         self.make_solver().solve(problem)
         for array, old in zip((*problem.costs, problem.codes), before, strict=True):
             assert np.array_equal(array, old)
 
-    def test_the_same_problem_gives_the_same_table(self):
+    def test_is_deterministic(self):
         problem = random_problem(0, 18, (4, 5))
         first, second = self.make_solver().solve(problem), self.make_solver().solve(problem)
         assert np.array_equal(first.codes, second.codes)
 
 
 class ForbiddenCodesContract:
-    """For solvers that move words: codes that cost +inf are kept clear of."""
+    """For solvers that reallocate words: codes with cost +inf are avoided."""
 
     num_banned = 6
+    """Number of words with forbidden rows, and of words with forbidden columns."""
 
     def test_forbidden_codes_are_avoided(self):
         problem = random_problem(3, 20, (4, 5))
@@ -177,7 +195,7 @@ class ForbiddenCodesContract:
         assert np.isfinite(result.cost)
         assert result.lower_bound - 1e-6 <= optimum(forbidden) <= result.cost + 1e-6
 
-    def test_an_impossible_ban_is_named(self):
+    def test_infeasible_problems_are_rejected(self):
         row = np.zeros((4, 2))
         row[:3, 1] = np.inf
         with pytest.raises(ValueError, match="forbidden"):
