@@ -1,9 +1,9 @@
-"""The reallocation problem of a trained LightRNN as a file, for ``reallocation.py --costs``.
+"""Writes the reallocation problem of a trained LightRNN to a file, for ``reallocation.py --costs``.
 
     python benchmarks/costs.py outputs/NAME/DATE ptb.npz
 
-One pass over the training text that the model knows, dropout off; the file holds ``row`` and ``column``, (V, R) and
-(V, C) float32, and ``codes``, (V, 2).
+The costs are collected in one pass over the model's training text, without dropout.  The file contains ``row`` (V, R)
+and ``column`` (V, C), float32, and ``codes`` (V, 2).
 """
 
 from __future__ import annotations

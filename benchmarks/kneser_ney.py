@@ -1,13 +1,15 @@
-"""Our Kneser-Ney estimator beside lmplz: perplexity of the same tokens, seconds and peak memory.
+"""Kneser-Ney estimation compared with lmplz: perplexity on the same tokens, time and peak memory.
 
     python benchmarks/kneser_ney.py --lmplz PATH --json outputs/kneser_ney.json \\
         ptb=../shared/data/ptb wikitext2=../shared/data/wikitext2
 
-A corpus is NAME=FOLDER with ``train.txt`` and ``test.txt``, one tokenised sentence a line.  Its vocabulary is all words
-of train.  Every case runs in a process of its own.  ``estimate`` is from ids in memory to a model that can be asked:
-for lmplz that is writing its text, running it, and reading its ARPA file; ``lmplz`` alone is the program.  Both get one
-thread here, but lmplz has threads of its own.  Peak memory is what the process takes above the text and the imports,
-for lmplz that of the program, which takes most of it as buffers whatever the size of the text.
+A corpus is NAME=FOLDER with ``train.txt`` and ``test.txt``, one tokenized sentence per line.  The vocabulary contains
+all words of the training text.  Each case runs in a separate process.
+
+``estimate`` is the time from ids in memory to a model that can be queried.  For lmplz, this includes writing the text,
+running the program, and reading its ARPA file; ``lmplz alone`` is the time of the program.  Both use one thread, but
+lmplz starts additional threads of its own.  Peak memory is the increase over the text and the imports.  For lmplz, it
+is that of the program, most of which is buffers whose size does not depend on the text.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import in_process, peak_mib
+from harness import peak_mib, run_in_process
 
 
 def run(estimator: str, folder: Path, order: int, lmplz: str | None) -> dict[str, Any]:
-    """Figures of one estimator on one corpus."""
+    """The results of one estimator on one corpus."""
     import subprocess
 
     import numpy as np
@@ -32,11 +34,11 @@ def run(estimator: str, folder: Path, order: int, lmplz: str | None) -> dict[str
     from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney
     from lightrnn_pl.ngrams.members import NgramMember, run_lmplz
 
-    data = CorpusDataModule.from_text(str(folder / "train.txt"), test=str(folder / "test.txt"), cache=False)
+    data = CorpusDataModule.from_text(train=str(folder / "train.txt"), test=str(folder / "test.txt"), cache=False)
     data.setup()
     vocabulary = data.vocabulary
     tokens, test = (data.loader_for(vocabulary, split).tokens for split in ("train", "test"))
-    in_program = [0.0]
+    program_seconds = [0.0]
     before, started = peak_mib(), time.perf_counter()
     if estimator == "own":
         model, _ = estimate_kneser_ney(tokens, len(vocabulary), vocabulary.end_id, order=order)
@@ -46,9 +48,9 @@ def run(estimator: str, folder: Path, order: int, lmplz: str | None) -> dict[str
         original = subprocess.run
 
         def timed(*arguments: Any, **keywords: Any) -> Any:
-            at = time.perf_counter()
+            program_started = time.perf_counter()
             done = original(*arguments, **keywords)
-            in_program[0] += time.perf_counter() - at
+            program_seconds[0] += time.perf_counter() - program_started
             return done
 
         subprocess.run = timed
@@ -56,18 +58,18 @@ def run(estimator: str, folder: Path, order: int, lmplz: str | None) -> dict[str
         seconds = time.perf_counter() - started
         member = NgramMember(model, vocabulary, estimator, [str(number) for number in range(len(vocabulary))])
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
-    at = time.perf_counter()
-    logs = member.log_probabilities(test)
+    scoring_started = time.perf_counter()
+    log_probabilities = member.log_probabilities(test)
     return {
         "estimator": estimator,
         "tokens": len(tokens),
         "vocabulary": len(vocabulary),
         "order": order,
         "ngrams": model.num_ngrams,
-        "perplexity": math.exp(-float(np.mean(logs))),
+        "perplexity": math.exp(-float(np.mean(log_probabilities))),
         "seconds": seconds,
-        "program_seconds": in_program[0] or None,
-        "scoring_seconds": time.perf_counter() - at,
+        "program_seconds": program_seconds[0] or None,
+        "scoring_seconds": time.perf_counter() - scoring_started,
         "test_tokens": len(test),
         "peak_mib": peak,
     }
@@ -76,9 +78,9 @@ def run(estimator: str, folder: Path, order: int, lmplz: str | None) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpora", nargs="+", help="NAME=FOLDER with train.txt and test.txt")
-    parser.add_argument("--lmplz", help="the program; without it only ours is measured")
+    parser.add_argument("--lmplz", help="path of the program; omit to measure only this package's estimator")
     parser.add_argument("--order", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     print("| corpus | tokens | estimator | test perplexity | estimate s | lmplz alone s | score s | peak MiB |")
@@ -86,7 +88,7 @@ def main() -> None:
     for corpus in arguments.corpora:
         name, _, folder = corpus.partition("=")
         for estimator in ("own", *(["lmplz"] if arguments.lmplz else [])):
-            row = in_process(run, estimator, Path(folder), arguments.order, arguments.lmplz)
+            row = run_in_process(run, estimator, Path(folder), arguments.order, arguments.lmplz)
             if row is None:
                 continue
             rows.append({"corpus": name, **row})

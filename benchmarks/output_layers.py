@@ -1,12 +1,12 @@
-"""Output layers at BillionW size, after Table 7 of the Slim Embedding paper: time and memory beside the dense one.
+"""Time and memory of output layers at the size of BillionW, as in Table 7 of the Slim Embedding paper.
 
     python benchmarks/output_layers.py --vocabulary 793471 --hidden 2048 --batch 20 --json outputs/output_layers.json
     python benchmarks/output_layers.py --vocabulary 100000 --hidden 512 --batch 20 --outputs full,slim,slim:nce
 
-``inference`` is the exact log-probability of one word for each of ``--batch`` hidden states, for a softmax layer the
-scores of all words; ``training`` is a step forward and backward with the exact loss, or with the one after the colon.
-Words are drawn by Zipf's law.  Every case runs in a process of its own; its peak memory is what it takes above the
-imports.  ``weights_mib`` is what the layer's parameters and maps take.
+``inference`` computes the exact log-probability of one word for each of ``--batch`` hidden states; a softmax layer
+computes the logits of all words.  ``training`` is a forward and a backward pass with the exact loss, or with the loss
+after the colon.  Words are drawn according to Zipf's law.  Each case runs in a separate process, and its peak memory is
+the increase over the imports.  ``weights_mib`` is the size of the layer's parameters and maps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring import check_names, composed, finish, in_process, median_seconds, peak_mib, zipf_vocabulary, zipf_words
+from harness import (
+    check_names,
+    compose_config,
+    finish,
+    median_seconds,
+    peak_mib,
+    run_in_process,
+    zipf_vocabulary,
+    zipf_words,
+)
 
 OUTPUTS = (
     "full,projected,slim,hashed,hierarchical,adaptive,multi_component,"
@@ -24,12 +33,12 @@ OUTPUTS = (
 )
 
 
-_SMALL = 200
-"""Words of the layer that is tried first."""
+_WARM_UP_WORDS = 200
+"""Vocabulary size of the warm-up."""
 
 
 def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
-    """Figures of one layer in one phase."""
+    """The results of one layer in one phase."""
     import torch
 
     from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
@@ -40,7 +49,7 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
     torch.manual_seed(0)
     layer_name, _, loss_name = output.partition(":")
     num_components = 2 if layer_name == "multi_component" else 1
-    config = composed(
+    config = compose_config(
         *(f"model/output={layer_name}", f"model/loss={loss_name or 'exact'}", f"model.hidden_dim={arguments.hidden}"),
         *([f"model.output.compression={arguments.compression}"] if layer_name in ("slim", "hashed") else []),
         *([f"model.output.num_parts={arguments.parts}"] if layer_name == "slim" else []),
@@ -48,7 +57,7 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
     )
     hidden = torch.randn(arguments.batch, num_components, arguments.hidden)
 
-    def made(num_words: int) -> tuple[Output, Callable[[], None]]:
+    def create(num_words: int) -> tuple[Output, Callable[[], None]]:
         table = WordAllocation.in_order(num_words, balanced_sides(num_words, num_components))
         layer, loss = build_layers(config.model, table, zipf_vocabulary(num_words), arguments.hidden)
         for part in (layer, loss):
@@ -66,9 +75,9 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
         layer.train(phase == "training")
         return layer, train if phase == "training" else infer
 
-    made(_SMALL)[1]()  # what is loaded at first use is no memory of the layer's
+    create(_WARM_UP_WORDS)[1]()  # load libraries that are loaded at first use
     before = peak_mib()
-    layer, step = made(arguments.vocabulary)
+    layer, step = create(arguments.vocabulary)
     seconds = median_seconds(step)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in layer.parameters())
     return {
@@ -94,10 +103,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=20, help="words in a minibatch")
     parser.add_argument("--outputs", default=OUTPUTS, help="comma-separated: output or output:loss (default: all)")
     parser.add_argument("--phases", default="inference,training")
-    parser.add_argument("--compression", type=float, default=0.125, help="of slim and hashed")
+    parser.add_argument("--compression", type=float, default=0.125, help="compression of slim and hashed layers")
     parser.add_argument("--parts", type=int, default=8, help="K of slim")
     parser.add_argument("--threads", type=int, nargs="*", default=[1])
-    parser.add_argument("--json", type=Path, help="write the figures here, and a picture beside it")
+    parser.add_argument("--json", type=Path, help="JSON file to write; a plot is written next to it")
     arguments = parser.parse_args()
     check_names(parser, "--outputs", arguments.outputs, "model/output")
     rows = []
@@ -105,8 +114,8 @@ def main() -> None:
         for phase in arguments.phases.split(","):
             for output in arguments.outputs.split(","):
                 if ":" in output and phase == "inference":
-                    continue  # a loss is a matter of training
-                row = in_process(run, output, phase, arguments, threads)
+                    continue  # the loss is used only in training
+                row = run_in_process(run, output, phase, arguments, threads)
                 if row is not None:
                     rows.append(row)
     finish(rows, "output", arguments.json)

@@ -1,14 +1,14 @@
-"""Reallocation solvers on the same instances: cost over the optimum, proven gap, seconds and peak memory.
+"""Reallocation solvers on the same instances: distance from the optimum, proven gap, time and peak memory.
 
     python benchmarks/reallocation.py --words 2500 10000 60025 --json outputs/reallocation.json
     python benchmarks/reallocation.py --costs ptb.npz --solvers exact auction alternating greedy
     python benchmarks/reallocation.py --counts word_counts.npy --solvers auction greedy alternating
 
-Synthetic costs have the shape of real ones: words in clusters, a loss for each occurrence, occurrences by Zipf's law or
-as ``--counts`` (an .npy of integers) has them.  Real costs come as an .npz with ``row`` and ``column``, shapes (V, R)
-and (V, C).  Every solver runs in a process of its own, one after the other, so that its peak memory is its own; the
-costs are files that it maps, which count where it reads them.  Compilation is not timed: each process solves a small
-problem first.
+Synthetic costs resemble real ones: words form clusters, and each occurrence has a loss.  The numbers of occurrences
+follow Zipf's law, or are read from ``--counts`` (an .npy file of integers).  Real costs are read from an .npz file with
+``row`` (V, R) and ``column`` (V, C).  Solvers run one after the other in separate processes, so that peak memory is
+measured for each.  They memory-map the costs; pages that are read count.  Each process solves a small problem first, so
+that compilation is not timed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lightrnn_pl.allocation.solvers import (
     MinCostFlowSolver,
     Solver,
 )
-from lightrnn_pl.allocation.solvers.exact import dense_costs, refuse_too_large
+from lightrnn_pl.allocation.solvers.exact import check_memory, dense_costs
 from lightrnn_pl.files import write_json
 
 CHUNK = 8192
@@ -47,9 +47,9 @@ class LapxSolver(Solver):
     def _assign(self, problem):
         import lap
 
-        refuse_too_large(problem.num_words, problem.num_cells, problem.num_components, 16, None, "lapx")
+        check_memory(problem.num_words, problem.num_cells, problem.num_components, 16, None, "lapx")
         _, chosen, _ = lap.lapjv(dense_costs(problem), extend_cost=True)
-        codes = problem.spell(problem.cells[chosen])
+        codes = problem.codes_of(problem.cells[chosen])
         return codes, problem.cost(codes)
 
 
@@ -67,22 +67,22 @@ SOLVERS = {
     "greedy rows_first": lambda threads: GreedySolver("rows_first"),
 }
 DENSE = {"exact": 20_000, "lapx": 20_000, "mcmf": 3_000}
-"""Largest number of words that these are tried on."""
+"""Maximum number of words for solvers that need dense costs."""
 
 
 def synthetic_costs(counts, sides, folder, dim=32, seed=0):
-    """Write row.npy and column.npy: the loss of words in clusters, a word's times how often it occurs, float32."""
+    """Write row.npy and column.npy (float32): losses of clustered words, multiplied by their counts."""
     rng = np.random.default_rng(seed)
     num_words = len(counts)
     num_clusters = max(4, int(num_words**0.5 / 3))
-    centres = rng.normal(size=(num_clusters, dim)).astype(np.float32)
+    centers = rng.normal(size=(num_clusters, dim)).astype(np.float32)
     for name, side in zip(("row", "column"), sides, strict=True):
         cluster = rng.integers(0, num_clusters, num_words)
         codes = rng.normal(size=(side, dim)).astype(np.float32)
         costs = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (num_words, side))
         for start in range(0, num_words, CHUNK):
             words = slice(start, start + CHUNK)
-            vectors = centres[cluster[words]]
+            vectors = centers[cluster[words]]
             vectors = vectors + 0.7 * rng.normal(size=vectors.shape).astype(np.float32)
             scores = vectors @ codes.T * (2 / dim**0.5)
             log_total = np.log(np.exp(scores).sum(axis=1, keepdims=True))
@@ -91,12 +91,12 @@ def synthetic_costs(counts, sides, folder, dim=32, seed=0):
 
 
 def zipf_counts(num_words):
-    """About ten tokens for each word of the vocabulary, by rank."""
+    """Counts by rank that follow Zipf's law, with about ten tokens per word."""
     return np.maximum(1.0, 9 * num_words / (np.arange(num_words) + 2.7))
 
 
 def load_problem(folder):
-    """The problem of two files of costs, the words in random cells, from the same seed every time."""
+    """The problem with the costs in a folder, and a random allocation with a fixed seed."""
     costs = tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("row", "column"))
     sides = tuple(cost.shape[1] for cost in costs)
     cells = np.random.default_rng(1).permutation(math.prod(sides))[: len(costs[0])]
@@ -104,12 +104,12 @@ def load_problem(folder):
 
 
 def run_solver(name, folder, threads, connection):
-    """In a process of its own: solve and send the figures back."""
+    """Solve the problem in a separate process, and send the results back."""
     solver = SOLVERS[name](threads)
     rng = np.random.default_rng(0)
     small = tuple(rng.normal(size=(500, 23)).astype(np.float32) for _ in range(2))
     for cost in small:
-        cost.setflags(write=False)  # as mapped files are: compiled code differs
+        cost.setflags(write=False)  # like memory-mapped files, for which different code is compiled
     solver.solve(ReallocationProblem(small, np.stack(np.divmod(np.arange(500), 23), axis=-1)))
     problem = load_problem(folder)
     before = time.process_time()
@@ -132,36 +132,38 @@ def run_solver(name, folder, threads, connection):
 
 
 def measure(instance, folder, names, threads):
-    """Figures of every solver on one instance."""
+    """The results of each solver on one instance."""
     num_words = len(np.load(folder / "row.npy", mmap_mode="r"))
     rows = []
     for name in names:
         if num_words > DENSE.get(name, num_words):
             continue
-        ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        process = multiprocessing.get_context("spawn").Process(target=run_solver, args=(name, folder, threads, theirs))
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=run_solver, args=(name, folder, threads, sender))
         process.start()
-        theirs.close()
+        sender.close()
         try:
-            found = ours.recv()
+            result = receiver.recv()
         except EOFError:
-            print(f"{name} gave no result on {instance}", file=sys.stderr)
+            print(f"{name} failed on {instance}", file=sys.stderr)
             continue
         finally:
             process.join()
-        if "error" in found:
-            print(f"{name} gave no result on {instance}: {found['error']}", file=sys.stderr)
+        if "error" in result:
+            print(f"{name} failed on {instance}: {result['error']}", file=sys.stderr)
             continue
-        row = {"instance": instance, "words": num_words, "solver": name, "threads": threads, **found}
+        row = {"instance": instance, "words": num_words, "solver": name, "threads": threads, **result}
         rows.append(row)
         print(f"{instance}: {name} {row['cost']:.6g}, gap {row['gap']:.2e}, {row['seconds']:.2f} s", file=sys.stderr)
     return rows
 
 
-def relate(rows):
-    """Each cost compared with the best bound that any solver proved for the instance, an upper limit of its distance.
+def add_distances(rows):
+    """Add the distance of each cost from the best lower bound that any solver proved for the instance.
 
-    The excess is what words can lose or win; a part of the cost, the floor, is lost in any case.
+    This is an upper bound on the distance from the optimum.  It is also given relative to the excess, the part of the
+    cost above the floor, because no allocation can have a lower cost than the floor.
     """
     for row in rows:
         bound = max(other["lower_bound"] for other in rows if other["instance"] == row["instance"])
@@ -171,22 +173,22 @@ def relate(rows):
 
 
 def markdown(rows):
-    """A table for a note."""
+    """The results as a Markdown table."""
     columns = ("instance", "words", "solver", "cost over best bound", "share of the excess", "proven gap", "threads")
     columns += ("seconds", "CPU seconds", "peak GiB")
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for row in rows:
-        figures = (
+        cells = (
             *(row["instance"], f"{row['words']:,}", row["solver"], f"{100 * row['over_bound']:.4f} %"),
             *(f"{100 * row['excess_over_bound']:.3f} %", f"{100 * row['gap']:.3f} %", str(row["threads"])),
             *(f"{row['seconds']:.2f}", f"{row['cpu_seconds']:.2f}", f"{row['peak_gib']:.2f}"),
         )
-        lines.append(f"| {' | '.join(figures)} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def draw(rows, path):
-    """CPU seconds over V, and what is above the best bound, both log-log; variants of a solver share its colour."""
+    """Plot CPU seconds and distance from the best bound by number of words; variants of a solver share a color."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -196,16 +198,16 @@ def draw(rows, path):
     names = list(dict.fromkeys(row["solver"] for row in rows))
     families = list(dict.fromkeys(name.split()[0] for name in names))
     for name in names:
-        mine = sorted((row for row in rows if row["solver"] == name), key=lambda row: row["words"])
-        words = [row["words"] for row in mine]
+        curve = sorted((row for row in rows if row["solver"] == name), key=lambda row: row["words"])
+        words = [row["words"] for row in curve]
         family, *variant = name.split()
         style = {"color": f"C{families.index(family)}", "label": name}
         style |= (
             {"linestyle": "--", "marker": {"regret": "^", "rows_first": "v"}.get(variant[0], "s")} if variant else {}
         )
         style = {"linestyle": "-", "marker": "o", **style}
-        left.loglog(words, [max(row["cpu_seconds"], 1e-3) for row in mine], **style)
-        right.loglog(words, [max(row["excess_over_bound"], 1e-6) for row in mine], **style)
+        left.loglog(words, [max(row["cpu_seconds"], 1e-3) for row in curve], **style)
+        right.loglog(words, [max(row["excess_over_bound"], 1e-6) for row in curve], **style)
     left.set(xlabel="words", ylabel="CPU seconds")
     right.set(xlabel="words", ylabel="share of the excess above the best bound (1e-6: optimal)")
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=9)
@@ -218,11 +220,9 @@ def main():
     parser.add_argument("--costs", type=Path, nargs="*", default=[], help=".npz files with row and column")
     parser.add_argument("--counts", type=Path, help=".npy of occurrences for a synthetic instance of that size")
     parser.add_argument("--solvers", nargs="*", default=["keep", "exact", "auction", "alternating", "greedy"])
-    parser.add_argument("--threads", type=int, default=1, help="of the auction")
-    parser.add_argument(
-        "--earlier", type=Path, nargs="*", default=[], help="JSON of earlier calls, shown with this one's"
-    )
-    parser.add_argument("--json", type=Path, help="write the figures here, and a picture beside it")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the auction")
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="JSON files of earlier calls to include")
+    parser.add_argument("--json", type=Path, help="JSON file to write; a plot is written next to it")
     arguments = parser.parse_args()
     unknown = set(arguments.solvers) - set(SOLVERS)
     if unknown:
@@ -242,7 +242,7 @@ def main():
             side = math.isqrt(len(counts) - 1) + 1
             synthetic_costs(counts, (math.ceil(len(counts) / side), side), folder)
             rows += measure(instance, folder, arguments.solvers, arguments.threads)
-    relate(rows)
+    add_distances(rows)
     print(markdown(rows))
     if arguments.json is not None:
         write_json(arguments.json, rows)

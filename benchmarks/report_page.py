@@ -1,12 +1,13 @@
-"""The report's page with a very large word table, in a browser without a window: sizes and times.
+"""The report page with a very large word table in a headless browser: sizes and times.
 
     python benchmarks/report_page.py --words 793471 --rounds 4 --output outputs/report_page --json outputs/page.json
     python benchmarks/report_page.py --run outputs/NAME/DATE
 
-Words are made up, their counts follow Zipf's law, and a share of them moves in each round; or they are a run's.  Times
-are of a page opened from the file: the first paint, the table on the screen, and from the Enter after a word to the
-word lit up.  The longest task is that of the main thread, before the page is loaded and after, while words are
-searched, all rounds and colours shown, and the table zoomed: below 100 ms nobody feels it.
+The word table is that of a run, or is generated: counts follow Zipf's law, and a share of the words is reallocated in
+each round.  Times are those of a page opened from a file: to the first paint, to the display of the table, and from
+pressing Enter after a search to the highlighted word.  The longest task is that of the main thread, during loading and
+afterwards, while words are searched, all rounds and colorings are shown, and the table is zoomed.  Users do not notice
+tasks below 100 ms.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ new PerformanceObserver((list) => {
 """
 
 
-def made_up(num_words: int, num_rounds: int, share_moved: float, seed: int) -> Any:
-    """Word tables of so many words; a row's words end alike from the second round on."""
+def generate_tables(num_words: int, num_rounds: int, share_moved: float, seed: int) -> Any:
+    """Generated word tables."""
     from lightrnn_pl.allocation.table_snapshot import TableSnapshot
     from lightrnn_pl.allocation.word_allocation import balanced_sides
     from lightrnn_pl.reporting.word_map import WordMap
@@ -40,8 +41,7 @@ def made_up(num_words: int, num_rounds: int, share_moved: float, seed: int) -> A
     words: dict[str, None] = {}
     while len(words) < num_words:
         lengths = np.clip(generator.poisson(7, num_words), 2, 20)
-        drawn = letters[(generator.beta(1, 2, lengths.sum()) * len(letters)).astype(int)]
-        text = "".join(drawn)
+        text = "".join(letters[(generator.beta(1, 2, lengths.sum()) * len(letters)).astype(int)])
         ends = np.cumsum(lengths)
         words.update(dict.fromkeys(text[end - length : end] for end, length in zip(ends, lengths, strict=True)))
     counts = np.maximum(1, (4e7 / (np.arange(num_words) + 2.7)).astype(np.int64))
@@ -51,45 +51,45 @@ def made_up(num_words: int, num_rounds: int, share_moved: float, seed: int) -> A
     rounds = []
     for number in range(1, num_rounds + 1):
         codes = np.stack(np.unravel_index(cells, sides), axis=1)
-        # Without words that did not occur, as where losses are those of the validation text.
-        known = np.where(generator.random(num_words) < 0.1, np.nan, losses * (1 - 0.03 * number))
-        rounds.append((number, TableSnapshot.of(codes, sides, known, "training")))
-        moving = np.flatnonzero(generator.random(num_words) < share_moved / number)
+        # As for a validation text, some words have no loss because they do not occur.
+        word_nll = np.where(generator.random(num_words) < 0.1, np.nan, losses * (1 - 0.03 * number))
+        rounds.append((number, TableSnapshot.of(codes, sides, word_nll, "training")))
+        reallocated = np.flatnonzero(generator.random(num_words) < share_moved / number)
         cells = cells.copy()
-        cells[moving] = cells[generator.permutation(moving)]
-    return WordMap("made up", list(words)[:num_words], counts, rounds)
+        cells[reallocated] = cells[generator.permutation(reallocated)]
+    return WordMap("generated", list(words)[:num_words], counts, rounds)
 
 
-def of_run(folder: Path) -> Any:
-    """Word tables of a run."""
+def read_tables(folder: Path) -> Any:
+    """The word tables of a run."""
     from lightrnn_pl.reporting.runs import find_runs
     from lightrnn_pl.reporting.word_map import WordMap
 
     word_map = WordMap.of_run(find_runs([folder])[0], folder.name)
     if word_map is None:
-        raise SystemExit(f"{folder} has no word tables to show")
+        raise SystemExit(f"{folder} has no word tables")
     return word_map
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one page."""
+    """All results of one page."""
     from playwright.sync_api import sync_playwright
 
-    from lightrnn_pl.reporting.page_writer import write_page_of_maps
+    from lightrnn_pl.reporting.page_writer import write_page_from_maps
 
     if arguments.run is None:
-        word_map = made_up(arguments.words, arguments.rounds, arguments.moved, arguments.seed)
+        word_map = generate_tables(arguments.words, arguments.rounds, arguments.moved, arguments.seed)
     else:
-        word_map = of_run(arguments.run)
+        word_map = read_tables(arguments.run)
     started = time.perf_counter()
-    page_file = write_page_of_maps(arguments.output / "report.html", [word_map], title="A very large word table")
-    written = time.perf_counter() - started
-    found: dict[str, Any] = {
+    page_file = write_page_from_maps(arguments.output / "report.html", [word_map], title="A very large word table")
+    seconds_to_write = time.perf_counter() - started
+    result: dict[str, Any] = {
         "words": len(word_map.words),
         "sides": list(word_map.rounds[0][1].sides),
         "rounds": len(word_map.rounds),
         "megabytes": page_file.stat().st_size / 1e6,
-        "seconds_to_write": written,
+        "seconds_to_write": seconds_to_write,
     }
     executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with sync_playwright() as driver:
@@ -98,24 +98,24 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         page.add_init_script(_LONG_TASKS)
         page.goto(page_file.resolve().as_uri())
         page.locator("#map:not([aria-busy])").wait_for(timeout=120_000)
-        found["ms_to_table"] = page.evaluate("performance.now()")
+        result["ms_to_table"] = page.evaluate("performance.now()")
         paints = page.evaluate(
             "Object.fromEntries(performance.getEntriesByType('paint').map((p) => [p.name, p.startTime]))"
         )
-        found["ms_to_first_paint"] = paints["first-contentful-paint"]
-        found["ms_to_load"] = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        result["ms_to_first_paint"] = paints["first-contentful-paint"]
+        result["ms_to_load"] = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         generator = np.random.default_rng(arguments.seed)
         times = [
             _time_to_find(page, word_map.words[int(generator.integers(len(word_map.words)))])
             for _ in range(arguments.searches)
         ]
-        found |= {"ms_to_find_first": times[0], "ms_to_find_median": statistics.median(times[1:])}
-        found["ms_to_paint"] = {
+        result |= {"ms_to_find_first": times[0], "ms_to_find_median": statistics.median(times[1:])}
+        result["ms_to_paint"] = {
             mode: _time_to_show(page, f"[name=mode][value={mode}]") for mode in ("loss", "moved", "frequency")
         }
-        found["ms_to_paint"]["heaviest first"] = _time_to_show(page, "#ordered")
-        for place in range(len(word_map.rounds)):
-            page.locator("#round").fill(str(place))
+        result["ms_to_paint"]["heaviest first"] = _time_to_show(page, "#ordered")
+        for index in range(len(word_map.rounds)):
+            page.locator("#round").fill(str(index))
         box = page.locator("#table").bounding_box()
         page.mouse.click(box["x"] + 200, box["y"] + 200)
         for _ in range(30):
@@ -123,16 +123,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             page.wait_for_timeout(20)
         page.wait_for_timeout(500)
         page.screenshot(path=arguments.output / "zoomed.png")
-        longest = page.evaluate("window.longest")
-        found["ms_longest_task"] = max((took for _, took in longest), default=0.0)
-        after = [took for begun, took in longest if begun > found["ms_to_load"]]
-        found["ms_longest_task_after_load"] = max(after, default=0.0)
+        tasks = page.evaluate("window.longest")
+        result["ms_longest_task"] = max((duration for _, duration in tasks), default=0.0)
+        after = [duration for start, duration in tasks if start > result["ms_to_load"]]
+        result["ms_longest_task_after_load"] = max(after, default=0.0)
         browser.close()
-    return found
+    return result
 
 
 def _time_to_find(page: Any, word: str) -> float:
-    """From the Enter after a word was typed to its row and column lit up."""
+    """Time from pressing Enter after a search to highlighting the row and column of the word."""
     page.locator("#search").fill("")
     return page.evaluate(
         """async (word) => {
@@ -157,7 +157,7 @@ def _time_to_find(page: Any, word: str) -> float:
 
 
 def _time_to_show(page: Any, control: str) -> float:
-    """From a choice to its picture."""
+    """Time from choosing an option to displaying the table."""
     return page.evaluate(
         """async (control) => {
             const legend = document.querySelector("#legend");
@@ -178,19 +178,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--words", type=int, default=793_471)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--run", type=Path, help="a run folder; its tables in place of made-up ones")
-    parser.add_argument("--moved", type=float, default=0.9, help="share of words that moves in the first round")
+    parser.add_argument("--run", type=Path, help="a run folder whose tables are used instead of generated ones")
+    parser.add_argument("--moved", type=float, default=0.9, help="share of words to reallocate in the first round")
     parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("outputs/report_page"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    found = measure(arguments)
-    print(json.dumps(found, indent=2))
+    result = measure(arguments)
+    print(json.dumps(result, indent=2))
     if arguments.json:
         from lightrnn_pl.files import write_json
 
-        write_json(arguments.json, found)
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""From configuration to objects: the one place that calls Hydra's ``instantiate``.
+"""Builds objects from the configuration. This is the only module that calls Hydra's ``instantiate``.
 
-Hydra's ``_target_`` is the registry of strategies.  A configuration may come out of a checkpoint of unknown origin,
-so a target must be defined in a package on the list below, or in one that the user names in the environment
-variable LIGHTRNN_TRUSTED_PACKAGES (comma-separated).
+Hydra's ``_target_`` is the registry of strategies.  A configuration may come from a checkpoint of unknown origin, so
+every target must be defined in one of ``TRUSTED_PACKAGES``, or in a package listed in the environment variable
+LIGHTRNN_TRUSTED_PACKAGES (comma-separated).
 """
 
 from __future__ import annotations
@@ -30,57 +30,70 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     """``hydra.utils.instantiate`` for trusted targets only.
 
     Raises:
-        ValueError: Naming the target and the remedy when it is defined outside the trusted packages, or the key and
-            the reason when it cannot be made from what is configured.
+        ValueError: If a target is defined outside the trusted packages, or cannot be built from its arguments.  The
+            message names the target or the configuration key.
     """
     for target in _targets(config):
         _check_target(target)
     try:
         return hydra.utils.instantiate(config, **arguments)
     except InstantiationException as error:
-        # What a constructor refused was meant for the user; where Hydra stood is not.
+        # The constructor's own message is written for users; Hydra's wrapper around it is not.
         if isinstance(error.__cause__, ValueError | OSError):
             raise error.__cause__ from None
         if _is_misconfigured(error.__cause__):
             reason = " ".join(str(error.__cause__).split())
-            raise ValueError(f"{_place(error)} cannot be set up as configured: {reason}") from error.__cause__
+            raise ValueError(f"{_failed_key(error)} cannot be set up as configured: {reason}") from error.__cause__
         raise
 
 
 def build_allocation(
-    config: DictConfig, vocabulary: Vocabulary, tokens: Any = None, words_placed: bool = True
+    config: DictConfig, vocabulary: Vocabulary, tokens: Any = None, assign_words: bool = True
 ) -> WordAllocation:
-    """The first word table for ``config.model.components`` codes a word; with one code there is nothing to choose.
+    """The initial allocation for ``config.model.components`` codes per word.
+
+    With one code per word, the code is the word id and ``config.allocation`` is not used.
 
     Args:
-        config: The whole configuration.
-        vocabulary: Whose words are to be placed.
-        tokens: Word ids of the training text, for tables that are made from it.
-        words_placed: False leaves the words in order, for a table that is about to be loaded.
+        config: The complete configuration.
+        vocabulary: The words to allocate.
+        tokens: Word ids of the training text, for strategies that use co-occurrence statistics.
+        assign_words: If False, words are allocated in order of their ids.  Use this for an allocation whose codes are
+            loaded afterwards.
+
+    Raises:
+        ValueError: If ``model.sides`` does not have one side per component.
     """
     components = config.model.components
     num_words = len(vocabulary)
     sides = tuple(config.model.sides) if config.model.get("sides") else balanced_sides(num_words, components)
     if len(sides) != components:
-        raise ValueError(f"model.sides={list(sides)} gives {len(sides)} sides, but model.components={components}")
-    if components == 1 or not words_placed:
+        raise ValueError(f"model.sides={list(sides)} has {len(sides)} sides, but model.components={components}")
+    if components == 1 or not assign_words:
         return WordAllocation.in_order(num_words, sides)
-    first_table = instantiate(config.allocation)
-    return first_table(num_words, sides, vocabulary.words, vocabulary.counts, tokens)
+    initial_allocation = instantiate(config.allocation)
+    return initial_allocation(num_words, sides, vocabulary.words, vocabulary.counts, tokens)
 
 
 def build_model(
     config: DictConfig,
     allocation: WordAllocation,
     vocabulary: Vocabulary,
-    initialise: bool = True,
+    initialize: bool = True,
     tokens: Any = None,
 ) -> LanguageModel:
-    """The language model that ``config.model`` describes, its two outer layers closed over one word table.
+    """The language model described by ``config.model``.  Its embedding and output share one allocation.
 
-    A layer or loss that looks at spelling or counts is handed the vocabulary: it names it among its arguments.  So it
-    is with ``tokens``, the word ids of the training text, where they are at hand.  With ``initialise=False`` the
-    parameters are left to be loaded, and no file that they could start from is read.
+    A part that needs the spelling or the counts of words declares a ``vocabulary`` argument.  A part that needs the
+    training text declares a ``tokens`` argument.
+
+    Args:
+        config: The complete configuration.
+        allocation: The codes of the words, shared by embedding and output.
+        vocabulary: The words of the model.
+        initialize: If False, parameters are not initialized and no pretrained file is read.  Use this for a model
+            whose state is loaded afterwards.
+        tokens: Word ids of the training text, or None if it is not available.
     """
     model = config.model
     embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary, tokens=tokens)
@@ -93,7 +106,7 @@ def build_model(
         loss,
         input_dropout=model.input_dropout,
         output_dropout=model.output_dropout,
-        init_scale=model.init_scale if initialise else None,
+        init_scale=model.init_scale if initialize else None,
         tied=model.tied,
     )
 
@@ -101,51 +114,53 @@ def build_model(
 def build_layers(
     model: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary, hidden_dim: int, tokens: Any = None
 ) -> tuple[Output, Loss]:
-    """The output layer of ``config.model`` and the loss that trains it; see :func:`build_model`."""
-    offered = {"vocabulary": vocabulary, "tokens": tokens}
-    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=hidden_dim, **offered)
-    return output, _complete(instantiate(model.loss), **offered)
+    """The output layer and the loss described by ``config.model``; see :func:`build_model`."""
+    optional = {"vocabulary": vocabulary, "tokens": tokens}
+    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=hidden_dim, **optional)
+    return output, _complete(instantiate(model.loss), **optional)
 
 
 def _complete(partial: Callable[..., Any], **arguments: Any) -> Any:
-    named = inspect.signature(getattr(partial, "func", partial)).parameters
-    for offered in ("vocabulary", "tokens"):
-        if offered not in named:
-            arguments.pop(offered, None)
+    """Call a partial constructor.  ``vocabulary`` and ``tokens`` are passed only if it declares them."""
+    constructor = getattr(partial, "func", partial)
+    parameters = inspect.signature(constructor).parameters
+    for optional in ("vocabulary", "tokens"):
+        if optional not in parameters:
+            arguments.pop(optional, None)
     try:
         return partial(**arguments)
     except TypeError as error:
-        what = getattr(getattr(partial, "func", partial), "__name__", str(partial))
-        raise ValueError(f"{what} cannot be set up as configured: {error}") from error
+        name = getattr(constructor, "__name__", str(partial))
+        raise ValueError(f"{name} cannot be set up as configured: {error}") from error
 
 
 def as_config(plain: Mapping[str, Any]) -> DictConfig:
-    """A configuration read back from plain dictionaries, as a bundle or a run folder keeps it."""
+    """The configuration stored as plain dictionaries in a bundle or a run folder."""
     config = OmegaConf.create(dict(plain))
     assert isinstance(config, DictConfig)
     return config
 
 
 def as_plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dictionaries, lists and scalars, fit for ``torch.save``."""
+    """The resolved configuration as plain dictionaries, lists and scalars, suitable for ``torch.save``."""
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
 def _is_misconfigured(cause: BaseException | None) -> bool:
-    """Whether a constructor failed for its arguments, or for a package or device that is not there."""
-    # Lightning's own exception is recognized by its name, because nothing here imports Lightning.
+    """Whether a constructor failed because of its arguments, or because a package or device is not available."""
+    # Lightning's exception is recognized by name because this module does not import Lightning.
     lightning = any(kind.__name__ == "MisconfigurationException" for kind in type(cause).__mro__)
     return lightning or isinstance(cause, TypeError | ModuleNotFoundError)
 
 
-def _place(error: InstantiationException) -> str:
-    """The key of the configuration that failed, or its target where Hydra gives no key; both only in its message."""
+def _failed_key(error: InstantiationException) -> str:
+    """The configuration key that failed, or its target if Hydra reports no key.  Both appear only in the message."""
     message = str(error)
     for pattern in (r"^full_key: (.+)$", r"target '(.+)'"):
-        if found := re.search(pattern, message, re.MULTILINE):
-            return found[1]
+        if match := re.search(pattern, message, re.MULTILINE):
+            return match[1]
     return "the configuration"
 
 
@@ -163,19 +178,19 @@ def _targets(config: Any) -> Iterator[str]:
 
 
 def _check_target(target: str) -> None:
-    own = os.environ.get("LIGHTRNN_TRUSTED_PACKAGES", "")
-    trusted = (*TRUSTED_PACKAGES, *(name.strip() for name in own.split(",") if name.strip()))
-    if _is_inside(target, trusted):
-        found = hydra.utils.get_object(target)
-        # A trusted module may have imported something that is not: judge where the object was defined.
-        defined_in = str(getattr(found, "__module__", None) or type(found).__module__)
-        if _is_inside(defined_in, trusted):
+    user_packages = os.environ.get("LIGHTRNN_TRUSTED_PACKAGES", "")
+    trusted = (*TRUSTED_PACKAGES, *(name.strip() for name in user_packages.split(",") if name.strip()))
+    if _is_in_packages(target, trusted):
+        resolved = hydra.utils.get_object(target)
+        # A trusted module may import untrusted objects (lightrnn_pl.files.os.system), so check where it is defined.
+        defined_in = str(getattr(resolved, "__module__", None) or type(resolved).__module__)
+        if _is_in_packages(defined_in, trusted):
             return
     raise ValueError(
-        f"_target_: {target} is not defined in a trusted package ({', '.join(trusted)}); if you trust it, name its "
-        "package in the environment variable LIGHTRNN_TRUSTED_PACKAGES"
+        f"_target_: {target} is not defined in a trusted package ({', '.join(trusted)}); if you trust it, add its "
+        "package to the environment variable LIGHTRNN_TRUSTED_PACKAGES"
     )
 
 
-def _is_inside(name: str, packages: Sequence[str]) -> bool:
+def _is_in_packages(name: str, packages: Sequence[str]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)

@@ -1,7 +1,8 @@
-"""The bundle: one file that holds all a trained model needs, and that refuses what does not belong together.
+"""The bundle: a trained model in one file, with everything needed to use it.
 
-Weights, word table, vocabulary, configuration, reading protocol and their fingerprints, written atomically and read
-back with ``weights_only=True``.  It is what people keep; the file a run resumes from is Lightning's own.
+A bundle contains the weights, the allocation, the vocabulary, the configuration, the evaluation protocol and
+fingerprints of these parts.  It is written atomically and loaded with ``weights_only=True``.  Loading verifies the
+fingerprints.  The checkpoint that a training run resumes from is a different file, written by Lightning.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class Bundle:
     """A trained model with everything needed to use it.
 
     Attributes:
-        model: In evaluation mode.
+        model: The language model, in evaluation mode.
         vocabulary: Words and their ids.
         config: The resolved configuration of the run.
-        protocol: How the text was read: markers, unknown words, batching.
-        metrics: What was known of the model when it was saved.
+        protocol: How text was read in training and evaluation: markers, unknown words, batching.
+        metrics: Metrics of the model at the time it was saved.
     """
 
     model: LanguageModel
@@ -56,22 +57,26 @@ class Bundle:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def score(self, lines: Sequence[str], batch_size: int = 32) -> list[list[float]]:
-        """Natural-log probability of each word of each line, the end marker last where the protocol has one.
+        """Natural-log probability of each word of each line, followed by the end marker if the vocabulary has one.
 
-        Every line is read from a fresh state; words outside the vocabulary count as its unknown word.
+        The state is reset before every line.  Words outside the vocabulary are scored as the unknown word.
 
         Args:
-            lines: Tokenised text, words separated by whitespace.
-            batch_size: Lines scored at a time.
+            lines: Tokenized text, words separated by whitespace.
+            batch_size: Number of lines scored at a time.
+
+        Raises:
+            ValueError: If ``lines`` is a single string or contains anything but strings, or a word is unknown and the
+                vocabulary has no unknown word.
         """
         return score_lines(self.model, self.vocabulary, lines, batch_size)
 
     @cached_property
     def decoder(self) -> Decoder:
-        """Reads word by word, and answers what comes next."""
+        """An incremental decoder of the model."""
         return Decoder(self.model, self.vocabulary.context_id)
 
-    # A string is a sequence of strings too, so the type checker sees two answers for it; the first is meant.
+    # A string is also a sequence of strings, so the overloads overlap; the first one applies to strings.
     @overload
     def next_words(  # type: ignore[overload-overlap]
         self, text: str, k: int = 10, search: str = "exact", batch_size: int = 32
@@ -85,18 +90,21 @@ class Bundle:
     def next_words(
         self, text: str | Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32
     ) -> Prediction | list[Prediction]:
-        """The k most likely next words as (word, probability) pairs, best first, and how many rows that took.
+        """The k most likely next words as (word, probability) pairs, most likely first.
 
         Args:
-            text: One text or several, tokenised, words separated by whitespace; each is read from the start of a line.
-                Unknown words are read as the unknown word.
-            k: How many words.
-            search: ``exact``: the proven most likely ones.  ``greedy``: those of the most likely row only, the paper's
-                way (LightRNN, section 3.1), which misses likelier words of other rows.
-            batch_size: Texts searched at a time.
+            text: One or several tokenized texts, words separated by whitespace.  Each is read from the start of a line.
+                Words outside the vocabulary are read as the unknown word.
+            k: Number of words.
+            search: ``exact`` finds the k most likely words of the vocabulary.  ``greedy`` searches only the most likely
+                row, as in the paper (LightRNN, section 3.1), and misses more likely words in other rows.
+            batch_size: Number of texts searched at a time.
+
+        Returns:
+            One :class:`Prediction` for a string, a list of them for a sequence.
 
         Raises:
-            ValueError: If an argument is none of these.
+            ValueError: If an argument is invalid.
         """
         if isinstance(text, str):
             return next_words(self.decoder, self.vocabulary, [text], k, search)[0]
@@ -115,23 +123,24 @@ class Bundle:
         stop: bool = True,
         unknown: bool = False,
     ) -> list[Continuation]:
-        """Continuations of a text: ``samples`` drawn ones, or those of a beam search, best first.
+        """Generate continuations of a text by sampling, or by beam search, most likely first.
 
         Args:
-            prompt: Tokenised, words separated by whitespace; read from the start of a line, unknown words as the
-                unknown word.
-            num_words: The most words of a continuation.
-            temperature: Above 1 flatter, below 1 sharper than the model; 0 the most likely word each time; None is 1.
-            top_k: Draw from this many most likely words only.
-            top_p: Draw from the fewest most likely words that hold this share of the probability only.
-            beams: Search for the likeliest continuations instead of drawing, with this many at a time.
-            seed: Of what is drawn.
-            samples: How many are drawn.
+            prompt: Tokenized text, words separated by whitespace, read from the start of a line.  Words outside the
+                vocabulary are read as the unknown word.
+            num_words: Maximum number of words of a continuation.
+            temperature: Sample from P(w)^(1/temperature).  0 selects the most likely word each time; None means 1.
+            top_k: Sample only from the k most likely words.
+            top_p: Sample only from the smallest set of most likely words whose probabilities sum to this value
+                (nucleus sampling).
+            beams: Beam width.  If given, beam search replaces sampling.
+            seed: Seed of the random generator.
+            samples: Number of continuations to sample.
             stop: Whether the end marker ends a continuation.
-            unknown: Whether the unknown word may be written.
+            unknown: Whether the unknown word may be generated.
 
         Raises:
-            ValueError: If an argument is none of these, or does not go with ``beams``.
+            ValueError: If an argument is invalid, or cannot be combined with ``beams``.
         """
         if beams is None:
             sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p)
@@ -140,25 +149,25 @@ class Bundle:
             )
         for name, value in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
             if value is not None:
-                raise ValueError(f"{name}={value} is for drawing words, and beams={beams} draws none; leave one out")
+                raise ValueError(f"{name}={value} applies to sampling, not to beam search; omit it or beams={beams}")
         if samples != 1:
-            raise ValueError(f"beams={beams} give as many continuations; leave samples={samples} out")
+            raise ValueError(f"beams={beams} already sets the number of continuations; omit samples={samples}")
         return beam_search(self.decoder, self.vocabulary, prompt, num_words, beams, stop, unknown)
 
     def word_vectors(self) -> Float[np.ndarray, "V P"]:
-        """What the output layer predicts each word by, float32; words that are predicted alike lie near one another."""
+        """The output vector of each word, float32.  Words predicted in similar contexts have similar vectors."""
         return self.model.output.word_vectors().float().cpu().numpy()
 
     def save_vectors(self, path: str | Path) -> None:
-        """Write :meth:`word_vectors` with their words as .npz; ``allocation=vectors`` reads it."""
+        """Write :meth:`word_vectors` and their words to an .npz file, which ``allocation=vectors`` can read."""
         write_vectors(path, self.vocabulary.words, self.word_vectors())
 
     def save_table(self, path: str | Path) -> None:
-        """Write the word table as word, row, column (.tsv, .csv or .parquet); ``allocation=file`` reads it back."""
+        """Write the word table (word, row, column) to a .tsv, .csv or .parquet file for ``allocation=file``."""
         write_table(path, self.model.allocation, self.vocabulary.words)
 
     def content(self) -> dict[str, Any]:
-        """All parts and their fingerprints, as plain types and tensors on the CPU."""
+        """All parts and their fingerprints, as plain Python types and tensors on the CPU."""
         state = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         return {
             "state": state,
@@ -173,19 +182,23 @@ class Bundle:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the bundle to ``path``; a reader sees the old file or the new one, never a part."""
+        """Write the bundle to ``path`` atomically."""
         content = {"format": FORMAT, "version": VERSION, **self.content()}
         with atomic_write(path) as file:
             torch.save(content, file)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
-    """Read a bundle, the ``best.ckpt`` of a run folder, or an exported folder; check that its parts belong together.
+    """Load a trained model and verify the fingerprints of its parts.
+
+    Args:
+        path: A bundle, a run folder (its ``best.ckpt`` is loaded) or an exported model folder.
+        device: The device to load the model on.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, of another version, no bundle, or holds another word table or vocabulary
-            than the one its weights were trained with.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is damaged, is not a bundle, has an unsupported version, or contains an allocation or a
+            vocabulary other than the one the weights were trained with.
     """
     path = Path(path)
     if is_model_folder(path):
@@ -197,55 +210,55 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     codes = content["state"]["embedding.allocation.codes"]
     _check_parts(path, content, vocabulary, codes)
     config = as_config(content["config"])
-    model = build_model(config, WordAllocation(codes, tuple(content["sides"])), vocabulary, initialise=False)
+    model = build_model(config, WordAllocation(codes, tuple(content["sides"])), vocabulary, initialize=False)
     try:
         model.load_state_dict(content["state"])
     except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit the model that its own configuration describes") from error
+        raise ValueError(f"the weights in {path} do not match the model in its configuration") from error
     return Bundle(model.to(device).eval(), vocabulary, config, content["protocol"], content["metrics"])
 
 
-def table_of(path: str | Path) -> tuple[Vocabulary, WordAllocation]:
-    """The words of a bundle and where they are, without the model.
+def load_allocation(path: str | Path) -> tuple[Vocabulary, WordAllocation]:
+    """The vocabulary and the allocation of a bundle, without the model.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, of another version or no bundle.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is damaged, is not a bundle, or has an unsupported version.
     """
     content = _read(Path(path))
     vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
     return vocabulary, WordAllocation(content["state"]["embedding.allocation.codes"], tuple(content["sides"]))
 
 
-def named_checkpoint(checkpoint: str | None) -> Path:
-    """Where the ``checkpoint=`` of a command points.
+def resolve_checkpoint(checkpoint: str | None) -> Path:
+    """The path given by a command's ``checkpoint=`` argument.
 
     Raises:
-        ValueError: If it is empty.
+        ValueError: If the argument is empty.
     """
     if not checkpoint:
         raise ValueError(f"checkpoint={checkpoint} does not name a model; pass a best.ckpt or a run folder")
     return Path(checkpoint)
 
 
-def named_device(name: str) -> torch.device:
-    """The ``device=`` of a command; ``auto`` is a GPU where there is one.
+def resolve_device(name: str) -> torch.device:
+    """The device given by a command's ``device=`` argument.  ``auto`` selects a GPU if there is one.
 
     Raises:
-        ValueError: If there is no such device on this machine.
+        ValueError: If the device is not available on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except Exception as error:  # each kind of device is missing in a way of its own
+    except Exception as error:  # each backend raises its own exception
         raise ValueError(f"device={name} is not available on this machine; auto uses a GPU if there is one") from error
     return device
 
 
 def weights_file(path: str | Path) -> Path:
-    """The file that holds a model's weights: the bundle itself, a run folder's, or an exported folder's."""
+    """The file with the weights of a model, given a bundle, a run folder or an exported model folder."""
     path = Path(path)
     if is_model_folder(path):
         return path / WEIGHTS
@@ -255,7 +268,7 @@ def weights_file(path: str | Path) -> Path:
 def _weights_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
-        if not name.endswith("allocation.codes"):  # the table has a fingerprint of its own
+        if not name.endswith("allocation.codes"):  # the allocation has its own fingerprint
             digest.update(name.encode())
             digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -263,25 +276,25 @@ def _weights_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
 
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; give the best.ckpt of a run folder, or the folder")
+        raise FileNotFoundError(f"no checkpoint at {path}; pass a run folder or its best.ckpt")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is damaged or no checkpoint; give the best.ckpt of a run folder")
+        raise ValueError(f"{path} is damaged or not a checkpoint; pass the best.ckpt of a run folder")
     try:
         with zipfile.ZipFile(path) as parts:
             if (broken := parts.testzip()) is not None:
                 raise ValueError(f"the checksum of {broken} does not match")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no checkpoint make the reader fail in any way at all
+    except Exception as error:  # torch.load may raise any exception on arbitrary bytes
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} is damaged or no checkpoint: {reason}") from error
+        raise ValueError(f"{path} is damaged or not a checkpoint: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
-            f"{path} is not a bundle of lightrnn_pl; give the best.ckpt of a run folder (last.ckpt is only what a run "
-            "resumes from)"
+            f"{path} is not a lightrnn_pl bundle; pass the best.ckpt of a run folder (last.ckpt only serves to resume "
+            "training)"
         )
     if content["version"] != VERSION:
         raise ValueError(
-            f"{path} is a bundle of version {content['version']}, this is the code for version {VERSION}; "
+            f"{path} is a bundle of version {content['version']}, but this release reads version {VERSION}; "
             "use the release of lightrnn_pl that wrote it"
         )
     return content
@@ -289,15 +302,15 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _check_parts(path: Path, content: Mapping[str, Any], vocabulary: Vocabulary, codes: torch.Tensor) -> None:
     if _weights_fingerprint(content["state"]) != content["weights"]:
-        raise ValueError(f"{path} is damaged: its weights are not the ones that were saved; take another copy of it")
+        raise ValueError(f"{path} is damaged: its weights differ from those that were saved; restore it from a copy")
     table = WordAllocation(codes, tuple(content["sides"])).fingerprint()
     if table != content["table"]:
         raise ValueError(
-            f"{path} holds the word table {table[:12]}, but its weights were trained with {content['table'][:12]}: "
-            "with another table they mean nothing; take the file as the run wrote it"
+            f"{path} contains the allocation {table[:12]}, but its weights were trained with {content['table'][:12]}; "
+            "use the original file written by the run"
         )
     if vocabulary.fingerprint() != content["words"] or len(vocabulary) != len(codes):
         raise ValueError(
-            f"{path} holds another vocabulary than the one its weights were trained with; "
-            "take the file as the run wrote it"
+            f"{path} contains a different vocabulary than the one its weights were trained with; "
+            "use the original file written by the run"
         )

@@ -1,4 +1,4 @@
-"""Refusing configured values, with a message that names the key."""
+"""Checks of configured values.  Each raises a ``ValueError`` that names the key and the value."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from numbers import Integral, Real
 
 
 def check_count(name: str, value: object, at_least: int = 1) -> None:
-    """Refuse what is no whole number of at least ``at_least``.
+    """Check that ``value`` is a whole number of at least ``at_least``.
 
     Raises:
         ValueError: Naming the key and its value.
     """
-    # True is an Integral too, but whoever writes model.num_layers=true means something else.
+    # bool is a subclass of int, but model.num_layers=true is a mistake.
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value}")
 
 
 def check_counts(name: str, values: object) -> list[int]:
-    """The values as a list; refuse what is no list of whole numbers of at least 1.
+    """The values as a list, after checking that they are whole numbers of at least 1.
 
     Raises:
         ValueError: Naming the key and its value.
@@ -32,47 +32,49 @@ def check_counts(name: str, values: object) -> list[int]:
 
 
 def check_probability(name: str, value: object) -> None:
-    """Refuse what cannot be the probability of dropping a unit.
+    """Check that ``value`` is a probability below 1, such as a dropout rate.
 
     Raises:
         ValueError: Naming the key and its value.
     """
     if not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ValueError(f"{name} is a probability below 1, got {value}")
+        raise ValueError(f"{name} must be a probability below 1, got {value}")
 
 
-def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf, hint: str = "") -> None:
-    """Refuse what is no finite number from ``least`` to ``most``.
+def check_number(
+    name: str, value: object, at_least: float = -math.inf, at_most: float = math.inf, hint: str = ""
+) -> None:
+    """Check that ``value`` is a finite number from ``at_least`` to ``at_most``.
 
     Args:
         name: The key.
-        value: What is configured.
-        least: The smallest number that is accepted.
-        most: The largest.
-        hint: What to say beside the range, with its own comma or brackets.
+        value: The configured value.
+        at_least: The smallest valid number.
+        at_most: The largest valid number.
+        hint: Text to add after the range, including its own comma or parentheses.
 
     Raises:
         ValueError: Naming the key and its value.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not least <= float(value) <= most:  # type: ignore[arg-type]
-        bounds = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
-        kind = "a finite number" if least == -math.inf else f"a number {bounds}"
+    if not is_number or not at_least <= float(value) <= at_most:  # type: ignore[arg-type]
+        bounds = f"from {at_least:g} to {at_most:g}" if at_most < math.inf else f"of at least {at_least:g}"
+        kind = "a finite number" if at_least == -math.inf else f"a number {bounds}"
         raise ValueError(f"{name} must be {kind}{hint}, got {value}")
 
 
 def check_ratio(name: str, value: object) -> None:
-    """Refuse what is no number above 0 and at most 1.
+    """Check that ``value`` is a number above 0 and at most 1.
 
     Raises:
         ValueError: Naming the key and its value.
     """
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 1:
-        raise ValueError(f"{name} is a ratio above 0 and at most 1, got {value}")
+        raise ValueError(f"{name} must be a ratio above 0 and at most 1, got {value}")
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse what is neither true nor false.
+    """Check that ``value`` is a bool.
 
     Raises:
         ValueError: Naming the key and its value.
@@ -82,7 +84,7 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Refuse what no generator or hash here can start from: a whole number from 0 to below 2^32.
+    """Check that ``value`` is a valid seed: a whole number from 0 to 2^32 - 1.
 
     Raises:
         ValueError: Naming the key and its value.
@@ -92,16 +94,16 @@ def check_seed(name: str, value: object) -> None:
         raise ValueError(f"{name} must be below 2**32, got {value}")
 
 
-def _example(value: object) -> str:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return str(value) if is_count else "1, 2"
-
-
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse what is none of ``choices``.
+    """Check that ``value`` is one of ``choices``.
 
     Raises:
         ValueError: Naming the key, the choices and the value.
     """
     if value not in choices:
-        raise ValueError(f"{name} is {' or '.join(choices)}, got {value!r}")
+        raise ValueError(f"{name} must be {' or '.join(choices)}, got {value!r}")
+
+
+def _example(value: object) -> str:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return str(value) if is_count else "1, 2"

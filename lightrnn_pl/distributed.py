@@ -1,4 +1,4 @@
-"""Sums over the processes of one training; in a single process they change nothing."""
+"""Sums over the processes of a distributed training run.  In a single process they return their input."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def is_distributed() -> bool:
 
 
 def all_reduce(values: Tensor, device: torch.device | None = None) -> Tensor:
-    """The sum of ``values`` over all processes; each of them must call this.
+    """The sum of ``values`` over all processes.  Every process must call it.
 
     Args:
-        values: Any shape.  Changed in place if it lies on ``device``.
-        device: The device on which to reduce: NCCL needs the GPU of the process.
+        values: Any shape.  Modified in place if the tensor is on ``device``.
+        device: The device to reduce on.  NCCL requires the GPU of the process.
     """
     if not is_distributed():
         return values

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and naming what went wrong when one cannot be written."""
+"""Atomic writing of files, and clear errors for files that cannot be written."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import IO, Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
-"""What a folder says that takes no files; EEXIST where a file stands in a folder's place."""
+"""Errors of folders in which no file can be created.  EEXIST: a file has the folder's name."""
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path`` and move it there once the block ended without an error.
+    """Open a temporary file next to ``path`` and rename it to ``path`` if the block ends without an error.
 
-    The file is flushed to disk before the move, so a crash leaves either the old file or the new one.
+    The file is flushed to disk before it is renamed, so a crash leaves either the old file or the new one.
 
     Raises:
-        OSError: With the path and the remedy in its message when the device has no space left, or the folder does
-            not take files.
+        OSError: If the device has no space left or the folder is not writable.  The message contains the path and a
+            remedy.
     """
     path = Path(path)
     try:
@@ -54,12 +54,12 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def explain_unwritable(error: OSError, path: str | Path) -> OSError:
-    """The same error, with the path and the remedy where ``path`` cannot be written; otherwise the error itself."""
-    elsewhere = "choose another folder (paths.cache_dir for token caches, hydra.run.dir for runs)"
+    """``error`` with the path and a remedy in its message if it means that ``path`` cannot be written, or unchanged."""
+    remedy = "choose another folder (paths.cache_dir for token caches, hydra.run.dir for runs)"
     if error.errno in _FULL:
-        return OSError(error.errno, f"no space left while writing {path}; free some space or {elsewhere}")
+        return OSError(error.errno, f"no space left while writing {path}; free some space or {remedy}")
     if error.errno in _UNWRITABLE:
-        return OSError(error.errno, f"cannot write {path}: {os.strerror(error.errno)}; {elsewhere}")
+        return OSError(error.errno, f"cannot write {path}: {os.strerror(error.errno)}; {remedy}")
     return error
 
 
@@ -70,6 +70,6 @@ def _umask() -> int:
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes,."""
+    """SHA-256 of the content of a file, as hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

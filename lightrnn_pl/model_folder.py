@@ -1,11 +1,11 @@
-"""A trained model as a folder of open formats: the parts of a bundle, for programs that are not this one.
+"""The exported model folder: the parts of a bundle in open formats, for use by other programs.
 
-    model.safetensors   weights, word table and maps of shared vectors
-    config.json         configuration, protocol, metrics and fingerprints; the keys that ``transformers`` looks for
-    vocabulary.txt      a line ``word<TAB>count`` a word
+    model.safetensors   weights, allocation and sub-vector maps
+    config.json         configuration, protocol, metrics, fingerprints, and the keys required by ``transformers``
+    vocabulary.txt      one line ``word<TAB>count`` per word
 
-``checkpoint.load`` reads it and checks the fingerprints as those of a bundle.  Weights may be packed (``packing``).
-Knows the parts and their files; nothing of networks.
+``checkpoint.load`` reads such a folder and verifies its fingerprints like those of a bundle.  Weights may be packed
+in 8 bits (``packing``).
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ FORMAT = "lightrnn_pl folder"
 VERSION = 1
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.txt"
 MODEL_TYPE = "lightrnn"
-_OWN = "lightrnn_pl"
-"""The key of config.json that holds what is ours."""
+_BUNDLE_KEY = "lightrnn_pl"
+"""The key of config.json that contains the parts of the bundle."""
 _PARTS = ("weights", "sides", "table", "words", "config", "protocol", "metrics")
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder that ``write_model_folder`` wrote."""
+    """Whether ``path`` is a folder written by ``write_model_folder``."""
     return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
 
 
 def write_model_folder(folder: Path, content: Mapping[str, Any], stored: Mapping[str, Tensor], recipe: Recipe) -> None:
-    """Write the three files; nothing else in the folder is touched.
+    """Write the three files.  Other files in the folder are not changed.
 
     Args:
-        folder: Is there already.
-        content: ``Bundle.content()``.
-        stored: The tensors to write, from ``packing.pack_state`` of the content's state.
-        recipe: How the state comes back from them.
+        folder: An existing folder.
+        content: The result of ``Bundle.content()``.
+        stored: The tensors to write: the state of ``content`` packed by ``packing.pack_state``.
+        recipe: How to unpack them.
 
     Raises:
         ValueError: If safetensors is not installed.
     """
     vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
-    # Not by its save_file, which lets nobody but the owner read the file.
+    # safetensors.save_file would create a file that only its owner can read.
     with atomic_write(folder / WEIGHTS) as file:
         file.write(_safetensors().save(dict(stored), metadata={"format": "pt"}))
     parts = {"packed": recipe, "file": file_hash(folder / WEIGHTS), **{part: content[part] for part in _PARTS}}
@@ -58,42 +58,43 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], stored: Mapping
         "vocab_size": len(vocabulary),
         "bos_token_id": vocabulary.context_id,
         "eos_token_id": vocabulary.end_id,
-        _OWN: {"format": FORMAT, "version": VERSION, **parts},
+        _BUNDLE_KEY: {"format": FORMAT, "version": VERSION, **parts},
     }
     write_json(folder / CONFIG, description)
     vocabulary.save(folder / VOCABULARY)
 
 
 def read_model_folder(folder: Path) -> dict[str, Any]:
-    """The content of a bundle, as ``Bundle.content()`` has it; its parts are not compared with each other here.
+    """The content of a bundle, as returned by ``Bundle.content()``.  The fingerprints of its parts are not verified.
 
     Raises:
-        ValueError: If a file is missing or damaged, of another version, or safetensors is not installed.
+        ValueError: If a file is missing or damaged, the folder has an unsupported version, or safetensors is not
+            installed.
     """
     try:
-        own = json.loads((folder / CONFIG).read_text(encoding="utf-8"))[_OWN]
-        assert own["format"] == FORMAT
+        metadata = json.loads((folder / CONFIG).read_text(encoding="utf-8"))[_BUNDLE_KEY]
+        assert metadata["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(f"{folder / CONFIG} is damaged or not of lightrnn_pl; export the model anew") from error
-    if own.get("version") != VERSION:
         raise ValueError(
-            f"{folder} is a model folder of version {own.get('version')}, this is the code for version {VERSION}; "
-            "use the release of lightrnn_pl that wrote it"
+            f"{folder / CONFIG} is damaged or was not written by lightrnn_pl; export the model again"
+        ) from error
+    if metadata.get("version") != VERSION:
+        raise ValueError(
+            f"{folder} is a model folder of version {metadata.get('version')}, but this release reads version "
+            f"{VERSION}; use the release of lightrnn_pl that wrote it"
         )
     safetensors = _safetensors()
-    if file_hash(folder / WEIGHTS) != own["file"]:
-        raise ValueError(
-            f"{folder / WEIGHTS} is damaged: it is not the file that was exported; take another copy of it"
-        )
+    if file_hash(folder / WEIGHTS) != metadata["file"]:
+        raise ValueError(f"{folder / WEIGHTS} is damaged: it differs from the exported file; restore it from a copy")
     try:
-        state = unpack_state(safetensors.load_file(folder / WEIGHTS), own["packed"])
-    except Exception as error:  # the reader of bytes that are no tensors may fail in any way
-        raise ValueError(f"{folder / WEIGHTS} is damaged: {error}; take another copy of it") from error
+        state = unpack_state(safetensors.load_file(folder / WEIGHTS), metadata["packed"])
+    except Exception as error:  # safetensors may raise any exception on arbitrary bytes
+        raise ValueError(f"{folder / WEIGHTS} is damaged: {error}; restore it from a copy") from error
     try:
         vocabulary = Vocabulary.load(folder / VOCABULARY)
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} has no {VOCABULARY}, without which its weights mean nothing") from error
-    return {"state": state, "vocabulary": vocabulary.state_dict(), **{part: own[part] for part in _PARTS}}
+        raise ValueError(f"{folder} has no {VOCABULARY}; export the model again") from error
+    return {"state": state, "vocabulary": vocabulary.state_dict(), **{part: metadata[part] for part in _PARTS}}
 
 
 def _safetensors() -> Any:

@@ -1,4 +1,4 @@
-"""The files of a run folder; no other module knows their names."""
+"""The files of a run folder.  This is the only module that names them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class RunFolder:
 
     Attributes:
         config: The resolved configuration.
-        metrics: What has been measured so far.
-        best: The bundle with the best validation.
+        metrics: The metrics measured so far.
+        best: The bundle with the best validation perplexity.
         last: The checkpoint to resume from.
-        perplexity_plot: Validation perplexity by epoch.
-        tables: The word table of each round.
+        perplexity_plot: Plot of validation perplexity by epoch.
+        tables: Folder with the allocation of each round.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -33,7 +33,7 @@ class RunFolder:
         self.tables = self.path / "tables"
 
     def write_config(self, config: DictConfig) -> None:
-        """Write a configuration, resolved."""
+        """Write the resolved configuration."""
         with atomic_write(self.config, "w") as file:
             file.write(OmegaConf.to_yaml(config, resolve=True))
 
@@ -50,16 +50,16 @@ class RunFolder:
         return json.loads(self.metrics.read_text(encoding="utf-8")) if self.metrics.is_file() else {}
 
     def round_table(self, number: int) -> Path:
-        """The file with the word table of a round, counted from 1."""
+        """The file with the allocation of a round, counted from 1."""
         return self.tables / f"round_{number}.npz"
 
     def round_tables(self) -> dict[int, Path]:
-        """The files that exist, by the number of their round, in order."""
-        found = {int(path.stem.rpartition("_")[2]): path for path in self.tables.glob("round_*.npz")}
-        return dict(sorted(found.items()))
+        """The existing allocation files by round, in ascending order."""
+        files = {int(path.stem.rpartition("_")[2]): path for path in self.tables.glob("round_*.npz")}
+        return dict(sorted(files.items()))
 
     def clear(self) -> None:
-        """Delete what an earlier run wrote."""
+        """Delete the files of an earlier run."""
         for path in (self.config, self.metrics, self.best, self.last, self.perplexity_plot):
             path.unlink(missing_ok=True)
         for table in self.round_tables().values():
@@ -67,6 +67,6 @@ class RunFolder:
 
 
 def bundle_file(path: str | Path) -> Path:
-    """The bundle of a run folder; a path that is not a folder is returned as it is."""
+    """The bundle of a run folder.  A path that is not a folder is returned unchanged."""
     path = Path(path)
     return RunFolder(path).best if path.is_dir() else path

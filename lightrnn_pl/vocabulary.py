@@ -1,7 +1,7 @@
-"""Words, ids and counts, and the rules that decide which words a model knows.
+"""The vocabulary: words, ids and counts, and the rules that select its words.
 
-A vocabulary is built from the training text alone.  It knows words and their counts, and nothing of files of
-text, vectors or tables; its markers (``<unk>``, ``<s>``, ``<eos>``) are words like all others.
+A vocabulary is built from the training text only.  Its markers (``<unk>``, ``<s>``, ``<eos>``) are ordinary words
+with an id and a count.
 """
 
 from __future__ import annotations
@@ -17,24 +17,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightrnn_pl.checks import check_count
 from lightrnn_pl.files import atomic_write
 
 _HEADER = "#lightrnn_pl.vocabulary"
 
 
 class Vocabulary:
-    """The words of a model in descending order of their counts in train; words of one count in alphabetical order.
+    """The words of a model.  The id of a word is its index.
+
+    ``VocabularyRules.build`` sorts words by descending count in the training text, and alphabetically if counts are
+    equal.
 
     Args:
-        words: V different words without white space; a word's place is its id.
-        counts: How often each occurs in train, shape (V,).
-        unknown: The word that stands for all others; None if there is none.
-        begin: The word before the first of every line; None if there is none.
-        end: The word after the last of every line; None if there is none.
+        words: V distinct words without whitespace.
+        counts: Number of occurrences of each word in the training text, shape (V,).
+        unknown: The word that replaces all words outside the vocabulary; None if there is none.
+        begin: The marker before every line; None if there is none.
+        end: The marker after every line; None if there is none.
 
     Raises:
-        ValueError: If words and counts do not match, a word occurs twice, is empty or holds white space, or a marker
-            is not among the words.
+        ValueError: If words and counts differ in number, a word is duplicated, empty or contains whitespace, or a
+            marker is not one of the words.
     """
 
     def __init__(
@@ -49,20 +53,20 @@ class Vocabulary:
         self.counts: NDArray[np.int64] = np.asarray(counts, dtype=np.int64)
         self.unknown, self.begin, self.end = unknown, begin, end
         if self.counts.shape != (len(self.words),):
-            raise ValueError(f"{len(self.words)} words need as many counts, got shape {self.counts.shape}")
+            raise ValueError(f"counts must have shape ({len(self.words)},), one per word, got {self.counts.shape}")
         if len(self._ids) != len(self.words):
-            twice = next(word for place, word in enumerate(self.words) if self._ids[word] != place)
-            raise ValueError(f"the word {twice!r} stands in the vocabulary twice; keep one of them")
+            duplicate = next(word for index, word in enumerate(self.words) if self._ids[word] != index)
+            raise ValueError(f"the word {duplicate!r} is duplicated in the vocabulary; remove one of the entries")
         if " ".join(self.words).split() != list(self.words):
-            bad = next(word for word in self.words if word.split() != [word])
-            raise ValueError(f"{bad!r} is no word: words are neither empty nor hold white space")
+            invalid = next(word for word in self.words if word.split() != [word])
+            raise ValueError(f"{invalid!r} is not a valid word; words must not be empty or contain whitespace")
         for marker in (unknown, begin, end):
             if marker is not None and marker not in self._ids:
-                raise ValueError(f"the marker {marker!r} is not among the words of the vocabulary; add it to them")
+                raise ValueError(f"the marker {marker!r} is not in the vocabulary; add it to the words")
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words)}
+        return {word: index for index, word in enumerate(self.words)}
 
     def __len__(self) -> int:
         return len(self.words)
@@ -75,37 +79,40 @@ class Vocabulary:
         return f"Vocabulary({len(self)} words, {markers})"
 
     def id(self, word: str) -> int:
-        """The id of ``word``, or of the unknown marker if the vocabulary does not have the word.
+        """The id of ``word``, or of the unknown word if ``word`` is not in the vocabulary.
 
         Raises:
-            ValueError: If the word is not known and there is no unknown marker.
+            ValueError: If ``word`` is not in the vocabulary and there is no unknown word.
         """
-        known = self._ids.get(word, self.unknown_id)
-        if known is None:
+        word_id = self._ids.get(word, self.unknown_id)
+        if word_id is None:
             raise ValueError(
-                f"the word {word!r} is not in the vocabulary, and it has no marker for unknown words; "
+                f"the word {word!r} is not in the vocabulary, which has no unknown word; "
                 "set data.vocabulary.unknown, for example to '<unk>'"
             )
-        return known
+        return word_id
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of the unknown marker."""
+        """The id of the unknown word, or None."""
         return None if self.unknown is None else self._ids[self.unknown]
 
     @property
     def begin_id(self) -> int | None:
-        """The id of the begin marker."""
+        """The id of the begin marker, or None."""
         return None if self.begin is None else self._ids[self.begin]
 
     @property
     def end_id(self) -> int | None:
-        """The id of the end marker."""
+        """The id of the end marker, or None."""
         return None if self.end is None else self._ids[self.end]
 
     @property
     def context_id(self) -> int:
-        """What is read before the very first word: the begin marker, else the end marker, else the unknown one."""
+        """The id of the word read before the first word of a text.
+
+        This is the begin marker, the end marker or the unknown word, whichever exists first, and otherwise word 0.
+        """
         for marker in (self.begin_id, self.end_id, self.unknown_id):
             if marker is not None:
                 return marker
@@ -115,25 +122,25 @@ class Vocabulary:
         """The ids of ``words``, shape (N,).
 
         Raises:
-            ValueError: As ``id`` does.
+            ValueError: If a word is not in the vocabulary and there is no unknown word.
         """
         return np.fromiter((self.id(word) for word in words), dtype=np.int32)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The words that ``ids`` stand for."""
+        """The words with the given ids."""
         return [self.words[int(i)] for i in ids]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the words in order and the markers.
+        """SHA-256 of the words in order and of the markers.
 
-        Counts are left out: two vocabularies agree when every id means the same word.
+        Counts are excluded: vocabularies are considered equal if every id refers to the same word.
         """
         digest = hashlib.sha256(json.dumps([self.unknown, self.begin, self.end]).encode())
         digest.update("\n".join(self.words).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python types that ``torch.load(weights_only=True)`` accepts."""
+        """The vocabulary as plain Python types, which ``torch.load(weights_only=True)`` accepts."""
         return {
             "words": list(self.words),
             "counts": self.counts.tolist(),
@@ -144,11 +151,11 @@ class Vocabulary:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
-        """The vocabulary that ``state_dict`` was taken of."""
+        """The vocabulary with the given ``state_dict``."""
         return cls(state["words"], state["counts"], state["unknown"], state["begin"], state["end"])
 
     def save(self, path: str | Path) -> None:
-        """Write a text file: a header naming the markers, then a line ``word<TAB>count`` a word, atomically."""
+        """Write a text file: a header with the markers, then one line ``word<TAB>count`` per word."""
         markers = {"unknown": self.unknown, "begin": self.begin, "end": self.end}
         with atomic_write(path, "w") as file:
             file.write(f"{_HEADER}\t{json.dumps(markers, ensure_ascii=False)}\n")
@@ -156,16 +163,16 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read what ``save`` wrote.
+        """Read a file written by ``save``.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is something else, naming the first line that shows it.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If the file has a different format.  The message contains the first invalid line.
         """
         with Path(path).open(encoding="utf-8", newline="\n") as file:
             name, _, markers = file.readline().partition("\t")
             if name != _HEADER:
-                raise ValueError(f"{path} is no vocabulary that this package wrote: line 1 should begin {_HEADER!r}")
+                raise ValueError(f"{path} is not a vocabulary file of lightrnn_pl: line 1 must begin with {_HEADER!r}")
             words, counts = [], []
             for number, line in enumerate(file, start=2):
                 word, tab, count = line.removesuffix("\n").partition("\t")
@@ -178,20 +185,20 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class VocabularyRules:
-    """Which words of a training text get an id, and which markers stand between and for them.
+    """Rules that select the words of the vocabulary and its markers.
 
     Args:
-        min_count: Words seen fewer times are dropped.
-        max_size: The most words to keep, markers counted among them; None for no limit.
-        unknown: What dropped and unseen words become.  It is in the vocabulary even where no word was dropped, so
-            that unseen words of test can be scored.  None: every word must be in the vocabulary.
-        begin: The marker before every line; None for none.
-        end: The marker after every line; None for none.
-        file: A given vocabulary, one that ``Vocabulary.save`` wrote or one word a line; its words and the markers
-            are kept whatever their counts, so ``min_count`` does not apply and ``max_size`` must be null.
+        min_count: Words that occur less often in the training text are dropped.
+        max_size: Maximum size of the vocabulary, including markers; None for no limit.
+        unknown: The word that replaces dropped and unseen words.  It is added even if no word is dropped, so that
+            unseen words in validation and test text can be scored.  None: every word must be in the vocabulary.
+        begin: The marker before every line; None for no marker.
+        end: The marker after every line; None for no marker.
+        file: A vocabulary file, written by ``Vocabulary.save`` or with one word per line.  The vocabulary consists of
+            its words and the markers, so ``min_count`` does not apply and ``max_size`` must be None.
 
     Raises:
-        ValueError: Naming the rule, its value and the remedy.
+        ValueError: If a rule is invalid.  The message contains its key, its value and a remedy.
     """
 
     min_count: int = 1
@@ -202,62 +209,60 @@ class VocabularyRules:
     file: str | None = None
 
     def __post_init__(self) -> None:
-        if self.min_count < 1:
-            raise ValueError(f"data.vocabulary.min_count must be at least 1, got {self.min_count}")
+        check_count("data.vocabulary.min_count", self.min_count)
         if self.max_size is not None and self.max_size <= len(self.markers):
             raise ValueError(
-                f"data.vocabulary.max_size={self.max_size} has no room for a word beside the markers "
-                f"{list(self.markers)}; give at least {len(self.markers) + 1}, or null for no limit"
+                f"data.vocabulary.max_size={self.max_size} leaves no space for words besides the markers "
+                f"{list(self.markers)}; use at least {len(self.markers) + 1}, or null for no limit"
             )
         for name in ("unknown", "begin", "end"):
             marker = getattr(self, name)
             if marker is not None and marker.split() != [marker]:
-                raise ValueError(f"data.vocabulary.{name}={marker!r} must be one word without white space, or null")
+                raise ValueError(f"data.vocabulary.{name}={marker!r} must be one word without whitespace, or null")
         if self.file is not None and self.max_size is not None:
             raise ValueError(
-                f"data.vocabulary.max_size={self.max_size} does not go with data.vocabulary.file={self.file}: "
-                "the file says which words to keep; set max_size to null or shorten the file"
+                f"data.vocabulary.max_size={self.max_size} cannot be combined with data.vocabulary.file={self.file}, "
+                "which already determines the words; set max_size to null or shorten the file"
             )
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """The markers that are set, each once."""
+        """The configured markers without duplicates."""
         return tuple(dict.fromkeys(m for m in (self.unknown, self.begin, self.end) if m is not None))
 
     def fingerprint(self) -> str:
-        """SHA-256 of the rules and of the content of the given file."""
+        """SHA-256 of the rules and of the content of the vocabulary file."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
         if self.file is not None:
             digest.update(self._read_file().encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def build(self, counts: Mapping[str, int]) -> Vocabulary:
-        """The vocabulary that these rules make of how often each word, markers included, occurs in train.
+        """Build the vocabulary from the counts of all words and markers in the training text.
 
         Raises:
-            FileNotFoundError: If the given vocabulary file does not exist.
-            ValueError: If a word would be dropped and there is no unknown marker.
+            FileNotFoundError: If the vocabulary file does not exist.
+            ValueError: If a word would be dropped and there is no unknown word.
         """
         markers = set(self.markers)
         if self.file is not None:
-            given = dict.fromkeys(self._given_words())
-            kept = {word: counts.get(word, 0) for word in given if word not in markers}
+            kept = {word: counts.get(word, 0) for word in self._words_in_file() if word not in markers}
         else:
             kept = {word: n for word, n in counts.items() if n >= self.min_count and word not in markers}
         if self.max_size is not None and len(kept) > self.max_size - len(markers):
-            ranked = sorted(kept.items(), key=_descending)
+            ranked = sorted(kept.items(), key=_sort_key)
             kept = dict(ranked[: self.max_size - len(markers)])
         dropped = sum(n for word, n in counts.items() if word not in kept and word not in markers)
         if dropped and self.unknown is None:
             word = next(word for word in counts if word not in kept and word not in markers)
             raise ValueError(
-                f"the rules drop {dropped} tokens of train, {word!r} among them, but data.vocabulary.unknown is null; "
+                f"the rules drop {dropped} training tokens, such as {word!r}, but data.vocabulary.unknown is null; "
                 "set it, for example to '<unk>', or keep every word (min_count=1, max_size=null, file=null)"
             )
         kept.update({marker: counts.get(marker, 0) for marker in self.markers})
         if self.unknown is not None:
             kept[self.unknown] += dropped
-        ordered = sorted(kept.items(), key=_descending)
+        ordered = sorted(kept.items(), key=_sort_key)
         return Vocabulary(
             (word for word, _ in ordered),
             np.fromiter((n for _, n in ordered), dtype=np.int64, count=len(ordered)),
@@ -278,16 +283,16 @@ class VocabularyRules:
             line = error.object[: error.start].count(b"\n") + 1
             raise ValueError(f"data.vocabulary.file={self.file}, line {line}: not UTF-8 ({error.reason})") from None
 
-    def _given_words(self) -> list[str]:
+    def _words_in_file(self) -> list[str]:
         lines = self._read_file().split("\n")
         if lines[0].startswith(_HEADER + "\t"):
             lines = lines[1:]
         words = [line.split("\t")[0].strip() for line in lines]
         words = [word for word in words if word]
         if not words:
-            raise ValueError(f"data.vocabulary.file={self.file} holds no words; it should hold one a line")
+            raise ValueError(f"data.vocabulary.file={self.file} contains no words; it must have one word per line")
         return words
 
 
-def _descending(item: tuple[str, int]) -> tuple[int, str]:
+def _sort_key(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]

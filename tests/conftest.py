@@ -1,4 +1,4 @@
-"""What tests share: tiny models, tiny text, and the real corpora where they are at hand."""
+"""Fixtures shared by all tests: a tiny text, and the real corpora if they are available."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real corpora beside the checkout; a test that needs it is skipped where there is none."""
+    """The folder of real corpora next to the checkout.  Tests that need it are skipped if it does not exist."""
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the corpora in ../shared/data, which are not part of the project")
     return SHARED_DATA
@@ -21,7 +21,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory) -> dict[str, Path]:
-    """Three files of made-up sentences with structure to learn: each word is often followed by the same one."""
+    """Three files of generated sentences with a learnable pattern: most words are followed by a fixed next word."""
     folder = tmp_path_factory.mktemp("text")
     generator = np.random.default_rng(0)
     words = [f"w{number:02d}" for number in range(47)]

@@ -1,4 +1,4 @@
-"""From configuration to objects: only trusted targets, one word table."""
+"""Building objects from the configuration: trusted targets only, readable errors, optional arguments."""
 
 import numpy as np
 import pytest
@@ -20,18 +20,18 @@ def test_instantiates_trusted_targets():
     [
         "os.system",
         "torch.hub.load",
-        # Reached through a trusted module, but defined elsewhere.
+        # Accessible through a trusted module, but defined elsewhere.
         "lightrnn_pl.files.os.system",
         "lightrnn_pl.files.json.dumps",
     ],
 )
 @pytest.mark.parametrize("wrap", [lambda node: node, lambda node: {"a": [{"b": node}]}])
-def test_refuses_other_targets_wherever_they_hide(target, wrap):
+def test_rejects_untrusted_targets_at_any_depth(target, wrap):
     with pytest.raises(ValueError, match=f"{target} is not defined in a trusted package.*LIGHTRNN_TRUSTED_PACKAGES"):
         instantiate(wrap({"_target_": target}))
 
 
-def test_the_user_can_trust_a_package(monkeypatch):
+def test_users_can_trust_additional_packages(monkeypatch):
     monkeypatch.setenv("LIGHTRNN_TRUSTED_PACKAGES", "somewhere, fractions")
     assert instantiate({"_target_": "fractions.Fraction", "numerator": 1, "denominator": 2}) == 0.5
 
@@ -50,13 +50,13 @@ def test_the_user_can_trust_a_package(monkeypatch):
         ({"_target_": "lightrnn_pl.vocabulary.VocabularyRules", "bogus": 2}, "VocabularyRules cannot be set up.*bogus"),
     ],
 )
-def test_what_cannot_be_made_is_told_by_its_key_in_one_line(config, message):
+def test_reports_failed_construction_by_key_in_one_line(config, message):
     with pytest.raises(ValueError, match=message) as caught:
         instantiate(OmegaConf.create(config))
     assert "\n" not in str(caught.value) and "_target_" not in str(caught.value)
 
 
-def test_a_refused_accelerator_is_told(monkeypatch):
+def test_reports_an_unavailable_accelerator(monkeypatch):
     import pytorch_lightning as pl
 
     def refuse(self, **_):
@@ -72,7 +72,7 @@ def test_plain_configuration_round_trips():
     assert as_plain(config) == {"a": 1, "b": {"c": 1, "d": [1, None]}}
 
 
-def test_the_training_text_is_offered_to_whom_asks_for_it_by_name():
+def test_passes_the_training_text_to_parts_that_declare_it():
     vocabulary = Vocabulary([f"w{number}" for number in range(30)], range(60, 30, -1))
     tokens = np.random.default_rng(0).integers(0, 30, 500)
     config = compose_overrides("model=hierarchical", "model/output/classes=clusters", "model.hidden_dim=10")
@@ -82,9 +82,9 @@ def test_the_training_text_is_offered_to_whom_asks_for_it_by_name():
 
     model = build(tokens=tokens)
     assert model.output.num_classes == 6
-    with pytest.raises(ValueError, match="which is not at hand"):
+    with pytest.raises(ValueError, match="which is not available"):
         build()
-    loaded = build(initialise=False)  # as a bundle is read
+    loaded = build(initialize=False)  # as when loading a bundle
     loaded.load_state_dict(model.state_dict())
     words = torch.arange(30)[None]
     assert torch.equal(loaded.eval().score(words, words)[0], model.eval().score(words, words)[0])

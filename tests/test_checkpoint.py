@@ -1,4 +1,4 @@
-"""The bundle: everything comes back, nothing that does not belong together is accepted."""
+"""The bundle: all parts are restored, and inconsistent or damaged files are rejected."""
 
 import math
 
@@ -38,24 +38,24 @@ def bundle() -> Bundle:
     return Bundle(model, vocabulary, config, {"end": "<eos>"}, {"valid_nll": 1.5})
 
 
-def changed(path, **parts):
+def overwrite_parts(path, **parts):
     content = torch.load(path, weights_only=True)
     content.update(parts)
     torch.save(content, path)
 
 
-def test_everything_comes_back(bundle, tmp_path):
+def test_restores_all_parts(bundle, tmp_path):
     bundle.save(tmp_path / "best.ckpt")
-    again = lightrnn_pl.load(tmp_path)
-    assert again.vocabulary.words == bundle.vocabulary.words
-    assert again.config == bundle.config
-    assert again.protocol == bundle.protocol and again.metrics == bundle.metrics
-    assert again.model.embedding.allocation is again.model.output.allocation
-    assert not again.model.training
-    assert again.score(["the cat sat"]) == bundle.score(["the cat sat"])
+    loaded = lightrnn_pl.load(tmp_path)
+    assert loaded.vocabulary.words == bundle.vocabulary.words
+    assert loaded.config == bundle.config
+    assert loaded.protocol == bundle.protocol and loaded.metrics == bundle.metrics
+    assert loaded.model.embedding.allocation is loaded.model.output.allocation
+    assert not loaded.model.training
+    assert loaded.score(["the cat sat"]) == bundle.score(["the cat sat"])
 
 
-def test_scores_line_by_line_in_order_with_the_end_marker_last(bundle):
+def test_scores_lines_in_order_with_the_end_marker_last(bundle):
     lines = ["the cat sat on the mat", "", "the", "a dog sat"]
     scores = bundle.score(lines, batch_size=2)
     assert [len(line) for line in scores] == [7, 1, 2, 4]
@@ -65,53 +65,53 @@ def test_scores_line_by_line_in_order_with_the_end_marker_last(bundle):
     assert bundle.score(["a dog sat"])[0] == pytest.approx(bundle.score(["<unk> <unk> sat"])[0], abs=1e-6)
 
 
-def test_scores_are_those_of_the_chain_rule(bundle):
-    """exp of the summed scores of all two-word lines, ended or going on, sums to one."""
+def test_first_word_probabilities_sum_to_one(bundle):
+    """The probabilities of all first words of a line, including the end marker, sum to one."""
     words = [word for word in bundle.vocabulary.words if word != "<eos>"]
     first = [bundle.score([word])[0][0] for word in words] + [bundle.score([""])[0][0]]
     assert sum(math.exp(score) for score in first) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_string_is_no_list_of_lines(bundle):
-    with pytest.raises(ValueError, match="got one string"):
+def test_rejects_a_string_instead_of_a_list_of_lines(bundle):
+    with pytest.raises(ValueError, match="got a single string"):
         bundle.score("the cat")
 
 
-def test_refuses_another_table(bundle, tmp_path):
+def test_rejects_a_different_allocation(bundle, tmp_path):
     path = tmp_path / "best.ckpt"
     bundle.save(path)
     state = torch.load(path, weights_only=True)["state"]
     other = WordAllocation.random(len(bundle.vocabulary), (3, 3), seed=2).codes
     state["embedding.allocation.codes"] = state["output.allocation.codes"] = other
-    changed(path, state=state)
-    with pytest.raises(ValueError, match=r"holds the word table .* but its weights were trained with"):
+    overwrite_parts(path, state=state)
+    with pytest.raises(ValueError, match=r"contains the allocation .* but its weights were trained with"):
         load(path)
 
 
-def test_refuses_another_vocabulary(bundle, tmp_path):
+def test_rejects_a_different_vocabulary(bundle, tmp_path):
     path = tmp_path / "best.ckpt"
     bundle.save(path)
     other = VocabularyRules().build({"dogs": 50, "cat": 7, "sat": 6, "on": 5, "mat": 4, "<eos>": 9})
-    changed(path, vocabulary=other.state_dict())
-    with pytest.raises(ValueError, match="holds another vocabulary"):
+    overwrite_parts(path, vocabulary=other.state_dict())
+    with pytest.raises(ValueError, match="contains a different vocabulary"):
         load(path)
 
 
-def test_refuses_other_versions_other_files_and_none(bundle, tmp_path):
+def test_rejects_missing_files_other_versions_and_other_formats(bundle, tmp_path):
     path = tmp_path / "best.ckpt"
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load(path)
     bundle.save(path)
-    changed(path, version=99)
-    with pytest.raises(ValueError, match="version 99, this is the code for version 1"):
+    overwrite_parts(path, version=99)
+    with pytest.raises(ValueError, match="version 99, but this release reads version 1"):
         load(path)
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(ValueError, match="is not a bundle of lightrnn_pl"):
+    with pytest.raises(ValueError, match="is not a lightrnn_pl bundle"):
         load(path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
-def test_refuses_a_damaged_file(bundle, tmp_path, damage):
+def test_rejects_a_damaged_file(bundle, tmp_path, damage):
     path = tmp_path / "best.ckpt"
     bundle.save(path)
     content = bytearray(path.read_bytes())
@@ -123,17 +123,17 @@ def test_refuses_a_damaged_file(bundle, tmp_path, damage):
         load(path)
 
 
-def test_refuses_targets_that_are_not_trusted(bundle, tmp_path):
+def test_rejects_untrusted_targets(bundle, tmp_path):
     path = tmp_path / "best.ckpt"
     bundle.save(path)
     config = torch.load(path, weights_only=True)["config"]
     config["model"]["core"]["_target_"] = "os.system"
-    changed(path, config=config)
+    overwrite_parts(path, config=config)
     with pytest.raises(ValueError, match=r"os\.system is not defined in a trusted package"):
         load(path)
 
 
-def test_a_failed_save_keeps_the_old_file(bundle, tmp_path, monkeypatch):
+def test_failed_save_keeps_the_old_file(bundle, tmp_path, monkeypatch):
     path = tmp_path / "best.ckpt"
     bundle.save(path)
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What configured values are refused, and in which words."""
+"""Checks of configured values and their messages."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from lightrnn_pl.checks import (
 
 
 @pytest.mark.parametrize("value", [0, -4, 2.5, 2.0, "abc", True, None])
-def test_refuses_what_is_no_count(value):
+def test_rejects_invalid_counts(value):
     with pytest.raises(ValueError, match=rf"^model\.hidden_dim must be a whole number of at least 1, got {value}$"):
         check_count("model.hidden_dim", value)
 
@@ -28,8 +28,8 @@ def test_accepts_counts():
 
 
 @pytest.mark.parametrize("value", [1, 1.5, -0.1, float("nan"), "half", None])
-def test_refuses_what_is_no_probability(value):
-    with pytest.raises(ValueError, match=rf"^model\.dropout is a probability below 1, got {value}$"):
+def test_rejects_invalid_probabilities(value):
+    with pytest.raises(ValueError, match=rf"^model\.dropout must be a probability below 1, got {value}$"):
         check_probability("model.dropout", value)
 
 
@@ -50,7 +50,7 @@ def test_accepts_probabilities():
         ([3, "4"], "^each of key .* got 4$"),
     ],
 )
-def test_refuses_what_is_no_list_of_counts(value, message):
+def test_rejects_invalid_lists_of_counts(value, message):
     with pytest.raises(ValueError, match=message):
         check_counts("key", value)
 
@@ -62,8 +62,8 @@ def test_accepts_lists_of_counts():
 
 
 @pytest.mark.parametrize("value", ["abc", "0.5", True, 0, 0.0, 1.01, -0.1, float("nan"), float("inf"), None])
-def test_refuses_what_is_no_ratio(value):
-    with pytest.raises(ValueError, match=rf"^key is a ratio above 0 and at most 1, got {value}$"):
+def test_rejects_invalid_ratios(value):
+    with pytest.raises(ValueError, match=rf"^key must be a ratio above 0 and at most 1, got {value}$"):
         check_ratio("key", value)
 
 
@@ -73,7 +73,7 @@ def test_accepts_ratios():
 
 
 @pytest.mark.parametrize("value", [0, 1, 2, "true", None])
-def test_refuses_what_is_no_flag(value):
+def test_rejects_invalid_flags(value):
     check_flag("key", True)
     check_flag("key", False)
     with pytest.raises(ValueError, match=rf"^key must be true or false, got {value}$"):
@@ -81,7 +81,7 @@ def test_refuses_what_is_no_flag(value):
 
 
 @pytest.mark.parametrize("value", [-1, 2.5, "abc", True, None, 2**32])
-def test_refuses_what_is_no_seed(value):
+def test_rejects_invalid_seeds(value):
     check_seed("key", 0)
     check_seed("key", 2**32 - 1)
     with pytest.raises(ValueError, match=rf"^key must be .*, got {value}$"):
@@ -89,17 +89,17 @@ def test_refuses_what_is_no_seed(value):
 
 
 @pytest.mark.parametrize("value", [-0.1, 2.5, "1", True, None, float("nan")])
-def test_refuses_what_is_no_number_in_its_range(value):
+def test_rejects_numbers_out_of_range(value):
     check_number("key", 0, 0, 2)
     check_number("key", 2.0, 0, 2)
-    with pytest.raises(ValueError, match=rf"^key must be a number from 0 to 2 \(so\), got {value}$"):
-        check_number("key", value, 0, 2, hint=" (so)")
+    with pytest.raises(ValueError, match=rf"^key must be a number from 0 to 2 \(hint\), got {value}$"):
+        check_number("key", value, 0, 2, hint=" (hint)")
 
 
-def test_refuses_what_is_not_finite():
+def test_rejects_numbers_that_are_not_finite():
     for value in (float("inf"), float("nan")):
         with pytest.raises(ValueError, match=rf"^key must be a finite number, got {value}$"):
             check_number("key", value)
         with pytest.raises(ValueError, match=rf"^key must be a number of at least 3, got {value}$"):
-            check_number("key", value, least=3)
+            check_number("key", value, at_least=3)
     check_number("key", -1e300)

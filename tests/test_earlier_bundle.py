@@ -1,4 +1,4 @@
-"""A bundle that version 0.1.0 (commit 50dbde5) wrote still loads and gives the same numbers."""
+"""A bundle written by version 0.1.0 (commit 50dbde5) still loads and returns the same numbers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what is said when they cannot be written."""
+"""Atomic writing, and the errors for files that cannot be written."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import pytest
 from lightrnn_pl.files import atomic_write, explain_unwritable, write_json
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_failed_write_keeps_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, [1])
     with pytest.raises(RuntimeError), atomic_write(path) as file:
@@ -19,7 +19,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("code", ["EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "ENOENT"])
-def test_says_what_cannot_be_written_and_where_to_go(code):
+def test_reports_the_path_and_the_remedy(code):
     number = getattr(errno, code)
     explained = explain_unwritable(OSError(number, "no"), "runs/best.ckpt")
     assert explained.errno == number
@@ -28,17 +28,17 @@ def test_says_what_cannot_be_written_and_where_to_go(code):
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT"])
-def test_says_that_a_disk_is_full(code):
+def test_reports_a_full_disk(code):
     explained = explain_unwritable(OSError(getattr(errno, code), "no"), "runs/best.ckpt")
     assert "no space left while writing runs/best.ckpt; free some space or choose another folder" in str(explained)
 
 
-def test_leaves_other_errors_alone():
+def test_returns_other_errors_unchanged():
     error = OSError(errno.EIO, "the disk is broken")
     assert explain_unwritable(error, "runs/best.ckpt") is error
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path):
+def test_reports_a_file_with_the_name_of_a_folder(tmp_path):
     (tmp_path / "runs").touch()
     with pytest.raises(OSError, match=r"cannot write .*runs/file\.json: .*; choose another folder"):
         write_json(tmp_path / "runs" / "file.json", [])

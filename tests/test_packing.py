@@ -1,4 +1,4 @@
-"""Numbers in few bits come back; weights in eight bits come back as close as their scales allow."""
+"""Packed integers are restored exactly, and weights in eight bits within half a scale."""
 
 import numpy as np
 import pytest
@@ -11,18 +11,18 @@ from lightrnn_pl.packing import pack_numbers, pack_state, unpack_numbers, unpack
 
 
 @given(st.lists(st.integers(0, 2**17 - 1), max_size=60), st.integers(17, 21))
-def test_numbers_are_written_bit_by_bit(numbers, bits):
+def test_packs_integers_bit_by_bit(numbers, bits):
     packed = pack_numbers(np.array(numbers, dtype=np.int64), bits)
-    # The slow way: one large number, the first lowest.
-    whole = sum(number << bits * place for place, number in enumerate(numbers))
+    # Slow reference: one large integer whose lowest bits are the first number.
+    whole = sum(number << bits * index for index, number in enumerate(numbers))
     assert packed.tobytes() == whole.to_bytes(-(-bits * len(numbers) // 8), "little")
     assert unpack_numbers(packed, bits, len(numbers)).tolist() == numbers
 
 
-def test_blocks_join_without_a_gap(monkeypatch):
+def test_blocks_are_contiguous(monkeypatch):
     numbers = np.random.default_rng(0).integers(0, 8, 50)
     whole = pack_numbers(numbers, 3)
-    monkeypatch.setattr(packing, "_AT_ONCE", 8)
+    monkeypatch.setattr(packing, "_BLOCK", 8)
     assert pack_numbers(numbers, 3).tobytes() == whole.tobytes()
     assert unpack_numbers(whole, 3, 50).tolist() == numbers.tolist()
 
@@ -48,33 +48,33 @@ def state():
     }
 
 
-def test_without_packing_every_bit_stays_and_shared_numbers_are_stored_once(state):
+def test_without_packing_values_are_exact_and_shared_tensors_are_stored_once(state):
     stored, recipe = pack_state(state)
     assert set(state) - set(stored) == {"tied", "again"}
-    again = unpack_state(stored, recipe)
-    assert again.keys() == state.keys()
+    unpacked = unpack_state(stored, recipe)
+    assert unpacked.keys() == state.keys()
     for name, tensor in state.items():
-        assert again[name].dtype == tensor.dtype and torch.equal(again[name], tensor)
+        assert unpacked[name].dtype == tensor.dtype and torch.equal(unpacked[name], tensor)
 
 
-def test_eight_bits_are_off_by_half_a_scale_at_most(state):
+def test_eight_bit_error_is_at_most_half_a_scale(state):
     stored, recipe = pack_state(state, eight_bits=True)
-    again = unpack_state(stored, recipe)
+    unpacked = unpack_state(stored, recipe)
     for name in ("codes", "again", "signed", "flags", "nothing"):
-        assert again[name].dtype == state[name].dtype and torch.equal(again[name], state[name])
+        assert unpacked[name].dtype == state[name].dtype and torch.equal(unpacked[name], state[name])
     half_scale = state["weight"].abs().amax(1, keepdim=True) / 127 / 2
-    assert ((again["weight"] - state["weight"]).abs() <= half_scale * (1 + 1e-5)).all()
-    assert torch.equal(again["weight"][4], torch.zeros(50)) and again["tied"] is again["weight"]
+    assert ((unpacked["weight"] - state["weight"]).abs() <= half_scale * (1 + 1e-5)).all()
+    assert torch.equal(unpacked["weight"][4], torch.zeros(50)) and unpacked["tied"] is unpacked["weight"]
     for name in ("narrow", "shared"):
         groups = torch.nn.functional.pad(state[name].flatten(), (0, -state[name].numel() % 64)).view(-1, 64)
-        error = torch.nn.functional.pad((again[name] - state[name]).flatten(), (0, -state[name].numel() % 64))
+        error = torch.nn.functional.pad((unpacked[name] - state[name]).flatten(), (0, -state[name].numel() % 64))
         assert (error.view(-1, 64).abs() <= groups.abs().amax(1, keepdim=True) / 254 * (1 + 1e-5)).all()
-    torch.testing.assert_close(again["bias_ih"], state["bias_ih"], rtol=2**-10, atol=0)
+    torch.testing.assert_close(unpacked["bias_ih"], state["bias_ih"], rtol=2**-10, atol=0)
     assert stored["weight"].numel() == 1500 and stored["weight"].dtype == torch.int8
     assert stored["codes"].numel() == -(-140 * 9 // 8)
 
 
-def test_an_unknown_packing_is_refused(state):
+def test_rejects_an_unknown_kind_of_packing(state):
     stored, recipe = pack_state(state, eight_bits=True)
     recipe["weight"]["kind"] = "int3"
     with pytest.raises(ValueError, match="weight is packed as 'int3'"):

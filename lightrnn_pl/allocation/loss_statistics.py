@@ -1,19 +1,20 @@
-"""Loss statistics: what every word would cost under every code, with the vectors held fixed (LightRNN, section 3.2).
+"""Loss statistics: the loss of every word under every code, with the network fixed (LightRNN, section 3.2).
 
-With output vectors y, biases b and hidden state h, a word w that were given the code c on axis d would pay
+With output vectors y, biases b and hidden states h, the loss of word w under code c of axis d is
 
-    l_d(w, c) = sum_t logZ_t - (sum_t h_t) . y_c - n_w b_c        over the n_w positions t where w is the target,
+    l_d(w, c) = sum_t logZ_t - (sum_t h_t) . y_c - n_w b_c        over the n_w positions t where w is the target.
 
-so sums of hidden states (or of scores, whichever are narrower) say it for every code at once.  Equation 6 hides that
-h of the second axis was computed with the old row fed; the sums here are exact for that hidden state.
+It is linear in sums over the occurrences of w, so sums of hidden states (or of logits, whichever are narrower)
+determine the losses under all codes.  The hidden states of the second axis were computed with the old row fed;
+Equation 6 does not mention this.  The sums are exact for these hidden states.
 
-Masks.  The model normalises axis d over the codes that occur after the word's prefix only.  As long as the occupied
-cells stay the same, so do the masks, and a word's new prefix p changes its normaliser by
+Masks.  The model normalizes axis d over the codes that occur after the word's prefix.  As long as the set of occupied
+cells does not change, neither do the masks, and a new prefix p changes the log-normalizers of a word by
 
-    sum_t [logsumexp over allowed(p) of the scores - logsumexp over all scores]
+    sum_t [logsumexp over allowed(p) of the logits - logsumexp over all logits].
 
-which is kept for each prefix that has empty cells (usually one row, the last) and added to the cost of that prefix.
-Knows tensors only: neither the network that made them nor Lightning.
+This correction is stored for each prefix with empty cells (usually a single row, the last one) and added to the cost of
+that prefix.
 """
 
 from __future__ import annotations
@@ -29,27 +30,33 @@ from torch import Tensor
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.checks import check_choice
 from lightrnn_pl.distributed import all_reduce, is_distributed
 
 _FLOAT32_ADDITIONS = 32
-"""Sums of words that were added to more often than this are held in float64."""
+"""Number of additions to the sums of a word after which they are stored in float64."""
 
 _CHUNK = 4096
-"""Words that are turned into costs at a time."""
+"""Words whose costs are computed at a time."""
 
 
 class LossStatistics:
-    """Sums over a corpus from which the loss of every allocation to the same cells follows.
+    """Sums over a corpus that determine the loss of every allocation to the same cells.
 
-    The sums of a word are float32 and, from its 33rd batch on, float64: few words are frequent, so this costs little
-    more than float32 and loses nothing.
+    The sums of a word are stored in float32 for its first 32 batches, and in float64 from then on.  Since only a small
+    part of the vocabulary is frequent, this takes little more memory than float32, without losing precision.
 
     Args:
-        allocation: Where the words are now; what it is at this moment counts, later moves do not.
-        weights: Output vectors of each axis, k of shape (side, H).  They are not copied: while they are trained on,
-            scores are those of the moment and hidden sums meet the final vectors.
-        biases: Output biases of each axis, k of shape (side,).
-        storage: Keep sums of hidden states (V x H an axis), of scores (V x side), or of the narrower of the two.
+        allocation: The current codes.  They are copied, so later reallocations have no effect.
+        weights: Output vectors of each axis, k tensors of shape (side, H).  They are not copied.  If they change
+            between updates, logits are computed with the vectors at the time of each update, while sums of hidden
+            states are multiplied by the final vectors.
+        biases: Output biases of each axis, k tensors of shape (side,).
+        storage: ``hidden`` stores sums of hidden states (V x H per axis), ``scores`` sums of logits (V x side), and
+            ``auto`` the narrower of the two.
+
+    Raises:
+        ValueError: If the shapes do not match the allocation, or ``storage`` is not one of the choices.
     """
 
     def __init__(
@@ -63,23 +70,22 @@ class LossStatistics:
         shapes = [tuple(weight.shape) for weight in weights]
         if tuple(side for side, _ in shapes) != self.sides or [len(bias) for bias in biases] != list(self.sides):
             raise ValueError(
-                f"output vectors of shapes {shapes} with biases of {[len(bias) for bias in biases]} do not belong to a "
-                f"table of sides {list(self.sides)}; give one pair an axis, in the table's order"
+                f"output vectors of shapes {shapes} and biases of sizes {[len(bias) for bias in biases]} do not match "
+                f"a table of sides {list(self.sides)}; pass one pair per axis, in the order of the axes"
             )
-        if storage not in ("auto", "hidden", "scores"):
-            raise ValueError(f"storage={storage!r}; choose auto, hidden or scores")
+        check_choice("storage", storage, ("auto", "hidden", "scores"))
         self._weights = [weight.detach() for weight in weights]
         self._biases = [bias.detach() for bias in biases]
         device = self._weights[0].device
         self._codes = allocation.codes.to(device, torch.int64, copy=True)
         self._available = (allocation.words() >= 0).cpu().numpy()
         self._masks = [_Mask(allocation, axis, device) for axis in range(len(self.sides))]
-        self._keeps_hidden = [
+        self._stores_hidden = [
             storage == "hidden" or (storage == "auto" and hidden_dim <= side) for side, hidden_dim in shapes
         ]
         widths = []
-        for (side, hidden_dim), keeps_hidden, mask in zip(shapes, self._keeps_hidden, self._masks, strict=True):
-            widths += [hidden_dim if keeps_hidden else side, 1, len(mask.partial)]
+        for (side, hidden_dim), stores_hidden, mask in zip(shapes, self._stores_hidden, self._masks, strict=True):
+            widths += [hidden_dim if stores_hidden else side, 1, len(mask.partial)]
         self._widths = widths
         self._sums = _WordSums(allocation.num_words, sum(widths), device)
         self._counts = torch.zeros(allocation.num_words, dtype=torch.int64, device=device)
@@ -87,12 +93,12 @@ class LossStatistics:
 
     @property
     def counts(self) -> Int[Tensor, " V"]:
-        """Tokens added of each word."""
+        """Number of tokens of each word."""
         return self._counts
 
     @property
     def count(self) -> int:
-        """Tokens added."""
+        """Number of tokens."""
         return int(self._counts.sum())
 
     @torch.no_grad()
@@ -100,8 +106,8 @@ class LossStatistics:
         """Add a batch.
 
         Args:
-            words: The targets.
-            hidden: ``hidden[n, d]`` is the state from which code d of ``words[n]`` is predicted.
+            words: The target words.
+            hidden: ``hidden[n, d]`` is the hidden state that predicts code d of ``words[n]``.
         """
         device = self._codes.device
         words = words.to(device)
@@ -113,21 +119,21 @@ class LossStatistics:
             for axis, mask in enumerate(self._masks):
                 state = hidden[:, axis].to(device, torch.promote_types(hidden.dtype, torch.float32))
                 weight, bias = self._weights[axis].to(state.dtype), self._biases[axis].to(state.dtype)
-                scores = torch.addmm(bias, state, weight.t())
-                log_total = mask.first(scores).logsumexp(-1)
-                corrections = mask.partial_log_totals(scores) - log_total[:, None]
-                own = mask.own(scores, codes[:, :axis]).logsumexp(-1)
-                self._nll[axis] += (own - scores.gather(1, codes[:, axis, None])[:, 0]).sum(dtype=torch.float64)
-                parts += [state if self._keeps_hidden[axis] else scores, log_total[:, None], corrections]
-        found, group = words.unique(return_inverse=True)
+                logits = torch.addmm(bias, state, weight.t())
+                log_total = mask.apply_fixed(logits).logsumexp(-1)
+                corrections = mask.partial_log_totals(logits) - log_total[:, None]
+                own = mask.apply(logits, codes[:, :axis]).logsumexp(-1)
+                self._nll[axis] += (own - logits.gather(1, codes[:, axis, None])[:, 0]).sum(dtype=torch.float64)
+                parts += [state if self._stores_hidden[axis] else logits, log_total[:, None], corrections]
+        distinct, group = words.unique(return_inverse=True)
         values = torch.cat(parts, dim=1).double()
-        self._sums.add(found, values.new_zeros(len(found), values.shape[1]).index_add_(0, group, values))
+        self._sums.add(distinct, values.new_zeros(len(distinct), values.shape[1]).index_add_(0, group, values))
         self._counts.index_add_(0, words, torch.ones_like(words))
 
     def all_reduce(self) -> None:
-        """Sum over the ranks of ``torch.distributed``, where it runs; call once, after the last batch.
+        """Sum over all ranks, if ``torch.distributed`` is initialized.  Call it once, after the last batch.
 
-        Every rank ends with the same numbers, bit for bit, and so with the same problem.
+        All ranks end up with bit-identical sums, and therefore with the same reallocation problem.
         """
         if is_distributed():
             all_reduce(self._counts)
@@ -135,23 +141,25 @@ class LossStatistics:
             self._sums.all_reduce()
 
     def total_nll(self) -> float:
-        """Negative log-likelihood in nats of what was added, under the present codes, summed token by token."""
+        """Negative log-likelihood in nats of all tokens under the current codes, summed token by token."""
         return float(self._nll.sum())
 
     def predicted_nll(self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]) -> float:
-        """Negative log-likelihood in nats under other ``codes`` with the hidden states as they were; exact if the
-        codes use the same set of cells."""
+        """Negative log-likelihood in nats under other ``codes``, with unchanged hidden states.
+
+        It is exact if the codes use the same set of cells.
+        """
         return float(sum(self.nll_by_axis(codes)))
 
     def nll_by_axis(self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]) -> tuple[float, ...]:
-        """``predicted_nll`` split by axis: row loss, column loss, ..."""
+        """``predicted_nll`` by axis: the row loss, the column loss, ..."""
         totals = torch.zeros(len(self.sides), dtype=torch.float64, device=self._codes.device)
         for _, losses in self._losses(codes):
             totals += losses.sum(0)
         return tuple(totals.tolist())
 
     def mean_nll_by_word(self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]) -> Float[np.ndarray, " V"]:
-        """What each word costs an occurrence under ``codes``, in nats; NaN for words that did not occur."""
+        """Mean negative log-likelihood of each word under ``codes``, in nats; NaN for words that did not occur."""
         means = np.empty(len(self._counts))
         for words, losses in self._losses(codes):
             means[words] = (losses.sum(1) / self._counts[words]).cpu().numpy()
@@ -160,7 +168,7 @@ class LossStatistics:
     def _losses(
         self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]
     ) -> Iterator[tuple[slice, Float[Tensor, "n k"]]]:
-        """The words of each chunk, and what all of their occurrences cost on each axis under ``codes``."""
+        """The words of each chunk, and the total loss of their occurrences on each axis under ``codes``."""
         codes = torch.as_tensor(codes).to(self._codes)
         for start, values in self._chunks():
             words = slice(start, start + len(values[0]))
@@ -168,24 +176,25 @@ class LossStatistics:
             for axis, mask in enumerate(self._masks):
                 content, log_total, corrections = values[3 * axis : 3 * axis + 3]
                 code = codes[words, axis]
-                if self._keeps_hidden[axis]:
-                    score = (content * self._weights[axis][code].double()).sum(-1)
-                    score += self._counts[words] * self._biases[axis][code].double()
+                if self._stores_hidden[axis]:
+                    logit = (content * self._weights[axis][code].double()).sum(-1)
+                    logit += self._counts[words] * self._biases[axis][code].double()
                 else:
-                    score = content.gather(1, code[:, None])[:, 0]
-                changed = mask.correction(corrections, codes[words, :axis])
-                losses.append(log_total[:, 0] - score + changed)
+                    logit = content.gather(1, code[:, None])[:, 0]
+                correction = mask.correction(corrections, codes[words, :axis])
+                losses.append(log_total[:, 0] - logit + correction)
             yield words, torch.stack(losses, dim=1)
 
     def problem(self, dtype: type[np.floating] = np.float32) -> ReallocationProblem:
-        """The reallocation problem whose costs are nats: ``problem.cost(codes)`` is ``predicted_nll(codes)``.
+        """The reallocation problem with costs in nats: ``problem.cost(codes)`` equals ``predicted_nll(codes)``.
 
-        The start codes are the words' present ones and the available cells those occupied now.  For k > 2 a mask that
-        depends on more than the first code is no sum over the axes: the costs leave it out, and are too high by the
-        correction of those words (at most one line of a table that is filled in order); ``predicted_nll`` has it.
+        The problem starts from the current codes, and the available cells are those occupied now.  For k > 2, a mask
+        that depends on more than the first code is not a sum over the axes.  The costs ignore such masks, so they are
+        too high by the correction of the words concerned (at most one line of a table that is filled in order);
+        ``predicted_nll`` includes it.
 
         Args:
-            dtype: float32 (a relative error of 6e-8 a cost, half the memory) or float64.
+            dtype: float32 (a relative error of 6e-8 per cost, half the memory) or float64.
         """
         num_words = len(self._counts)
         costs = [np.empty((num_words, side), dtype) for side in self.sides]
@@ -193,7 +202,7 @@ class LossStatistics:
             words = slice(start, start + len(values[0]))
             for axis, mask in enumerate(self._masks):
                 content, log_total, corrections = values[3 * axis : 3 * axis + 3]
-                if self._keeps_hidden[axis]:
+                if self._stores_hidden[axis]:
                     bias = self._counts[words, None] * self._biases[axis].double()
                     content = torch.addmm(bias, content, self._weights[axis].double().t())
                 costs[axis][words] = (log_total - content).cpu().numpy()
@@ -205,14 +214,14 @@ class LossStatistics:
         return ReallocationProblem(tuple(costs), self._codes.cpu().numpy(), self._available)
 
     def _chunks(self) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
-        """First word of each chunk, and per axis the sums of states or scores, of logZ and of the corrections."""
+        """First word of each chunk, and per axis the sums of states or logits, of logZ and of the corrections."""
         for start in range(0, len(self._counts), _CHUNK):
             words = torch.arange(start, min(start + _CHUNK, len(self._counts)), device=self._codes.device)
             yield start, self._sums.read(words).split(self._widths, dim=1)
 
 
 class _Mask:
-    """The allowed codes of one axis and the prefixes that allow some but not all of them (``partial``)."""
+    """The allowed codes of one axis, and the prefixes that allow some but not all of them (``partial``)."""
 
     def __init__(self, allocation: WordAllocation, axis: int, device: torch.device) -> None:
         self._sides = allocation.sides[:axis]
@@ -227,27 +236,27 @@ class _Mask:
         self._column = torch.full((math.prod(self._sides),), -1, dtype=torch.int64, device=device)
         self._column[self.partial] = torch.arange(len(self.partial), device=device)
 
-    def first(self, scores: Float[Tensor, "N side"]) -> Float[Tensor, "N side"]:
-        """Scores under the mask that no move changes: that of the first axis; later axes are left whole."""
+    def apply_fixed(self, logits: Float[Tensor, "N side"]) -> Float[Tensor, "N side"]:
+        """Logits with the mask of the first axis, which no reallocation changes; the other axes are not masked."""
         if self.is_first and self.allowed is not None:
-            return scores.masked_fill(~self.allowed[0], -math.inf)
-        return scores
+            return logits.masked_fill(~self.allowed[0], -math.inf)
+        return logits
 
-    def own(self, scores: Float[Tensor, "N side"], prefix: Int[Tensor, "N axis"]) -> Float[Tensor, "N side"]:
-        """Scores under the mask of each word's own prefix."""
+    def apply(self, logits: Float[Tensor, "N side"], prefix: Int[Tensor, "N axis"]) -> Float[Tensor, "N side"]:
+        """Logits with the mask of each word's own prefix."""
         if self.allowed is None:
-            return scores
-        return scores.masked_fill(~self.allowed[self._number(prefix)], -math.inf)
+            return logits
+        return logits.masked_fill(~self.allowed[self._number(prefix)], -math.inf)
 
-    def partial_log_totals(self, scores: Float[Tensor, "N side"]) -> Float[Tensor, "N partial"]:
-        """Log-sum-exp over what each partial prefix allows."""
-        totals = scores.new_empty(len(scores), len(self.partial))
+    def partial_log_totals(self, logits: Float[Tensor, "N side"]) -> Float[Tensor, "N partial"]:
+        """Log-sum-exp over the codes that each partial prefix allows."""
+        totals = logits.new_empty(len(logits), len(self.partial))
         for column, allowed in enumerate(self._partial_masks):
-            totals[:, column] = scores[:, allowed].logsumexp(-1)
+            totals[:, column] = logits[:, allowed].logsumexp(-1)
         return totals
 
     def correction(self, corrections: Float[Tensor, "N partial"], prefix: Int[Tensor, "N axis"]) -> Float[Tensor, " N"]:
-        """What each word's prefix changes in its normaliser, zero for the prefixes without empty cells."""
+        """Change of each word's log-normalizer due to its prefix; zero for prefixes without empty cells."""
         column = self._column[self._number(prefix)]
         padded = torch.cat([corrections, corrections.new_zeros(len(corrections), 1)], dim=1)
         return padded.gather(1, column[:, None] % padded.shape[1])[:, 0]
@@ -260,7 +269,7 @@ class _Mask:
 
 
 class _WordSums:
-    """A table (V, width) of sums that lose nothing: float32 for rare words, float64 for those often added to."""
+    """A table (V, width) of precise sums: float32 for rare words, float64 for words with many additions."""
 
     def __init__(self, num_words: int, width: int, device: torch.device) -> None:
         self._rare = torch.zeros(num_words, width, device=device)
@@ -270,7 +279,7 @@ class _WordSums:
         self._additions = torch.zeros(num_words, dtype=torch.int64, device=device)
 
     def add(self, words: Int[Tensor, " n"], sums: Float[Tensor, "n width"]) -> None:
-        """Add float64 ``sums`` to the rows of ``words``, each of which occurs once."""
+        """Add float64 ``sums`` to the rows of ``words``, which must be distinct."""
         self._additions[words] += 1
         self._write(words, self.read(words) + sums)
 
@@ -283,7 +292,7 @@ class _WordSums:
         return rows
 
     def all_reduce(self) -> None:
-        """Sum over ranks, some words at a time."""
+        """Sum over ranks, one chunk of words at a time."""
         torch.distributed.all_reduce(self._additions)
         for words in torch.arange(len(self._rare), device=self._rare.device).split(_CHUNK):
             rows = self.read(words)

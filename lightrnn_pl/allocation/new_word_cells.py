@@ -1,8 +1,8 @@
-"""New words into the empty cells of a table, axis by axis, with no word moved.
+"""Assigns new words to the empty cells of a table, axis by axis, without reallocating the existing words.
 
-What a new word would cost under each code of an axis comes from loss statistics like those of section 3.2, gathered
-on text where the words occur; how, is not known here.  Axes are filled one after the other, because the cost of a
-column is only known once the row is: the model reads the row before it predicts the column.
+The cost of a new word under each code of an axis comes from loss statistics like those of LightRNN, section 3.2,
+collected on text that contains the new words.  The axes are processed one after the other: the model reads the row
+before it predicts the column, so the costs of the columns depend on the row.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
 def empty_cells(allocation: WordAllocation) -> Bool[np.ndarray, "*sides"]:
-    """True where no word is, shape ``sides``."""
+    """True for cells without a word, shape ``sides``."""
     return (allocation.words() < 0).cpu().numpy()
 
 
 def usable_cells(allocation: WordAllocation) -> Bool[np.ndarray, "*sides"]:
-    """Empty cells each of whose codes some word has, shape ``sides``.
+    """True for empty cells whose codes are all in use, shape ``sides``.
 
-    The vectors of the other codes were never trained: a row without words is masked, and to open it would give an
-    arbitrary share of the probability away.
+    The vectors of unused codes were never trained.  A row without words is masked, and unmasking it would assign it an
+    arbitrary share of the probability.
     """
     usable = empty_cells(allocation)
     codes = allocation.codes.cpu().long()
@@ -46,67 +46,70 @@ def choose_codes(
     solver: Solver | None = None,
     filling: Float[np.ndarray, "*sides"] | None = None,
 ) -> Int[np.ndarray, " N"]:
-    """The next code of each new word: the cheapest in all with no more words under a code than it has free cells.
+    """The next code of each new word, at the lowest total cost.  No code gets more words than it has free cells.
 
     Args:
-        costs: What each word would pay for each code of the next axis; a constant a word changes nothing.
-        prefixes: The codes that the words have on the axes before; no columns for the first axis.
-        free: The cells that may be filled, shape ``sides``.
-        solver: Finds the codes; None means the choice of ``AutoSolver``.
-        filling: What it costs to fill a cell, whichever word does, shape ``sides``; None means nothing.  A code with
-            several free cells behind it costs their mean.
+        costs: Cost of each word under each code of the next axis.  Adding a constant to the costs of a word does not
+            change the result.
+        prefixes: Codes of the words on the preceding axes; no columns for the first axis.
+        free: True for cells that may be filled, shape ``sides``.
+        solver: Solves the assignment; None selects a solver like ``AutoSolver``.
+        filling: Cost of filling each cell, independent of the word, shape ``sides``; None means 0.  The cost of a code
+            with several free cells is their mean.
 
     Raises:
-        ValueError: If more words have a prefix than there are free cells behind it.
+        ValueError: If more words share a prefix than there are free cells with that prefix.
     """
     axis = prefixes.shape[1]
     codes = np.empty(len(costs), dtype=np.int64)
-    shared, group = np.unique(prefixes, axis=0, return_inverse=True)
-    for number, prefix in enumerate(shared if axis else [()]):
+    distinct, group = np.unique(prefixes, axis=0, return_inverse=True)
+    for number, prefix in enumerate(distinct if axis else [()]):
         members = np.flatnonzero(group.reshape(-1) == number) if axis else np.arange(len(costs))
-        behind = free[tuple(prefix)].reshape(free.shape[axis], -1)
-        # The codes of later axes cost nothing yet, so that the solver only counts their cells.
-        undecided = np.zeros((len(members), behind.shape[1]), dtype=costs.dtype)
-        problem = ReallocationProblem((costs[members], undecided), available=behind)
+        available = free[tuple(prefix)].reshape(free.shape[axis], -1)
+        # The codes of later axes have no cost yet; the solver only counts their cells.
+        undecided = np.zeros((len(members), available.shape[1]), dtype=costs.dtype)
+        problem = ReallocationProblem((costs[members], undecided), available=available)
         if filling is not None:
-            price = np.where(free, filling, 0.0)[tuple(prefix)].reshape(behind.shape).sum(1)
-            problem = replace(problem, costs=(costs[members] + price / np.maximum(1, behind.sum(1)), undecided))
-        # AutoSolver itself would log its choice for each row.
+            price = np.where(free, filling, 0.0)[tuple(prefix)].reshape(available.shape).sum(1)
+            problem = replace(problem, costs=(costs[members] + price / np.maximum(1, available.sum(1)), undecided))
+        # AutoSolver.solve would log its choice for each row.
         codes[members] = (solver or AutoSolver().choose(problem)).solve(problem).codes[:, 0]
     return codes
 
 
-def first_cells(prefixes: Int[np.ndarray, "N axis"], free: Bool[np.ndarray, "*sides"]) -> Int[np.ndarray, "N k"]:
-    """Codes of a free cell of its own for each word, the first ones behind its prefix: where the codes that are not
-    chosen yet do not matter."""
+def first_free_cells(prefixes: Int[np.ndarray, "N axis"], free: Bool[np.ndarray, "*sides"]) -> Int[np.ndarray, "N k"]:
+    """Codes of a distinct free cell for each word: the first ones with its prefix.
+
+    They are placeholders while the codes after the prefix are not chosen yet.
+    """
     axis = prefixes.shape[1]
     cells = np.flatnonzero(free)
-    behind = cells // math.prod(free.shape[axis:])
-    wanted = np.zeros(len(prefixes), dtype=np.int64)
-    for place in range(axis):
-        wanted = wanted * free.shape[place] + prefixes[:, place]
-    order = np.argsort(wanted, kind="stable")
-    rank = np.arange(len(order)) - np.searchsorted(wanted[order], wanted[order])
+    cell_prefixes = cells // math.prod(free.shape[axis:])
+    word_prefixes = np.zeros(len(prefixes), dtype=np.int64)
+    for column in range(axis):
+        word_prefixes = word_prefixes * free.shape[column] + prefixes[:, column]
+    order = np.argsort(word_prefixes, kind="stable")
+    rank = np.arange(len(order)) - np.searchsorted(word_prefixes[order], word_prefixes[order])
     chosen = np.empty(len(order), dtype=np.int64)
-    chosen[order] = cells[np.searchsorted(behind, wanted[order]) + rank]
+    chosen[order] = cells[np.searchsorted(cell_prefixes, word_prefixes[order]) + rank]
     return np.stack(np.unravel_index(chosen, free.shape), axis=-1)
 
 
-def grown_table(allocation: WordAllocation, codes: Int[np.ndarray, "N k"]) -> WordAllocation:
-    """A larger table in which new words, numbered after those there are, have ``codes``; the others stay.
+def grow_allocation(allocation: WordAllocation, codes: Int[np.ndarray, "N k"]) -> WordAllocation:
+    """A new allocation that appends N words with ``codes``; the existing words keep their cells.
 
     Raises:
         ValueError: If a cell is outside the table or not empty.
     """
     old = allocation.codes.long()
-    return WordAllocation(torch.cat([old, _tensor(codes, old)]), allocation.sides)
+    return WordAllocation(torch.cat([old, _to_tensor(codes, old)]), allocation.sides)
 
 
-def move_new(allocation: WordAllocation, codes: Int[np.ndarray, "N k"]) -> None:
-    """Give the last N words of a grown table other codes, in place."""
-    kept = allocation.codes[: allocation.num_words - len(codes)].long()
-    allocation.assign(torch.cat([kept, _tensor(codes, kept)]))
+def reassign_new_words(allocation: WordAllocation, codes: Int[np.ndarray, "N k"]) -> None:
+    """Assign other codes to the last N words of a grown allocation, in place."""
+    existing = allocation.codes[: allocation.num_words - len(codes)].long()
+    allocation.assign(torch.cat([existing, _to_tensor(codes, existing)]))
 
 
-def _tensor(codes: np.ndarray, like: Tensor) -> Tensor:
+def _to_tensor(codes: np.ndarray, like: Tensor) -> Tensor:
     return torch.as_tensor(codes, dtype=like.dtype, device=like.device)

@@ -1,7 +1,7 @@
-"""The word table: every word is spelled with k codes (LightRNN, section 3.1).
+"""The word allocation: every word has k codes (LightRNN, section 3.1).
 
-``k = 2`` is the paper's table, a code for the row and one for the column; ``k = 1`` is an ordinary vocabulary,
-``k = 3`` a cube.  Knows words as ids and nothing of vectors, losses or text.
+k = 2 is the paper's word table, with a code for the row and one for the column.  k = 1 is an ordinary vocabulary, and
+k = 3 a cube.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 
 def balanced_sides(num_words: int, num_components: int) -> tuple[int, ...]:
-    """The most equal sides of a table of ``num_components`` axes that holds ``num_words`` words.
+    """The most equal sides of a table with ``num_components`` axes for ``num_words`` words.
 
-    Each side is the smallest that leaves the rest of the axes able to hold the rest of the words, so that as few
-    cells as possible stay empty: 10,000 words give (100, 100), 309,046 give (556, 556).
+    Each side is the smallest for which the remaining axes can accommodate the remaining words, so that few cells are
+    empty: (100, 100) for 10,000 words, and (556, 556) for 309,046 words.
     """
     if num_words < 1:
         raise ValueError(f"a table needs at least one word, got num_words={num_words}")
@@ -39,32 +39,32 @@ def balanced_sides(num_words: int, num_components: int) -> tuple[int, ...]:
 
 
 def validate_sides(num_words: int, sides: tuple[int, ...]) -> None:
-    """Refuse sides that are no table or too small a one.
+    """Check that a table of these sides has room for all words.
 
     Raises:
-        ValueError: With the sides, the number of words and a remedy.
+        ValueError: If a side is below 1, or the table has fewer cells than there are words.
     """
     if not sides or any(side < 1 for side in sides):
         raise ValueError(f"every side of the table must be at least 1, got model.sides={list(sides)}")
     if math.prod(sides) < num_words:
         raise ValueError(
             f"{num_words} words do not fit into a table of sides {list(sides)} ({math.prod(sides)} cells); "
-            f"give larger model.sides, for example {list(balanced_sides(num_words, len(sides)))}, or a smaller "
+            f"set larger model.sides, for example {list(balanced_sides(num_words, len(sides)))}, or use a smaller "
             "vocabulary (data.vocabulary.max_size, data.vocabulary.min_count)"
         )
 
 
 class WordAllocation(nn.Module):
-    """Where each word sits: ``codes[w]`` are the k coordinates of word ``w``, no two words share a cell.
+    """Maps words to cells of a table: ``codes[w]`` are the k codes of word ``w``, and no two words share a cell.
 
-    It is a module so that it moves, copies and saves with the model whose parts share it.
+    It is a module, so it is moved, copied and saved together with the model whose parts share it.
 
     Args:
-        codes: Coordinates of each word, shape (V, k).
-        sides: Length of each axis, k of them; the table may have more cells than words.
+        codes: Codes of each word, shape (V, k).
+        sides: Length of each of the k axes; the table may have more cells than words.
 
     Raises:
-        ValueError: If a coordinate is outside the table or two words share a cell.
+        ValueError: If a code is outside the table or two words share a cell.
     """
 
     codes: Tensor
@@ -81,13 +81,13 @@ class WordAllocation(nn.Module):
 
     @classmethod
     def in_order(cls, num_words: int, sides: tuple[int, ...]) -> WordAllocation:
-        """Words in order of their ids, the last axis running fastest; empty cells come last."""
+        """Words in the order of their ids, with the last axis varying fastest; empty cells come last."""
         validate_sides(num_words, tuple(sides))
         return cls(_unravel(torch.arange(num_words), sides), sides)
 
     @classmethod
     def random(cls, num_words: int, sides: tuple[int, ...], seed: int) -> WordAllocation:
-        """The paper's cold start: a random permutation of the words over the first V cells (section 3.2, step 1)."""
+        """A random permutation of the words over the first V cells (LightRNN, section 3.2, step 1)."""
         validate_sides(num_words, tuple(sides))
         generator = torch.Generator().manual_seed(seed)
         return cls(_unravel(torch.randperm(num_words, generator=generator), sides), sides)
@@ -99,12 +99,12 @@ class WordAllocation(nn.Module):
 
     @property
     def num_components(self) -> int:
-        """k, the number of codes of a word and of steps it takes."""
+        """k, the number of codes and of recurrent steps per word."""
         return len(self.sides)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that the table itself takes beside a model's parameters."""
+        """Size of the codes in bytes; they are not counted among a model's parameters."""
         return self.codes.numel() * self.codes.element_size()
 
     def encode(self, words: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch k"]:
@@ -112,38 +112,38 @@ class WordAllocation(nn.Module):
         return self.codes[words].long()
 
     def cells(self) -> Int[Tensor, " V"]:
-        """Cell number of each word, rows first."""
+        """Cell number of each word, in row-major order."""
         return _ravel(self.codes.long(), self.sides)
 
     def words(self) -> Int[Tensor, "*sides"]:
-        """The table read the other way: the word in each cell, shape ``sides``; -1 where a cell is empty."""
+        """The inverse mapping: the word in each cell, shape ``sides``; -1 for empty cells."""
         table = torch.full((math.prod(self.sides),), -1, dtype=torch.int64, device=self.codes.device)
         table[self.cells()] = torch.arange(self.num_words, device=self.codes.device)
         return table.view(self.sides)
 
     def allowed(self, axis: int) -> Bool[Tensor, "prefixes side"] | None:
-        """Which codes of ``axis`` some word has, given the codes before it; None where nothing needs masking.
+        """Mask of the codes of ``axis`` that occur after each prefix; None if no masking is needed.
 
-        Row p is the p-th combination of codes of the axes before (one row for axis 0).  A distribution over the
-        vocabulary must give no probability to the others, or it sums to less than one.
+        Row p is the p-th combination of codes of the preceding axes (a single row for axis 0).  A distribution over the
+        vocabulary must assign zero probability to the other codes, or it sums to less than one.
         """
         return getattr(self, f"_allowed_{axis}")
 
     def prefixes(self, codes: Int[Tensor, "*batch k"], axis: int) -> Int[Tensor, "*batch"]:
-        """The row of ``allowed(axis)`` that belongs to each word spelled ``codes``."""
+        """The row of ``allowed(axis)`` for each word with ``codes``."""
         return _ravel(codes[..., :axis], self.sides[:axis])
 
     def assign(self, codes: Int[Tensor, "*sides"]) -> None:
-        """Move every word to its new cell, in place, so that all who share this table see it.
+        """Assign new codes to all words, in place, so that all modules that share this allocation see the change.
 
         Raises:
-            ValueError: If a coordinate is outside the table or two words share a cell; the table stays as it was.
+            ValueError: If a code is outside the table or two words share a cell.  The allocation is then unchanged.
         """
         sides = torch.tensor(self.sides, device=codes.device)
         if codes.shape != (self.num_words, self.num_components):
             raise ValueError(
-                f"codes of shape {tuple(codes.shape)} do not spell {self.num_words} words with "
-                f"{self.num_components} codes each"
+                f"expected codes of shape {(self.num_words, self.num_components)} for {self.num_words} words with "
+                f"{self.num_components} codes each, got {tuple(codes.shape)}"
             )
         outside = ((codes < 0) | (codes >= sides)).any(-1)
         if outside.any():
@@ -154,21 +154,23 @@ class WordAllocation(nn.Module):
         if (occupied > 1).any():
             cell = int((occupied > 1).nonzero()[0])
             first, second = (cells == cell).nonzero()[:2, 0].tolist()
-            raise ValueError(f"words {first} and {second} share the cell {codes[first].tolist()}; each needs its own")
+            raise ValueError(
+                f"words {first} and {second} share the cell {codes[first].tolist()}; each word needs its own cell"
+            )
         self.codes.copy_(codes)
-        self._derive_masks(occupied.bool())
+        self._update_masks(occupied.bool())
 
     def fingerprint(self) -> str:
-        """SHA-256 of sides and codes: two models agree on it exactly when they spell every word alike."""
+        """SHA-256 of sides and codes: equal for two models if and only if all words have the same codes."""
         digest = hashlib.sha256(repr((self.sides, self.num_words)).encode())
         digest.update(self.codes.to("cpu", torch.int32).contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def extra_repr(self) -> str:
-        """Shown by ``print``."""
+        """Description shown by ``print``."""
         return f"num_words={self.num_words}, sides={self.sides}"
 
-    def _derive_masks(self, occupied: Bool[Tensor, " cells"]) -> None:
+    def _update_masks(self, occupied: Bool[Tensor, " cells"]) -> None:
         for axis, side in enumerate(self.sides):
             allowed = occupied.view(math.prod(self.sides[:axis]), side, -1).any(-1)
             partly_empty = allowed.any(-1) & ~allowed.all(-1)

@@ -9,7 +9,7 @@ _TAKE_A_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
     *("--info", "-i"),
 )
-"""Hydra's options that are followed by something that is not a folder."""
+"""Hydra's options whose next argument is their value, not a folder."""
 
 
 def with_quoted_prompt(arguments: Sequence[str]) -> list[str]:
@@ -24,7 +24,7 @@ def folders_as_overrides(arguments: Sequence[str]) -> list[str]:
     for number, argument in enumerate(arguments):
         is_value = number > 0 and arguments[number - 1] in _TAKE_A_VALUE
         key, equals, _ = argument.partition("=")
-        # A sweep may have put an equals sign into a folder's name, but never before its first slash.
+        # A sweep may create folder names that contain an equals sign, but never before the first slash.
         is_folder = not equals or "/" in key
         (folders if is_folder and not is_value and not argument.startswith("-") else others).append(argument)
     quoted = ",".join("'{}'".format(folder.replace("'", "\\'").replace("${", "\\${")) for folder in folders)
@@ -32,10 +32,10 @@ def folders_as_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _quoted(argument: str) -> str:
-    """``prompt=l'eau , je`` as Hydra reads a string; other arguments, and what is quoted already, as they are."""
+    """``prompt=l'eau , je`` as a quoted Hydra string; other arguments and quoted values are returned unchanged."""
     key, equals, value = argument.partition("=")
     if key != "prompt" or not equals or value == "null" or re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
         return argument
-    # Hydra: backslashes count only before a quote.  OmegaConf: ${ begins an interpolation.
-    value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
+    # In Hydra, only backslashes before a quote must be escaped.  In OmegaConf, ${ starts an interpolation.
+    value = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value)
     return f"prompt='{value}'".replace("${", "\\${")

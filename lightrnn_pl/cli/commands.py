@@ -1,8 +1,8 @@
 """The table of commands.
 
 ``lightrnn-NAME`` composes ``conf/NAME.yaml`` and passes it to the function ``NAME`` in
-``lightrnn_pl/commands/NAME.py``.  That module is imported only then, so that ``--help`` and ``--cfg`` do not wait for
-torch.  A new command needs these two files, a line below, and an entry under ``[project.scripts]`` in
+``lightrnn_pl/commands/NAME.py``.  That module is imported only when the command runs, so that ``--help`` and ``--cfg``
+do not import torch.  A new command needs these two files, a line below, and an entry under ``[project.scripts]`` in
 ``pyproject.toml``.
 """
 
@@ -32,7 +32,7 @@ def _hydra_command(name: str, wrapper: Callable[[Callable[..., Any]], Callable[.
 
 
 def _with_arguments(command: Any, rewrite: Callable[[Sequence[str]], list[str]]) -> Any:
-    """Rewrite the command-line arguments into Hydra's grammar first."""
+    """Wrap a command so that its arguments are first rewritten into Hydra's grammar."""
 
     @functools.wraps(command)
     def run() -> Any:

@@ -15,9 +15,9 @@ EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 
 
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command so that an expected error ends it with its message; HYDRA_FULL_ERROR=1 shows the traceback.
+    """Wrap a command so that an expected error prints one line and exits with status 2.
 
-    In a sweep the error goes on to Hydra, which reports it with the job it belongs to.
+    HYDRA_FULL_ERROR=1 shows the traceback.  In a sweep, errors are raised, so that they are reported with their job.
     """
 
     @functools.wraps(command)
@@ -31,10 +31,10 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         except EXPECTED as error:
-            if isinstance(error, BrokenPipeError) and _reader_left():
+            if isinstance(error, BrokenPipeError) and _output_is_closed():
                 return None
-            swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-            if swept or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+            if in_sweep or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
             print(f"error: {one_line(error)}", file=sys.stderr)
             sys.exit(2)
@@ -43,20 +43,20 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def one_line(error: Exception) -> str:
-    """What to tell of an error: its message, and its kind too where no user could have expected it."""
+    """The message of an error; unexpected errors are prefixed with the name of their class."""
     if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} is missing; give {error.full_key}=..."
+        return f"{error.full_key} is required; pass {error.full_key}=..."
     if isinstance(error, OSError) and error.strerror and error.filename is None:
-        return error.strerror  # without its number, where the message is our own
+        return error.strerror  # an error raised by this package: omit the error number
     return str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
 
 
-def _reader_left() -> bool:
-    """Whether whoever read standard output has seen enough, as ``head`` does; what is left to write goes nowhere."""
+def _output_is_closed() -> bool:
+    """Whether the reader of standard output (such as ``head``) has closed it; if so, discard the remaining output."""
     poll = select.poll()
     poll.register(sys.stdout, 0)
     if not poll.poll(0):
         return False
-    # Python would complain once more when it closes its output.
+    # Otherwise, Python would raise another BrokenPipeError when it flushes standard output at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True

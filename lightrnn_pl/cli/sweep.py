@@ -1,8 +1,8 @@
-"""The jobs of a sweep (``-m``): what became of each stands in a file, and all of it in one table at the end.
+"""Sweeps (``-m``): each job records its status in a file, and the command prints a table of all jobs at the end.
 
-Left to itself, Hydra raises the error of the first failed job when a batch of jobs is over: the batches after it are
-not run, and of the other jobs nothing is said.  So a job here fails without an exception, notes it in ``.jobs`` in the
-sweep's folder, which processes and machines share whatever launched them, and the command ends with a status of 1.
+By default, Hydra raises the error of the first failed job after a batch of jobs.  It then does not run the remaining
+batches, and does not report the other jobs.  Here, a job therefore fails without raising.  It records its status in
+``.jobs`` in the sweep folder, which all launchers share, and the command exits with status 1 if a job failed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from typing_extensions import override
 
 from lightrnn_pl.cli.errors import EXPECTED, one_line
 from lightrnn_pl.files import write_json
@@ -32,25 +33,25 @@ COMPLETED, COMPLETE_BEFORE, RESUMED = "completed", "complete before", "resumed, 
 FAILED, NOT_STARTED, INTERRUPTED, RUNNING = "failed", "not started", "interrupted", "running"
 GOOD = (COMPLETED, COMPLETE_BEFORE, RESUMED)
 
-_NOTES = ".jobs"
-_notes_of_this_call: Path | None = None
+_RECORDS = ".jobs"
+_current_records: Path | None = None  # the records of the sweep that this process started
 
 
 class SweepStart(Callback):
-    """Hydra's callback (``hydra.callbacks``): forgets what an earlier call in the same folder noted of its jobs."""
+    """Hydra callback (``hydra.callbacks``) that deletes the records of an earlier sweep in the same folder."""
 
+    @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """See Hydra's ``Callback``."""
-        global _notes_of_this_call
-        if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # a further process of a job is no sweep of its own
-            _notes_of_this_call = Path(config.hydra.sweep.dir).resolve() / _NOTES
-            shutil.rmtree(_notes_of_this_call, ignore_errors=True)
+        global _current_records
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # other ranks of a distributed job do not start a sweep
+            _current_records = Path(config.hydra.sweep.dir).resolve() / _RECORDS
+            shutil.rmtree(_current_records, ignore_errors=True)
 
 
 def as_sweep_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Wrap a command so that, as a job of a sweep, it notes how it ended and fails without stopping the others.
+    """Wrap a command so that, as a job of a sweep, it records its status and fails without stopping other jobs.
 
-    With ``sweep.fail_fast`` no job is started any more once one has failed.  A failed job returns None, which Optuna's
+    With ``sweep.fail_fast``, no further job starts once one has failed.  A failed job returns None, which Optuna's
     sweeper counts as a failed trial.
     """
 
@@ -59,42 +60,42 @@ def as_sweep_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig],
         if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
             return command(config)
         job = _Job(HydraConfig.get())
-        if config.sweep.fail_fast and (failed := job.failed_others()):
-            job.note(NOT_STARTED, f"job {failed[0]} had failed (sweep.fail_fast=true)")
+        if config.sweep.fail_fast and (failed := job.failed_jobs()):
+            job.record(NOT_STARTED, f"job {failed[0]} failed (sweep.fail_fast=true)")
             return None
-        done_before, goes_on = config.resume and job.is_complete(), config.resume and job.can_go_on()
-        job.note(RUNNING)
+        was_complete, is_resumed = config.resume and job.is_complete(), config.resume and job.has_checkpoint()
+        job.record(RUNNING)
         try:
             result = command(config)
         except Exception as error:
-            job.note(FAILED, one_line(error))
-            # The place in the code is of use only where the user could not have known.
-            unexpected = not isinstance(error, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
-            log.error("job %s failed: %s", job.number, one_line(error), exc_info=unexpected)
+            job.record(FAILED, one_line(error))
+            # Expected errors are the user's to fix, so they do not need a traceback.
+            with_traceback = not isinstance(error, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
+            log.error("job %s failed: %s", job.number, one_line(error), exc_info=with_traceback)
             return None
         except BaseException:
-            job.note(INTERRUPTED)
+            job.record(INTERRUPTED)
             raise
-        job.note(COMPLETE_BEFORE if done_before else RESUMED if goes_on else COMPLETED)
+        job.record(COMPLETE_BEFORE if was_complete else RESUMED if is_resumed else COMPLETED)
         return result
 
     return run
 
 
 def sweep_report(command: Callable[[], Any]) -> Callable[[], None]:
-    """Wrap an entry point so that a sweep ends with a table of its jobs, and exits with 1 if one did not complete."""
+    """Wrap an entry point so that a sweep prints a table of its jobs, and exits with 1 if one did not complete."""
 
     @functools.wraps(command)
     def run() -> None:
-        global _notes_of_this_call
-        _notes_of_this_call = None
+        global _current_records
+        _current_records = None
         jobs: list[dict[str, Any]] = []
         try:
             command()
         finally:
-            jobs = _noted(_notes_of_this_call) if _notes_of_this_call else []
+            jobs = _read_records(_current_records) if _current_records else []
             if jobs:
-                _show(jobs)
+                _print_jobs(jobs)
         if any(job["status"] not in GOOD for job in jobs):
             sys.exit(1)
 
@@ -102,43 +103,43 @@ def sweep_report(command: Callable[[], Any]) -> Callable[[], None]:
 
 
 class _Job:
-    """What Hydra knows of the job that this process is at."""
+    """The current job of this process, as Hydra describes it."""
 
     def __init__(self, hydra: Any) -> None:
         self.number = int(hydra.job.num)
         self.folder = Path(hydra.runtime.output_dir)
         self.overrides = [str(override) for override in hydra.overrides.task]
-        self.notes = Path(hydra.sweep.dir).resolve() / _NOTES
+        self.records = Path(hydra.sweep.dir).resolve() / _RECORDS
 
-    def note(self, status: str, error: str | None = None) -> None:
+    def record(self, status: str, error: str | None = None) -> None:
         content = {"job": self.number, "status": status, "error": error}
         write_json(
-            self.notes / f"{self.number}.json",
+            self.records / f"{self.number}.json",
             {**content, "folder": str(self.folder), "overrides": self.overrides},
         )
 
-    def failed_others(self) -> list[int]:
-        return [job["job"] for job in _noted(self.notes) if job["status"] == FAILED]
+    def failed_jobs(self) -> list[int]:
+        return [job["job"] for job in _read_records(self.records) if job["status"] == FAILED]
 
     def is_complete(self) -> bool:
         return _json(RunFolder(self.folder).metrics).get("status") == "completed"
 
-    def can_go_on(self) -> bool:
+    def has_checkpoint(self) -> bool:
         return RunFolder(self.folder).last.is_file()
 
 
-def _noted(notes: Path) -> list[dict[str, Any]]:
-    return sorted(filter(None, map(_json, notes.glob("*.json"))), key=lambda job: job["job"])
+def _read_records(folder: Path) -> list[dict[str, Any]]:
+    return sorted(filter(None, map(_json, folder.glob("*.json"))), key=lambda job: job["job"])
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or one that another process is replacing
+    except (OSError, ValueError):  # missing, or being replaced by another process
         return {}
 
 
-def _show(jobs: list[dict[str, Any]]) -> None:
+def _print_jobs(jobs: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -151,8 +152,8 @@ def _show(jobs: list[dict[str, Any]]) -> None:
     table.add_column("error", overflow="fold")
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
-        # Whoever was still running when the sweep was over was killed.
-        status = "cut off" if job["status"] == RUNNING else job["status"]
+        # A job that is still recorded as running after the sweep was killed.
+        status = "killed" if job["status"] == RUNNING else job["status"]
         metrics = _json(RunFolder(job["folder"]).metrics) if status in GOOD else {}
         table.add_row(
             str(job["job"]),
@@ -165,7 +166,7 @@ def _show(jobs: list[dict[str, Any]]) -> None:
 
 
 def _perplexity(split: dict[str, Any]) -> str:
-    found = split["perplexity"]
-    if found is None:  # infinite, which JSON does not have
+    perplexity = split["perplexity"]
+    if perplexity is None:  # JSON does not support infinity
         return "inf"
-    return f"{found:.2f}" if found < 1e6 else f"{found:.3g}"
+    return f"{perplexity:.2f}" if perplexity < 1e6 else f"{perplexity:.3g}"

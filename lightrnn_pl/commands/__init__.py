@@ -1,1 +1,1 @@
-"""What each command does, one module per command; the entry points are in :mod:`lightrnn_pl.cli`."""
+"""The commands, one module each; their entry points are in :mod:`lightrnn_pl.cli`."""

@@ -1,6 +1,6 @@
-"""``make run``: LightRNN with reallocations beside the ordinary model of the same hidden size, on the embedded corpus.
+"""``make run``: compare LightRNN with a full softmax of the same hidden size, on the embedded corpus.
 
-Each job is an ordinary ``lightrnn-train``; overrides given here go to both.
+Both models are trained by ``lightrnn-train``; overrides are passed to both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lightrnn_pl.run_folder import RunFolder
 
 
 def compare() -> None:
-    """Train both, print them side by side, and print where everything is."""
+    """Train both models, and print their results and paths."""
     overrides = sys.argv[1:]
     if {"-h", "--help"} & set(overrides):
         print(f"{__doc__}\nusage: lightrnn-compare [key=value ...]   (see lightrnn-train --help)")
@@ -37,10 +37,10 @@ def compare() -> None:
     from lightrnn_pl.training.tracking.console import print_reallocations, print_results
     from lightrnn_pl.training.tracking.perplexity_plot import plot_perplexity
 
-    picture = plot_perplexity({name: run["history"] for name, run in runs.items()}, RunFolder(folder).perplexity_plot)
+    plot = plot_perplexity({name: run["history"] for name, run in runs.items()}, RunFolder(folder).perplexity_plot)
     print()
     for name, run in runs.items():
         print_reallocations(name, run["rounds"])
     print_results(runs)
-    print(f"picture:     {picture}\nrun folders: {', '.join(str(folder / name) for name in ('lightrnn', 'full'))}")
+    print(f"plot:        {plot}\nrun folders: {', '.join(str(folder / name) for name in ('lightrnn', 'full'))}")
     print(f"try:         .venv/bin/lightrnn-evaluate checkpoint={RunFolder(folder / 'lightrnn').best}")

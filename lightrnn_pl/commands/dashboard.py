@@ -8,5 +8,5 @@ from lightrnn_pl.training.tracking.wandb_workspace import make_workspace
 
 
 def dashboard(config: DictConfig) -> None:
-    """Print the panels of the workspace that ``config`` describes, and create it."""
+    """Print the panels of the workspace, and create it."""
     make_workspace(config)

@@ -1,4 +1,4 @@
-"""What ``lightrnn-evaluate`` does: a bundle, a text, and a perplexity nobody has to guess the meaning of."""
+"""``lightrnn-evaluate``: the perplexity of a bundle on a text, and the protocol by which it is measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrnn_pl.building import as_plain, instantiate
-from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint, named_device, weights_file
+from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device, weights_file
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.evaluation.protocol import protocol_lines
 from lightrnn_pl.evaluation.text_data import datamodule_for_text
@@ -21,24 +21,24 @@ from lightrnn_pl.ngrams.interpolation import check_interpolation, interpolate, p
 
 
 def evaluate(config: DictConfig) -> dict[str, Any]:
-    """Judge ``config.checkpoint`` on each of ``config.splits``, print the tables, and return what they say."""
-    path = named_checkpoint(config.checkpoint)
-    device = named_device(config.device)
+    """Evaluate ``config.checkpoint`` on each of ``config.splits``; print the results and return them."""
+    path = resolve_checkpoint(config.checkpoint)
+    device = resolve_device(config.device)
     if config.text is not None and not glob.has_magic(str(config.text)):
         require_file("text", config.text)
     bundle = load(path, device)
     path = weights_file(path)
     datamodule, splits = _datamodule(config, bundle)
-    home = _home(config, bundle, datamodule)
+    corpus = _interpolation_corpus(config, bundle, datamodule)
     if config.interpolate is not None:
-        check_interpolation(config, bundle, home)
+        check_interpolation(config, bundle, corpus)
     results = {
         split: measure_perplexity(
             bundle.model, datamodule.loader_for(bundle.vocabulary, split), bundle.vocabulary, device
         )
         for split in splits
     }
-    read_now = datamodule.reading(split_at_once=True)
+    reading_protocol = datamodule.reading_protocol(contiguous=True)
     tokens = {split: result.tokens for split, result in results.items()}
     report: dict[str, Any] = {
         "checkpoint": str(path),
@@ -46,11 +46,11 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         "table": bundle.model.allocation.fingerprint(),
         "parameters": bundle.model.num_parameters,
         "bytes": bundle.model.num_bytes,
-        "protocol": {**bundle.protocol, **read_now, "tokens": tokens},
+        "protocol": {**bundle.protocol, **reading_protocol, "tokens": tokens},
         "splits": {split: result.as_dict() for split, result in results.items()},
     }
     if config.interpolate is not None:
-        report["interpolation"] = interpolate(config, bundle, home, dict.fromkeys(splits, datamodule), device)
+        report["interpolation"] = interpolate(config, bundle, corpus, dict.fromkeys(splits, datamodule), device)
     if config.json:
         write_json(config.json, report)
     _print(report, results)
@@ -60,22 +60,22 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
 
 
 def _datamodule(config: DictConfig, bundle: Bundle) -> tuple[Any, list[str]]:
-    """The text to evaluate on, and which of its splits."""
-    changed = {} if config.eval_batch_size is None else {"eval_batch_size": config.eval_batch_size}
+    """The datamodule to evaluate on, and the names of its splits."""
+    options = {} if config.eval_batch_size is None else {"eval_batch_size": config.eval_batch_size}
     if config.text is not None:
-        return datamodule_for_text(bundle, config.text, **changed), ["test"]
-    chosen = as_plain(bundle.config.data if config.get("data") is None else config.data)
+        return datamodule_for_text(bundle, config.text, **options), ["test"]
+    data = as_plain(bundle.config.data if config.get("data") is None else config.data)
     unknown = set(config.splits) - {"train", "valid", "test"}
     if unknown or not config.splits:
-        raise ValueError(f"splits={list(config.splits)} must name some of train, valid, test")
-    splits = [split for split in config.splits if split == "train" or chosen.get(split, "") is not None]
+        raise ValueError(f"splits={list(config.splits)} must be a non-empty list of train, valid or test")
+    splits = [split for split in config.splits if split == "train" or data.get(split, "") is not None]
     if not splits:
         raise ValueError(f"the corpus has none of the splits {list(config.splits)}; pass data.valid, data.test or text")
-    return instantiate({**chosen, **changed}), splits
+    return instantiate({**data, **options}), splits
 
 
-def _home(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:
-    """The corpus to estimate and to tune on: the one evaluated, or the model's own if a text is evaluated."""
+def _interpolation_corpus(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:
+    """The corpus on which n-grams are estimated and weights tuned: the model's own if ``text`` is evaluated."""
     if config.text is None or config.interpolate is None:
         return datamodule
     own, _ = _datamodule(OmegaConf.merge(config, {"text": None, "splits": ["valid"]}), bundle)  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def _home(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:
 def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
     console = Console()
     table = Table(title="perplexity", title_justify="left")
-    columns = ("split", "perplexity", "without end markers", "nats a word", "tokens", "end markers", "unknown")
+    columns = ("split", "perplexity", "without end markers", "nats per word", "tokens", "end markers", "unknown")
     for column in columns:
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, result in results.items():
@@ -94,20 +94,20 @@ def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
             split, f"{result.perplexity:.2f}", f"{result.perplexity_without_end:.2f}", f"{result.nll:.4f}", *counts
         )
     console.print(table)
-    bins = Table(title="by the word's count in the training text", title_justify="left")
+    bins = Table(title="by count of the word in the training text", title_justify="left")
     for column in ("split", "count from", "tokens", "perplexity"):
         bins.add_column(column, justify="left" if column == "split" else "right")
     for split, result in results.items():
         for line in result.bins:
             bins.add_row(split, f"{line.at_least:,}", f"{line.tokens:,}", f"{line.perplexity:,.1f}")
     console.print(bins)
-    facts = Table(title="protocol", title_justify="left", show_header=False)
-    facts.add_column(no_wrap=True)
-    facts.add_column(overflow="fold")
+    protocol = Table(title="protocol", title_justify="left", show_header=False)
+    protocol.add_column(no_wrap=True)
+    protocol.add_column(overflow="fold")
     for key, value in protocol_lines(report["protocol"]):
-        facts.add_row(key, Text(value))
-    facts.add_row("parameters", f"{report['parameters']:,}")
-    facts.add_row("word table", report["table"][:16])
-    facts.add_row("checkpoint", report["checkpoint"])
-    facts.add_row("sha256", report["sha256"])
-    console.print(facts)
+        protocol.add_row(key, Text(value))
+    protocol.add_row("parameters", f"{report['parameters']:,}")
+    protocol.add_row("word table", report["table"][:16])
+    protocol.add_row("checkpoint", report["checkpoint"])
+    protocol.add_row("sha256", report["sha256"])
+    console.print(protocol)

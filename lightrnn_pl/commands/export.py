@@ -1,4 +1,4 @@
-"""What ``lightrnn-export`` does: write, read back, hold against the trained model, and only then move into place."""
+"""``lightrnn-export``: export a model, and verify the export before its folder appears."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrnn_pl.building import as_plain, instantiate
-from lightrnn_pl.checkpoint import Bundle, load, named_checkpoint
-from lightrnn_pl.checks import check_count, check_flag
+from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint
+from lightrnn_pl.checks import check_choice, check_count, check_flag
 from lightrnn_pl.evaluation.text_data import datamodule_for_text
 from lightrnn_pl.export.card import model_card
 from lightrnn_pl.export.folders import check_free, folder_bytes, new_folder
@@ -23,16 +23,15 @@ from lightrnn_pl.run_folder import RunFolder
 
 
 def export(config: DictConfig) -> dict[str, Any]:
-    """Export ``config.checkpoint`` to the folder ``config.output``, print what came of it, and return that.
+    """Export ``config.checkpoint`` to the folder ``config.output``; print a report and return it.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: Naming the key, for what cannot be exported, or where what was written is not the trained model.
+        ValueError: If a setting is invalid, or the export differs from the trained model.
     """
-    write = FORMATS.get(config.format)
-    if write is None:
-        raise ValueError(f"format={config.format} is none of {', '.join(FORMATS)}")
-    named_checkpoint(config.checkpoint)
+    check_choice("format", config.format, tuple(FORMATS))
+    write = FORMATS[config.format]
+    resolve_checkpoint(config.checkpoint)
     if not config.output:
         raise ValueError(f"output={config.output} is not a folder; output must name a folder that does not exist yet")
     for name in ("check_words", "largest_table"):
@@ -43,12 +42,12 @@ def export(config: DictConfig) -> dict[str, Any]:
     output = Path(config.output)
     check_free(output, config.overwrite)
     bundle = load(config.checkpoint)
-    validation, why_not = _validation(config, bundle)
+    validation, reason = _validation(config, bundle)
     with new_folder(output, config.overwrite) as folder:
         report = {"checkpoint": str(config.checkpoint), "output": str(output), "format": config.format}
         report |= write(bundle, folder, config, validation)
-        if why_not:
-            report["not_measured"] = why_not
+        if reason:
+            report["not_measured"] = reason
         with atomic_write(folder / "README.md", "w") as file:
             file.write(model_card(bundle, config.format, report))
         report["bytes"] = folder_bytes(folder)
@@ -61,20 +60,20 @@ def export(config: DictConfig) -> dict[str, Any]:
 
 
 def _validation(config: DictConfig, bundle: Bundle) -> tuple[Validation | None, str]:
-    """The text to measure on; or None, and why there is none."""
+    """The text on which perplexity is measured, or None and the reason."""
     if config.valid is None:
-        return None, "no text was asked for (valid=null)"
+        return None, "disabled by valid=null"
     own = as_plain(bundle.config)["data"] if "data" in bundle.config else None
     if config.valid != "own":
         require_file("valid", config.valid)
         loader = datamodule_for_text(bundle, config.valid).loader_for(bundle.vocabulary, "test")
         return Validation(loader, Path(config.valid).name, config.words), ""
     if own is None:
-        return None, "the model has no corpus in its configuration; pass a text with valid="
+        return None, "the configuration of the model does not contain a corpus; pass a text with valid=FILE"
     try:
         loader = instantiate(own).loader_for(bundle.vocabulary, "valid")
     except (OSError, ValueError) as error:
-        return None, f"the text the model was trained with is not at hand: {error}; give another with valid="
+        return None, f"the corpus of the model is not available: {error}; pass another text with valid=FILE"
     return Validation(loader, "its validation text", config.words), ""
 
 
@@ -91,18 +90,18 @@ def _print(report: dict[str, Any]) -> None:
     table.add_column("bytes", justify="right")
     for name, size in report["bytes"].items():
         table.add_row(name, f"{size:,}")
-    table.add_row("together", f"{report['total_bytes']:,}", style="bold")
-    table.add_row("the checkpoint", f"{report['checkpoint_bytes']:,}")
+    table.add_row("total", f"{report['total_bytes']:,}", style="bold")
+    table.add_row("checkpoint", f"{report['checkpoint_bytes']:,}")
     console.print(table)
-    for what, size in report.get("written_out_bytes", {}).items():
-        console.print(Text(f"written out as a table: {what}, {size:,} bytes"))
+    for name, size in report.get("written_out_bytes", {}).items():
+        console.print(Text(f"written out as a full table: {name}, {size:,} bytes"))
     console.print(Text(report["agreement"]))
     if "perplexity" in report:
-        found = report["perplexity"]
+        perplexity = report["perplexity"]
         console.print(
             Text(
-                f"perplexity on {found['text']}: {found['before']:.2f} before, {found['after']:.2f} after "
-                f"({found['change']:+.3%})"
+                f"perplexity on {perplexity['text']}: {perplexity['before']:.2f} before, {perplexity['after']:.2f} "
+                f"after ({perplexity['change']:+.3%})"
             )
         )
     else:

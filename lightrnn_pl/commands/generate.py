@@ -1,7 +1,7 @@
-"""``lightrnn-generate``: continue a text, or tell its most likely next words.
+"""``lightrnn-generate``: continue a text, or print its most likely next words.
 
-Prompts come from the command line, from a pipe line by line, or are typed at a terminal.  Standard output has the
-answers only, so that it can be read by the next program; all else goes to standard error.
+Prompts are read from the command line, line by line from a pipe, or interactively from a terminal.  Only the results go
+to standard output, so that another program can read them; messages go to standard error.
 """
 
 from __future__ import annotations
@@ -18,53 +18,57 @@ if TYPE_CHECKING:
 
 
 def generate(config: DictConfig) -> None:
-    """Answer ``config.prompt``, or each line of standard input, with ``config.checkpoint``."""
+    """Continue ``config.prompt``, or each line of standard input, with ``config.checkpoint``."""
     import torch
 
-    from lightrnn_pl.checkpoint import load, named_checkpoint, named_device
-    from lightrnn_pl.inference.text_lines import STANDARD, by_hand, text_lines
+    from lightrnn_pl.checkpoint import load, resolve_checkpoint, resolve_device
+    from lightrnn_pl.inference.text_lines import STANDARD, is_interactive, text_lines
 
     _check(config)
-    bundle = load(named_checkpoint(config.checkpoint), named_device(config.device))
+    bundle = load(resolve_checkpoint(config.checkpoint), resolve_device(config.device))
     seed = torch.seed() % 2**31 if config.seed is None else config.seed
     if config.prompt is not None:
-        _answer(bundle, config, str(config.prompt), seed)
+        _print_result(bundle, config, str(config.prompt), seed)
         return
-    typed = by_hand()
-    for number, prompt in enumerate(_typed() if typed else text_lines(STANDARD)):
+    interactive = is_interactive()
+    for number, prompt in enumerate(_interactive_prompts() if interactive else text_lines(STANDARD)):
         try:
-            _answer(bundle, config, prompt, seed + number)
+            _print_result(bundle, config, prompt, seed + number)
         except ValueError as error:
-            if not typed:
+            if not interactive:
                 raise ValueError(f"standard input, line {number + 1}: {error}") from error
-            _note(f"error: {error}")
+            _print_message(f"error: {error}")
 
 
 def _check(config: DictConfig) -> None:
-    """Refuse options that the answer would pass over in silence."""
+    """Check that no option is set that would be ignored.
+
+    Raises:
+        ValueError: Naming the option.
+    """
     if config.next is None:
         if config.search != "exact":
-            raise ValueError(f"search={config.search} is a way to find next words; give next=..., or leave it out")
+            raise ValueError(f"search={config.search} applies to next words only; pass next=N, or omit search")
         return
-    for name, left_out in (("temperature", None), ("top_k", None), ("top_p", None), ("beams", None), ("samples", 1)):
-        if config[name] != left_out:
+    for name, default in (("temperature", None), ("top_k", None), ("top_p", None), ("beams", None), ("samples", 1)):
+        if config[name] != default:
             raise ValueError(
-                f"{name}={config[name]} is for continuations, and next={config.next} prints next words only; omit "
+                f"{name}={config[name]} applies to continuations, but next={config.next} prints next words only; omit "
                 "one of them"
             )
 
 
-def _answer(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:
+def _print_result(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:
     vocabulary = bundle.vocabulary
     unknown = [word for word in dict.fromkeys(prompt.split()) if word not in vocabulary]
     if unknown and vocabulary.unknown is not None:
-        _note(f"not in the vocabulary, read as {vocabulary.unknown}: {' '.join(unknown)}")
+        _print_message(f"not in the vocabulary, read as {vocabulary.unknown}: {' '.join(unknown)}")
     if config.next is not None:
         prediction = bundle.next_words(prompt, config.next, config.search)
         for word, probability in prediction:
             print(f"{word}\t{probability:.6g}")
         if prediction.rows_opened:
-            _note(f"{prediction.rows_opened} of {bundle.model.allocation.sides[0]} rows opened")
+            _print_message(f"{prediction.rows_opened} of {bundle.model.allocation.sides[0]} rows opened")
         sys.stdout.flush()
         return
     options: dict[str, Any] = {
@@ -74,18 +78,18 @@ def _answer(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:
         print(f"{prompt} {continuation.text}".strip(), flush=True)
 
 
-def _typed() -> Iterator[str]:
-    """What is typed until the end of input; with a history where the platform has readline."""
+def _interactive_prompts() -> Iterator[str]:
+    """Lines typed until the end of input; with a history if readline is available."""
     with suppress(ImportError):
         import readline  # noqa: F401  # input() uses it once it is imported
-    _note("type a text, words separated by spaces; end with Ctrl-D")
+    _print_message("type a text, words separated by spaces; end with Ctrl-D")
     while True:
         try:
             yield input("> ")
         except EOFError:
-            _note("")
+            _print_message("")
             return
 
 
-def _note(text: str) -> None:
+def _print_message(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

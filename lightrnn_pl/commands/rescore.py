@@ -1,4 +1,4 @@
-"""What ``lightrnn-rescore`` does: lists get features, weights are tuned, lists are reranked, and BLEU says what for."""
+"""``lightrnn-rescore``: add features to n-best lists, tune weights, rerank the lists, and measure BLEU."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from rich.console import Console
 from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import weights_file
 from lightrnn_pl.checks import check_count, check_flag, check_seed
-from lightrnn_pl.commands.score import check_output, load_bundle, watched
+from lightrnn_pl.commands.score import check_output, load_bundle, with_progress
 from lightrnn_pl.files import file_hash, write_json
 from lightrnn_pl.inference.text_lines import byte_lines, text_lines, write_lines
-from lightrnn_pl.rescoring.feature_layout import Layout, read_weights
-from lightrnn_pl.rescoring.nbest_lists import Hypothesis, Malformed, read_nbest
+from lightrnn_pl.rescoring.bleu_table import System, print_systems
+from lightrnn_pl.rescoring.feature_layout import FeatureLayout, read_weights
+from lightrnn_pl.rescoring.nbest_lists import Hypothesis, MalformedLines, read_nbest
 from lightrnn_pl.rescoring.reranking import (
-    Chooser,
     Feature,
     LanguageModelFeature,
     References,
-    TuningList,
+    Reranker,
+    TuningSet,
     add_features,
     count_words,
 )
-from lightrnn_pl.rescoring.system_table import System, print_systems
 from lightrnn_pl.rescoring.tuning import Vector, corpus_bleu, tune
 
 _WORD_COUNT = "WordCount0"
 
-_MISFIT = 0.01
-"""Share of the scores' size above which the features do not explain the scores of a list."""
+_MAX_RESIDUAL = 0.01
+"""Largest relative residual at which the scores of a list count as a weighted sum of its features."""
 
 
 def rescore(config: DictConfig) -> dict[str, Any]:
-    """Do what ``config`` asks for, print the table, and return what it says.
+    """Tune weights on ``config.dev``, rerank ``config.test``, or both; print the results and return a report.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: Naming the key or the line, for what cannot be read or done.
+        ValueError: If a setting is invalid or a file cannot be read; the message names the key or the line.
     """
     _check(config)
     job = _Rescoring(config)
-    systems = job.tune() if config.dev is not None else job.given()
+    systems = job.tune() if config.dev is not None else job.untuned_systems()
     if config.test is not None:
         job.rerank(systems)
     return job.finish(systems)
 
 
 class _Rescoring:
-    """One call of the command: its models, what it has told, and its report."""
+    """The models and the report of one call of the command."""
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
@@ -62,9 +62,9 @@ class _Rescoring:
         self.report: dict[str, Any] = {"settings": as_plain(config)}
         tokens = {"tokenize": config.tokenize, "lowercase": config.lowercase}
         self.references = {
-            split: References([list(text_lines(path)) for path in given], **tokens)
+            split: References([list(text_lines(path)) for path in paths], **tokens)
             for split in ("dev", "test")
-            if (given := _paths(config[f"{split}_references"]))
+            if (paths := _paths(config[f"{split}_references"]))
         }
         self.models: dict[str, LanguageModelFeature] = {}
         self.report["models"] = {}
@@ -76,66 +76,67 @@ class _Rescoring:
         self.features: dict[str, Feature] = {_WORD_COUNT: count_words} if config.word_count else {}
         self.features.update(self.models)
 
-    def given(self) -> list[System]:
-        """The list's own order, and that of the weights given, if any."""
-        listed = System("as listed", (), Chooser(Layout()))
+    def untuned_systems(self) -> list[System]:
+        """The original order, and the order by ``config.weights``, if any."""
+        listed = System("as listed", (), Reranker(FeatureLayout()))
         if self.config.weights is None:
             return [listed]
         weights = read_weights(self.config.weights)
-        layout = Layout({name: np.size(values) for name, values in weights.items()})
-        return [listed, System("weights given", tuple(self.features), Chooser(layout, layout.vector(weights)))]
+        layout = FeatureLayout({name: np.size(values) for name, values in weights.items()})
+        return [listed, System("given weights", tuple(self.features), Reranker(layout, layout.vector(weights)))]
 
     def tune(self) -> list[System]:
-        """The list's own order, and for each set of features the order of the weights tuned for it."""
+        """The original order, and the order by the weights tuned for each set of features."""
         config, references = self.config, self.references["dev"]
-        layout = Layout()
-        # The columns have to be known before the first row is written.
-        for _ in self._read("dev", layout, tell=False):
+        layout = FeatureLayout()
+        # A first pass over the list determines the layout of its features.
+        for _ in self._read("dev", layout, quiet=True):
             pass
         for name in self.features:
             if name in layout.sizes:
                 raise ValueError(f"the list already has a feature {name}; choose another name with feature=...")
             layout.sizes[name] = 1
-        listing = TuningList(layout, references)
-        before = Chooser(layout)
-        for group in watched(self._with_features("dev", Layout(layout.sizes)), self.errors, "sentences of dev"):
-            before.choose(group, references)
-            listing.add(group)
-        candidates = listing.candidates()
-        self._tell_missing("dev", listing.num_missing, len(references))
-        start = self._start(listing)
-        listed_bleu = float(corpus_bleu(before.counts + candidates.constant))
-        systems = [System("as listed", (), before, dev_bleu=listed_bleu)]
-        before.counts = np.zeros_like(before.counts)
+        tuning_set = TuningSet(layout, references)
+        listed = Reranker(layout)
+        hypotheses = self._with_features("dev", FeatureLayout(layout.sizes))
+        for group in with_progress(hypotheses, self.errors, "sentences of dev"):
+            listed.choose(group, references)
+            tuning_set.add(group)
+        candidates = tuning_set.candidates()
+        self._print_missing("dev", tuning_set.num_missing, len(references))
+        start = self._start(tuning_set)
+        listed_bleu = float(corpus_bleu(listed.counts + candidates.constant))
+        systems = [System("as listed", (), listed, dev_bleu=listed_bleu)]
+        listed.counts = np.zeros_like(listed.counts)
         for name, features in self._feature_sets():
             used = np.ones(layout.num_columns, dtype=bool)
-            for left_out in set(self.features) - set(features):
-                used &= layout.vector({left_out: 1.0}) == 0
-            # From the best that has fewer features, so that more of them never make it worse on dev.
-            smaller = [one for one in systems[1:] if set(one.features) <= set(features)]
-            if smaller:
-                best = max(smaller, key=lambda one: one.dev_bleu or 0.0).chooser.weights
+            for omitted in set(self.features) - set(features):
+                used &= layout.vector({omitted: 1.0}) == 0
+            # Start from the best subset of the features, so that adding features never decreases BLEU on dev.
+            subsets = [system for system in systems[1:] if set(system.features) <= set(features)]
+            if subsets:
+                best = max(subsets, key=lambda system: system.dev_bleu or 0.0).reranker.weights
                 start = start if best is None else best
             weights, bleu = tune(candidates, start, used, config.restarts, config.directions, config.seed)
-            self._tell(f"tuned {name}: BLEU {bleu:.2f} on dev")
-            systems.append(System(name, features, Chooser(layout, weights), dev_bleu=bleu))
+            self._print(f"tuned {name}: BLEU {bleu:.2f} on dev")
+            systems.append(System(name, features, Reranker(layout, weights), dev_bleu=bleu))
         if config.weights_out is not None:
-            assert systems[-1].chooser.weights is not None
-            write_json(config.weights_out, layout.named(systems[-1].chooser.weights))
+            assert systems[-1].reranker.weights is not None
+            write_json(config.weights_out, layout.by_name(systems[-1].reranker.weights))
         return systems
 
-    def _start(self, listing: TuningList) -> Vector:
+    def _start(self, tuning_set: TuningSet) -> Vector:
         if self.config.weights is not None:
-            return listing.layout.vector(read_weights(self.config.weights))
-        weights, missed = listing.fit_scores()
-        if missed > _MISFIT:
-            self._tell(
-                f"the scores of dev are no weighted sum of its features ({missed:.1%} is missed); tuning starts from "
-                "the nearest weights, weights=... gives others"
+            return tuning_set.layout.vector(read_weights(self.config.weights))
+        weights, residual = tuning_set.fit_scores()
+        if residual > _MAX_RESIDUAL:
+            self._print(
+                f"the scores of dev are not a weighted sum of its features (relative residual {residual:.1%}); tuning "
+                "starts from the nearest weights; pass weights=... to start from others"
             )
-        # What was not among the features of the list cannot have made its scores.
+        # The scores of the list cannot depend on features that this command adds.
         for name in self.features:
-            weights[listing.layout.vector({name: 1.0}) > 0] = 0.0
+            weights[tuning_set.layout.vector({name: 1.0}) > 0] = 0.0
         return weights
 
     def _feature_sets(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -147,10 +148,10 @@ class _Rescoring:
         return sets
 
     def rerank(self, systems: Sequence[System]) -> None:
-        """Let every system choose from ``config.test``, and write the list as the last one ranks it."""
-        config, references, last = self.config, self.references.get("test"), systems[-1].chooser
-        # A list tuned for says how many values a feature has; weights that were given may be of another list.
-        layout = Layout(last.layout.sizes if config.dev is not None else None)
+        """Rerank ``config.test`` with every system, and write the list in the order of the last one."""
+        config, references, last = self.config, self.references.get("test"), systems[-1].reranker
+        # After tuning, the features of test must match those of dev; given weights may come from another list.
+        layout = FeatureLayout(last.layout.sizes if config.dev is not None else None)
         sentences = hypotheses = missing = 0
         with ExitStack() as stack:
             output = None if config.output is None else stack.enter_context(write_lines(config.output))
@@ -162,14 +163,14 @@ class _Rescoring:
                         onebest.write(b"\n")
                     if references is not None:
                         for system in systems:
-                            system.chooser.add(references.counts(number, ""))
+                            system.reranker.add(references.counts(number, ""))
                 return sentence - sentences
 
-            for group in watched(self._with_features("test", layout), self.errors, "sentences of test"):
+            for group in with_progress(self._with_features("test", layout), self.errors, "sentences of test"):
                 missing += skip_to(group[0].sentence)
-                last.layout.check(layout)
+                last.layout.check_compatible(layout)
                 for system in systems:
-                    chosen = system.chooser.choose(group, references)
+                    chosen = system.reranker.choose(group, references)
                 if onebest is not None:
                     onebest.write(chosen.text.encode() + b"\n")
                 if output is not None:
@@ -180,98 +181,96 @@ class _Rescoring:
                 missing += skip_to(len(references))
                 sentences = len(references)
         if not hypotheses:
-            raise ValueError(f"test={config.test} holds no hypothesis that can be read")
-        self._tell_missing("test", missing, sentences)
+            raise ValueError(f"test={config.test} contains no valid hypothesis")
+        self._print_missing("test", missing, sentences)
         self.report["test"] = {"sentences": sentences, "hypotheses": hypotheses, "sentences_without": missing}
         if last.weights is not None:
             listed, weighted = set(layout.sizes) | set(self.features), set(last.layout.sizes)
-            self._tell_names("features of test without a weight, which count nothing", listed - weighted)
-            self._tell_names("weights without a feature of test, which count nothing", weighted - listed)
+            self._print_names("ignored features of test, which have no weight", listed - weighted)
+            self._print_names("ignored weights, which have no feature in test", weighted - listed)
 
     def finish(self, systems: Sequence[System]) -> dict[str, Any]:
-        """Perplexities, the table, and the report."""
-        measured = "test" in self.references and self.config.test is not None
-        self._tell_unknown()
-        if measured:
-            self._perplexities(systems)
-        self.report["systems"] = [system.as_dict(measured) for system in systems]
+        """Measure perplexities, write and print the report, and return it."""
+        has_test = "test" in self.references and self.config.test is not None
+        self._print_unknown()
+        if has_test:
+            self._measure_perplexities(systems)
+        self.report["systems"] = [system.as_dict(has_test) for system in systems]
         if self.config.json:
             write_json(self.config.json, self.report)
         for key in ("output", "onebest", "weights_out"):
             if self.config[key] is not None:
-                self._tell(f"{key}: {self.config[key]}")
-        if measured or self.config.dev is not None:
+                self._print(f"{key}: {self.config[key]}")
+        if has_test or self.config.dev is not None:
             print_systems(self.report["systems"])
         return self.report
 
-    def _perplexities(self, systems: Sequence[System]) -> None:
-        """Of each language model on the first references of test, end markers counted."""
+    def _measure_perplexities(self, systems: Sequence[System]) -> None:
+        """Set the perplexity of each language model on the first references of test, including end markers."""
         lines = self.references["test"].texts[0]
         for name, model in self.models.items():
-            total, counted = 0.0, 0
+            total, tokens = 0.0, 0
             for start in range(0, len(lines), self.config.buffer):
                 part = lines[start : start + self.config.buffer]
                 total += math.fsum(model(part))
-                counted += sum(len(line.split()) for line in part)
-            counted += len(lines) * (model.vocabulary.end is not None)
+                tokens += sum(len(line.split()) for line in part)
+            tokens += len(lines) * (model.vocabulary.end is not None)
             for system in systems:
-                if system.features and [one for one in system.features if one in self.models] == [name]:
-                    system.perplexity = math.exp(min(700.0, -total / max(1, counted)))
+                if system.features and [feature for feature in system.features if feature in self.models] == [name]:
+                    system.perplexity = math.exp(min(700.0, -total / max(1, tokens)))
 
-    def _read(self, split: str, layout: Layout | None, tell: bool = True) -> Iterator[list[Hypothesis]]:
+    def _read(self, split: str, layout: FeatureLayout | None, quiet: bool = False) -> Iterator[list[Hypothesis]]:
         path = self.config[split]
 
-        def say(message: str) -> None:
-            if tell:
-                self._tell(f"{path}, {message}")
+        def report(message: str) -> None:
+            if not quiet:
+                self._print(f"{path}, {message}")
 
-        malformed = Malformed(say)
+        malformed = MalformedLines(report)
         try:
             yield from read_nbest(byte_lines(path), malformed, layout)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        if malformed.count and tell:
-            more = malformed.count - len(malformed.numbers)
-            also = f", the last {more:,} of them not shown" if more else ""
-            self._tell(f"{path}: {malformed.count:,} malformed lines left out{also}")
+        if malformed.count and not quiet:
+            not_shown = malformed.count - len(malformed.numbers)
+            suffix = f", the last {not_shown:,} of which are not shown" if not_shown else ""
+            self._print(f"{path}: skipped {malformed.count:,} malformed lines{suffix}")
         self.report.setdefault("malformed", {})[split] = {"count": malformed.count, "first": malformed.numbers}
 
-    def _with_features(self, split: str, layout: Layout) -> Iterator[list[Hypothesis]]:
+    def _with_features(self, split: str, layout: FeatureLayout) -> Iterator[list[Hypothesis]]:
         return add_features(self._read(split, layout), self.features, self.config.buffer)
 
-    def _tell(self, text: str) -> None:
-        self.errors.print(text, soft_wrap=True)
+    def _print(self, message: str) -> None:
+        self.errors.print(message, soft_wrap=True)
 
-    def _tell_names(self, what: str, names: set[str]) -> None:
+    def _print_names(self, title: str, names: set[str]) -> None:
         if names:
-            some = ", ".join(sorted(names)[:10]) + (", ..." if len(names) > 10 else "")
-            self._tell(f"{what}: {len(names)} ({some})")
+            first = ", ".join(sorted(names)[:10]) + (", ..." if len(names) > 10 else "")
+            self._print(f"{title}: {len(names)} ({first})")
 
-    def _tell_missing(self, split: str, missing: int, sentences: int) -> None:
+    def _print_missing(self, split: str, missing: int, sentences: int) -> None:
         if missing:
-            self._tell(f"{split}: {missing:,} of {sentences:,} sentences have no hypothesis and count as empty")
+            self._print(f"{split}: {missing:,} of {sentences:,} sentences have no hypothesis and count as empty")
 
-    def _tell_unknown(self) -> None:
+    def _print_unknown(self) -> None:
         for name, model in self.models.items():
             share = model.num_unknown / model.num_words if model.num_words else 0.0
-            self._tell(
-                f"{name}: {model.num_unknown:,} of {model.num_words:,} words scored are unknown to it ({share:.2%})"
-            )
+            self._print(f"{name}: {model.num_unknown:,} of {model.num_words:,} scored words are unknown ({share:.2%})")
 
 
-def _paths(given: Any) -> list[str]:
-    """One path or a list of them."""
-    return [] if given is None else [given] if isinstance(given, str) else [str(path) for path in given]
+def _paths(value: Any) -> list[str]:
+    """A list of paths, from None, one path, or a list."""
+    return [] if value is None else [value] if isinstance(value, str) else [str(path) for path in value]
 
 
-def _write(file: IO[bytes], group: Sequence[Hypothesis], chooser: Chooser) -> None:
-    """The hypotheses of a sentence, the best first; as they stand where the list's own scores rank them."""
-    if chooser.weights is None:
+def _write(file: IO[bytes], group: Sequence[Hypothesis], reranker: Reranker) -> None:
+    """Write the hypotheses of a sentence in decreasing order of score; unchanged if the reranker has no weights."""
+    if reranker.weights is None:
         lines = [hypothesis.line() for hypothesis in group]
     else:
-        scores = chooser.scores(group)
+        scores = reranker.scores(group)
         order = np.argsort(-scores, kind="stable").tolist()
-        lines = [group[place].line(float(scores[place])) for place in order]
+        lines = [group[index].line(float(scores[index])) for index in order]
     file.write("".join(f"{line}\n" for line in lines).encode())
 
 
@@ -284,21 +283,21 @@ def _check(config: DictConfig) -> None:
         check_flag(key, config[key])
     check_seed("seed", config.seed)
     if not re.fullmatch(r"[^\s=|]+", str(config.feature)):
-        raise ValueError(f"feature={config.feature} must be a name without white space, = and |, as lists have them")
+        raise ValueError(f"feature={config.feature} must be a name without whitespace, '=' and '|'")
     if config.dev is None and config.test is None:
-        raise ValueError("nothing to do; give test=LIST to rescore, or dev=LIST and dev_references=[FILE] to tune on")
+        raise ValueError("nothing to do; pass test=LIST to rescore, or dev=LIST and dev_references=[FILE] to tune")
     if (config.dev is None) != (not config.dev_references):
-        raise ValueError("dev= and dev_references= belong together: tuning needs a list and its references")
+        raise ValueError("tuning needs both a list and its references; pass dev=LIST and dev_references=[FILE]")
     if config.test is None and (config.test_references or config.output or config.onebest):
-        raise ValueError("test_references, output and onebest are those of test=LIST, which is missing")
+        raise ValueError("test_references, output and onebest require test=LIST")
     if config.weights_out is not None and config.dev is None:
-        raise ValueError(f"weights_out={config.weights_out} is for tuned weights; give dev= and dev_references=")
+        raise ValueError(f"weights_out={config.weights_out} requires tuning; pass dev=LIST and dev_references=[FILE]")
     for split in ("dev", "test"):
-        # A list is read twice, and its progress and that of its references must not mix.
+        # dev is read twice, and a list and its references cannot share standard input.
         if "-" in (config[split], *_paths(config[f"{split}_references"])):
-            raise ValueError(f"{split} and its references are read from files, not from standard input")
+            raise ValueError(f"{split} and its references must be files; standard input is not supported")
     weights = config.weights if isinstance(config.weights, str) else None
     sources = [config.dev, config.test, weights, *_paths(config.dev_references), *_paths(config.test_references)]
     outputs = [key for key in ("output", "onebest", "weights_out", "json") if config[key] is not None]
-    for place, key in enumerate(outputs):
-        check_output(key, config[key], [*sources, *(config[other] for other in outputs[:place])])
+    for number, key in enumerate(outputs):
+        check_output(key, config[key], [*sources, *(config[other] for other in outputs[:number])])

@@ -1,4 +1,4 @@
-"""What ``lightrnn-serve`` does: a model behind a page on this machine, until it is interrupted."""
+"""``lightrnn-serve``: serve a web page for a model on this machine, until interrupted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from lightrnn_pl.checkpoint import load, named_checkpoint, named_device
+from lightrnn_pl.checkpoint import load, resolve_checkpoint, resolve_device
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.serving.model_info import model_info
@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
     if missing.name not in ("starlette", "uvicorn"):
         raise
     raise ValueError(
-        f"the page is served by starlette and uvicorn, and {missing.name} is not installed; "
+        f"lightrnn-serve requires starlette and uvicorn, but {missing.name} is not installed; "
         "pip install 'lightrnn_pl[serve]'"
     ) from None
 
@@ -35,29 +35,29 @@ def serve(config: DictConfig) -> None:
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        OSError: If the address cannot be listened at.
-        ValueError: Naming the key, for what cannot be served.
+        OSError: If the server cannot listen on the address.
+        ValueError: If a setting is invalid; the message names the key.
     """
     check_count("port", config.port, at_least=0)
     if config.port > 65535:
         raise ValueError(f"port must be at most 65535 (0 for any free one), got {config.port}")
     check_count("prefixes", config.prefixes)
-    path = named_checkpoint(config.checkpoint)
+    path = resolve_checkpoint(config.checkpoint)
     path = RunFolder(path).best if RunFolder(path).best.is_file() else path
     host = str(config.host)
-    device = named_device(config.device)
+    device = resolve_device(config.device)
     # Report an unavailable address before reading a large model.
     with listen(host, config.port) as listening:
         bundle = load(path, device)
         hosts = allowed_hosts(host, config.hosts)
         app = build_app(TextReader(bundle, config.prefixes), model_info(bundle, path), hosts)
         port = listening.getsockname()[1]
-        listening.listen()  # who follows the address at once waits, and is not turned away
-        print(f"http://{_in_url(_reachable(host))}:{port}/   (Ctrl-C ends it)", flush=True)
+        listening.listen()  # from here on, early requests wait instead of being rejected
+        print(f"http://{_in_url(_reachable(host))}:{port}/   (press Ctrl-C to stop)", flush=True)
         if not _is_loopback(host):
             print(
-                f"warning: host={host} lets everybody who can reach this machine read and use the model, unencrypted; "
-                f"answers to the names {', '.join(hosts)} (hosts=[...] adds others)",
+                f"warning: with host={host}, everyone who can reach this machine can use the model, unencrypted; "
+                f"allowed host names: {', '.join(hosts)} (to add others, pass hosts=[...])",
                 file=sys.stderr,
                 flush=True,
             )
@@ -69,18 +69,18 @@ def serve(config: DictConfig) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address; port 0 takes any free one.
+    """A socket bound to an address; with port 0, to any free port.
 
     Raises:
-        OSError: Naming the key and the remedy.
+        OSError: If this fails; the message names the key and the remedy.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
-        raise OSError(f"host={host} is no address of this machine ({error}); 127.0.0.1 is") from error
-    # With the protocol named asyncio switches Nagle's algorithm off, which would hold every answer for 40 ms.
+        raise OSError(f"host={host} is not an address of this machine ({error}); use 127.0.0.1") from error
+    # asyncio disables Nagle's algorithm, which delays each response by 40 ms, only if the protocol is set explicitly.
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,19 +89,19 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise OSError(
-                error.errno, f"port={port} of {host} is taken by another program; choose another, or port=0 for any"
+                error.errno, f"port={port} of {host} is already in use; pass another port, or port=0 for any free one"
             ) from error
         raise OSError(
-            error.errno, f"cannot listen at host={host}, port={port}: {error.strerror}; choose others"
+            error.errno, f"cannot listen on host={host}, port={port}: {error.strerror}; pass another address"
         ) from error
     return listening
 
 
 def allowed_hosts(host: str, others: object = None) -> list[str]:
-    """The host names that requests may name: loopback's, the given address, this machine's name, and ``others``.
+    """Values of the Host header that are accepted: loopback names, the address, the host name, and ``others``.
 
     Raises:
-        ValueError: If ``others`` is no list of names.
+        ValueError: If ``others`` is not a list of names.
     """
     if isinstance(others, str) or not all(isinstance(name, str) and name for name in others or []):  # type: ignore
         raise ValueError(f"hosts must be a list of names, such as [{others or 'models.example.org'}], got {others}")
@@ -129,7 +129,7 @@ def _is_wildcard(host: str) -> bool:
 
 
 def _reachable(host: str) -> str:
-    """Where the page is found from this machine."""
+    """An address at which this machine can reach the server."""
     return "127.0.0.1" if _is_wildcard(host) else host
 
 

@@ -9,7 +9,7 @@ from lightrnn_pl.training.folder_lock import exclusive_lock
 
 
 def train(config: DictConfig) -> float | None:
-    """Train; the validation perplexity is returned for sweepers."""
+    """Train a model, and return the validation perplexity for Hydra's sweepers."""
     with exclusive_lock(config.paths.run_dir):
         metrics = train_model(config)
     return (metrics.get("validation") or {}).get("perplexity")

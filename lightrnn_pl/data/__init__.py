@@ -1,1 +1,1 @@
-"""Text: where it comes from, the cache of its tokens, and the batches it is read in."""
+"""Corpora, the token cache, and batches for truncated back-propagation through time."""

@@ -1,9 +1,9 @@
-"""Batches for truncated back-propagation through time: windows over streams of text.
+"""Batches for truncated back-propagation through time: windows over streams of word ids.
 
-A loader is a plain iterable with a length, and remembers its place: Lightning stores ``state_dict()`` in every
-checkpoint and hands it back to ``load_state_dict()``, which makes a resumed epoch go on with the very next batch.
-Because every loader knows its length, Lightning never fetches ahead, and the place is that of the last batch used.
-Knows ids of words and nothing of text; ``streaming.py`` has the loader that reads text as it goes.
+A loader is an iterable with a length that tracks its position.  Lightning stores ``state_dict()`` in every checkpoint
+and restores it with ``load_state_dict()``, so a resumed epoch continues with the next batch.  Because every loader has
+a length, Lightning does not prefetch, and the position is that of the last batch used.  ``streaming.py`` contains the
+loader for text without a token cache.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from lightrnn_pl.types import WordMask, Words
 
 
 class Batch(NamedTuple):
-    """One window of T words of B streams.
+    """A window of T words from each of B streams.
 
     Attributes:
         inputs: The word before each target, int64.
         targets: The words to predict, int64.
-        mask: False where a target does not count: padding, or a begin marker.
-        reset: True where the recurrent state of a stream starts from zero before this window.
+        mask: False for targets that do not count: padding and begin markers.
+        reset: True for streams whose recurrent state is reset to zero before this window.
     """
 
     inputs: Words
@@ -39,10 +39,10 @@ class Batch(NamedTuple):
 
 
 class Loader(ABC):
-    """An iterable of ``num_batches`` batches an epoch, the same number on every rank, that resumes exactly.
+    """An iterable of ``len(loader)`` batches per epoch, the same number on every rank, that resumes exactly.
 
-    The epoch only matters to loaders that shuffle.  It goes up when an epoch has been read to its end; Lightning,
-    which leaves an epoch as soon as it has its last batch, sets it by ``sampler.set_epoch``.
+    The epoch number only affects loaders that shuffle.  It is incremented when an epoch has been read to its end.
+    Lightning stops iterating after the last batch of an epoch, and sets the epoch with ``sampler.set_epoch``.
     """
 
     def __init__(self) -> None:
@@ -51,27 +51,27 @@ class Loader(ABC):
         self._resume = 0
 
     batch_sampler = None
-    """Looked for by Lightning wherever there is a ``sampler``."""
+    """Lightning accesses this attribute of loaders that have a ``sampler``."""
 
     @property
     def sampler(self) -> Loader:
-        """Where Lightning looks for ``set_epoch``."""
+        """The object on which Lightning calls ``set_epoch``."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin ``epoch`` with the next batch; the place that was loaded is kept if it is in this epoch."""
+        """Start ``epoch`` with the next batch.  A position loaded for the same epoch is kept."""
         if epoch != self._epoch:
             self._epoch, self._position, self._resume = epoch, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, the number of its batches that were handed out, and of how many."""
+        """The epoch, the number of batches used so far, and the number of batches per epoch."""
         return {"epoch": self._epoch, "position": self._position, "num_batches": len(self)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the batch that was the last one handed out when the state was taken.
+        """Continue with the batch after the last one used.
 
         Raises:
-            ValueError: If the state is of other batches.
+            ValueError: If the number of batches per epoch has changed.
         """
         if state_dict["num_batches"] != len(self):
             raise ValueError(
@@ -82,8 +82,8 @@ class Loader(ABC):
         self._position = self._resume
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator, so that nothing happens before the first batch is asked for: Lightning makes iterators that
-        # it never reads, before and after loading the state.
+        # A generator function, so nothing happens before the first batch is requested: Lightning creates iterators
+        # that it never uses, before and after loading the state.
         if self._resume == len(self):
             self._epoch, self._resume = self._epoch + 1, 0
         start, self._resume = self._resume, 0
@@ -93,30 +93,32 @@ class Loader(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches per epoch."""
 
     @abstractmethod
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """The batches of ``epoch`` from number ``start`` on."""
+        """The batches of ``epoch``, starting with batch ``start``."""
 
 
 class StreamBatches(Loader):
-    """The corpus cut into ``batch_size * world_size`` contiguous streams, read side by side in windows of T words.
+    """The corpus split into ``batch_size * world_size`` contiguous streams, read in parallel in windows of T words.
 
-    Rank r owns the streams from r * batch_size on.  The state is carried from window to window and starts from zero
-    in the first only.  The word before the first target of a stream is the one that precedes it in the text.
+    Rank r reads ``batch_size`` streams starting with stream r * batch_size.  The recurrent state is carried across
+    windows and reset only before the first one.  The first input of a stream is the word that precedes it in the text.
 
     Args:
         tokens: All tokens of the corpus, shape (N,); may be a memory map.
-        batch_size: Streams of one rank.
-        sequence_length: T; the last window may be shorter.
-        context: The word before the very first token.
-        ignored: A word that is no target although it is read (the begin marker).
-        drop_remainder: True: all streams are equally long and fewer than one token a stream is left out.  False:
-            every token is a target exactly once, and shorter streams are padded with a mask.
+        batch_size: Number of streams per rank.
+        sequence_length: T.  The last window may be shorter.
+        context: The input before the first token of the corpus.
+        ignored: A word that is an input but not a target (the begin marker).
+        drop_remainder: If True, all streams have the same length, and the last N mod (number of streams) tokens are
+            dropped.  If False, every token is a target exactly once, and shorter streams are padded and masked.
+        rank: Index of this process.
+        world_size: Number of processes.
 
     Raises:
-        ValueError: If a size is below one, or the streams are shorter than one window and may not be padded.
+        ValueError: If a size is less than one, or with ``drop_remainder`` the streams are shorter than one window.
     """
 
     def __init__(
@@ -152,28 +154,30 @@ class StreamBatches(Loader):
         for window in range(start, len(self)):
             first = window * self.sequence_length
             columns = np.arange(first, min(first + self.sequence_length, self._length))
-            places = self._starts[:, None] + columns
-            inside = places < self._ends[:, None]
-            places = np.where(inside, places, 0)
-            previous = np.where(places > 0, self.tokens[places - 1], self.context)
-            reset = np.full(len(places), window == 0)
-            yield make_batch(previous, self.tokens[places], inside, reset, self.ignored)
+            positions = self._starts[:, None] + columns
+            inside = positions < self._ends[:, None]
+            positions = np.where(inside, positions, 0)
+            previous = np.where(positions > 0, self.tokens[positions - 1], self.context)
+            reset = np.full(len(positions), window == 0)
+            yield make_batch(previous, self.tokens[positions], inside, reset, self.ignored)
 
 
 class SentenceBatches(Loader):
-    """Every line is a sequence of its own, read from a zero state; lines of similar length share a batch.
+    """Every line is a separate sequence that starts from a zero state.  Lines of similar length share a batch.
 
-    Lines longer than a window go on in the next one with their state carried.  How many lines of which length are
-    read together is the same in every epoch; which lines of one length, and in which order, is drawn anew.
+    A line longer than a window continues in the next window with its state carried over.  The lengths of the lines
+    that share a batch are the same in every epoch.  Lines of equal length and the order of the batches are reshuffled.
 
     Args:
         tokens: All tokens of the corpus, shape (N,).
-        lengths: How many tokens each line has, shape (lines,).
-        batch_size: Lines that one rank reads at a time.
-        sequence_length: T; a window is as long as its longest line needs.
-        context: The word before the first of a line, where the line does not begin with a begin marker.
-        ignored: The begin marker if lines begin with it: it is read and is never a target.
-        seed: Seed of the order, or None to keep lines of one length, and groups, in order.
+        lengths: Number of tokens per line, shape (lines,).
+        batch_size: Number of lines that a rank reads at a time.
+        sequence_length: Maximum T.  A window is only as long as its longest line.
+        context: The input before the first word of a line if lines have no begin marker.
+        ignored: The begin marker if lines have one.  It is an input but not a target.
+        seed: Seed of the shuffling; None to keep the order of equally long lines and of the batches.
+        rank: Index of this process.
+        world_size: Number of processes.
     """
 
     def __init__(
@@ -195,7 +199,7 @@ class SentenceBatches(Loader):
         self.context, self.ignored, self.seed = context, ignored, seed
         self.rank, self.world_size = rank, world_size
         ends = np.cumsum(lengths, dtype=np.int64)
-        self._marked = int(ignored is not None)  # the begin marker is an input only
+        self._marked = int(ignored is not None)  # the begin marker is only an input
         self._starts = (ends - lengths + self._marked)[lengths > self._marked]
         self._lengths = (np.asarray(lengths) - self._marked)[lengths > self._marked]
         longest_first = -np.sort(-self._lengths)
@@ -220,21 +224,21 @@ class SentenceBatches(Loader):
             skipped += num_windows
 
     def _window(self, lines: NDArray[np.int64], group: int, window: int) -> Batch:
-        together = self.batch_size * self.world_size
-        first = group * together
+        group_size = self.batch_size * self.world_size
+        first = group * group_size
         longest = int(self._lengths[lines[first]])
-        mine = lines[first : first + together][self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+        chosen = lines[first : first + group_size][self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
         starts, lengths = np.zeros((2, self.batch_size), dtype=np.int64)
-        starts[: len(mine)], lengths[: len(mine)] = self._starts[mine], self._lengths[mine]
-        at = window * self.sequence_length
-        columns = np.arange(at, min(at + self.sequence_length, longest))
+        starts[: len(chosen)], lengths[: len(chosen)] = self._starts[chosen], self._lengths[chosen]
+        begin = window * self.sequence_length
+        columns = np.arange(begin, min(begin + self.sequence_length, longest))
         inside = columns < lengths[:, None]
-        places = np.where(inside, starts[:, None] + columns, 0)
-        previous = self.tokens[np.maximum(places - 1, 0)]
+        positions = np.where(inside, starts[:, None] + columns, 0)
+        previous = self.tokens[np.maximum(positions - 1, 0)]
         if not self._marked:
             previous = np.where(columns > 0, previous, self.context)
         reset = np.full(self.batch_size, window == 0)
-        return make_batch(previous, self.tokens[places], inside, reset, self.ignored)
+        return make_batch(previous, self.tokens[positions], inside, reset, self.ignored)
 
 
 def make_batch(
@@ -244,7 +248,7 @@ def make_batch(
     reset: NDArray[np.bool_],
     ignored: int | None,
 ) -> Batch:
-    """A batch of arrays; places outside their stream read and predict word 0, and do not count."""
+    """Build a batch from arrays.  Positions outside their stream are filled with word 0 and masked."""
     counts = inside if ignored is None else inside & (targets != ignored)
     return Batch(
         torch.from_numpy(np.where(inside, inputs, 0).astype(np.int64)),
@@ -255,7 +259,7 @@ def make_batch(
 
 
 def check_sizes(batch_size: int, sequence_length: int) -> None:
-    """Refuse sizes that are no whole numbers of at least one.
+    """Check that both sizes are whole numbers of at least one.
 
     Raises:
         ValueError: Naming the key and its value.
@@ -265,16 +269,16 @@ def check_sizes(batch_size: int, sequence_length: int) -> None:
 
 
 def check_streams(num_tokens: int, num_streams: int, sequence_length: int) -> int:
-    """The length of each stream that ``num_tokens`` are cut into.
+    """The length of each stream when ``num_tokens`` tokens are split into ``num_streams`` streams.
 
     Raises:
-        ValueError: If it is shorter than one window.
+        ValueError: If a stream is shorter than one window.
     """
     length = num_tokens // num_streams
     if length < sequence_length:
         raise ValueError(
-            f"{num_tokens} tokens in {num_streams} streams make {length} a stream, fewer than one window of "
-            f"data.sequence_length={sequence_length}; choose a smaller data.sequence_length or data.batch_size, or "
-            "give more text"
+            f"{num_tokens} tokens in {num_streams} streams are {length} tokens per stream, fewer than one window of "
+            f"data.sequence_length={sequence_length}; use a smaller data.sequence_length or data.batch_size, or "
+            "more text"
         )
     return length

@@ -1,9 +1,10 @@
-"""The corpus as Lightning sees it: caching on one process, opening on all, and loaders for every purpose."""
+"""The ``LightningDataModule`` of a corpus: token cache, vocabulary, and loaders for training and evaluation."""
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,39 +12,43 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from lightrnn_pl.checks import check_choice
 from lightrnn_pl.data.batches import Loader, SentenceBatches, StreamBatches, check_sizes, check_streams
-from lightrnn_pl.data.corpus import SPLITS, Corpus, DiskCorpus, HubCorpus, TextCorpus
+from lightrnn_pl.data.corpus import SPLITS, Corpus, TextCorpus
+from lightrnn_pl.data.dataset_corpus import DiskCorpus, HubCorpus
 from lightrnn_pl.data.pydoc import PydocCorpus
-from lightrnn_pl.data.streaming import StreamedBatches, pieces
+from lightrnn_pl.data.streaming import UncachedBatches, chunks
 from lightrnn_pl.data.tokens import TokenCache, TokenStream, WordCounter, WordEncoder, encoded_blocks, open_cache
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
 
 logger = logging.getLogger(__name__)
 
 _TOLERATED_PERCENT = 5.0
+"""Deviation from the corpus sizes reported in a paper above which a warning is logged."""
 
 
 class CorpusDataModule(pl.LightningDataModule):
-    """A corpus, the vocabulary that rules make of its train split, and batches of it.
+    """A corpus, the vocabulary of its training split, and its batches.
 
-    After ``setup``: ``vocabulary`` and ``num_tokens`` (targets by split: words and end markers).
+    ``vocabulary`` and ``num_tokens`` are available after ``setup``.
 
     Args:
-        corpus: Where the text comes from.
-        vocabulary: The rules; None for the defaults.
-        batch_size: Streams (or lines) that each process reads side by side in training.
-        sequence_length: T, words in a window.
-        eval_batch_size: Streams (or lines) of each process in evaluation.
-        batching: ``stream``: the text is one long sequence; ``sentence``: each line is a sequence from zero state.
-        cache: Whether to keep tokens in a memory-mapped cache; False streams the text anew every epoch.
-        cache_dir: Folder of the caches.
-        expected: What a paper states of the corpus: ``tokens`` and ``vocabulary`` (of train), and ``source``.
-        name: What the corpus is called in reports and in the cache.
+        corpus: The text.
+        vocabulary: The rules that select the vocabulary; None for the defaults.
+        batch_size: Number of streams (or lines) that each process reads in parallel in training.
+        sequence_length: T, the number of words per window.
+        eval_batch_size: Number of streams (or lines) that each process reads in parallel in evaluation.
+        batching: ``stream`` reads the text as one long sequence.  ``sentence`` reads each line from a zero state.
+        cache: Whether to use a memory-mapped token cache.  If False, the text is encoded again in every epoch.
+        cache_dir: Folder of the token caches.
+        expected: Corpus sizes reported in a paper: ``tokens`` and ``vocabulary`` of the training split, and ``source``.
+        name: Name of the corpus in reports and in the cache folder.
         seed: Seed of the order of lines in sentence batching.
 
     Raises:
-        ValueError: Naming the key, its value and the remedy.
+        ValueError: If an argument is invalid.  The message contains the key, its value and a remedy.
     """
 
     def __init__(
@@ -63,8 +68,7 @@ class CorpusDataModule(pl.LightningDataModule):
         super().__init__()
         check_sizes(batch_size, sequence_length)
         check_sizes(eval_batch_size, sequence_length)
-        if batching not in ("stream", "sentence"):
-            raise ValueError(f"data.batching={batching!r} is neither 'stream' nor 'sentence'")
+        check_choice("data.batching", batching, ("stream", "sentence"))
         if batching == "sentence" and not cache:
             raise ValueError("data.batching=sentence sorts lines by length, which needs data.cache=true")
         self.corpus = corpus
@@ -73,78 +77,84 @@ class CorpusDataModule(pl.LightningDataModule):
         self.batching, self.cache, self.cache_dir = batching, cache, cache_dir
         self.expected = dict(expected or {})
         self.title, self.seed = name, seed
-        self._opened: TokenCache | _Counted | None = None
+        self._opened: TokenCache | _UncachedCorpus | None = None
 
     @classmethod
-    def from_text(
-        cls,
-        train: str | Sequence[str],
-        valid: str | Sequence[str] | None = None,
-        test: str | Sequence[str] | None = None,
-        root: str | None = None,
-        **common: Any,
-    ) -> CorpusDataModule:
-        """Of text files; see ``TextCorpus``."""
-        return cls(TextCorpus(train, valid, test, root), **common)
+    def from_text(cls, language: str | None = None, **options: Any) -> CorpusDataModule:
+        """A data module of text files.
+
+        Args:
+            language: Not used here.  Configurations of multilingual corpora derive the paths of the files from it.
+            options: Arguments of :class:`TextCorpus` and of this class.
+        """
+        return cls._from_corpus(TextCorpus, options)
 
     @classmethod
-    def from_hub(
-        cls,
-        id: str,
-        config: str | None = None,
-        revision: str | None = None,
-        data_files: Mapping[str, Any] | None = None,
-        column: str = "text",
-        train: str = "train",
-        valid: str | None = "validation",
-        test: str | None = "test",
-        streaming: bool = True,
-        **common: Any,
-    ) -> CorpusDataModule:
-        """Of a dataset of the Hugging Face hub; see ``HubCorpus``."""
-        splits = {"train": train, "valid": valid, "test": test}
-        return cls(HubCorpus(id, config, revision, data_files, column, splits, streaming), **common)
+    def from_hub(cls, **options: Any) -> CorpusDataModule:
+        """A data module of a dataset on the Hugging Face Hub.
+
+        Args:
+            options: Arguments of :class:`HubCorpus` and of this class.
+        """
+        return cls._from_corpus(HubCorpus, options)
 
     @classmethod
-    def from_disk(
-        cls,
-        path: str,
-        column: str = "text",
-        train: str = "train",
-        valid: str | None = "validation",
-        test: str | None = "test",
-        **common: Any,
-    ) -> CorpusDataModule:
-        """Of a dataset that ``save_to_disk`` wrote; see ``DiskCorpus``."""
-        return cls(DiskCorpus(path, column, {"train": train, "valid": valid, "test": test}), **common)
+    def from_disk(cls, **options: Any) -> CorpusDataModule:
+        """A data module of a dataset written by ``save_to_disk``.
+
+        Args:
+            options: Arguments of :class:`DiskCorpus` and of this class.
+        """
+        return cls._from_corpus(DiskCorpus, options)
 
     @classmethod
-    def from_pydoc(cls, **common: Any) -> CorpusDataModule:
-        """Of the documentation that Python carries; see ``PydocCorpus``."""
-        return cls(PydocCorpus(), **common)
+    def from_pydoc(cls, **options: Any) -> CorpusDataModule:
+        """A data module of Python's own documentation; see :class:`PydocCorpus`.
+
+        Args:
+            options: Arguments of this class.
+        """
+        return cls._from_corpus(PydocCorpus, options)
+
+    @classmethod
+    def _from_corpus(cls, corpus_class: type[Corpus], options: Mapping[str, Any]) -> CorpusDataModule:
+        """Build the corpus from the options that its constructor declares, and the data module from the others."""
+        corpus_parameters = inspect.signature(corpus_class).parameters
+        own_parameters = inspect.signature(cls).parameters.keys() - {"corpus"}
+        valid = sorted(corpus_parameters.keys() | own_parameters)
+        for key in options:
+            if key not in valid:
+                raise ValueError(f"data.{key} is not a valid key of {corpus_class.__name__}; use {', '.join(valid)}")
+        for key, parameter in corpus_parameters.items():
+            if parameter.default is parameter.empty and key not in options:
+                raise ValueError(f"data.{key} is required by {corpus_class.__name__}; set it")
+        corpus = corpus_class(**{key: value for key, value in options.items() if key in corpus_parameters})
+        return cls(corpus, **{key: value for key, value in options.items() if key not in corpus_parameters})
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The words of train that the rules keep."""
+        """The vocabulary of the training split."""
         return self._open().vocabulary
 
     @property
     def num_tokens(self) -> dict[str, int]:
-        """Targets by split: words and end markers, without begin markers."""
+        """Number of targets by split: words and end markers, but not begin markers."""
         return self._open().num_tokens
 
     @property
     def splits(self) -> list[str]:
-        """The splits that the corpus has."""
+        """The splits of the corpus."""
         return [split for split in SPLITS if self.corpus.has(split)]
 
+    @override
     def prepare_data(self) -> None:
-        """Make the token cache if there is none; Lightning calls it on one process of a machine only."""
+        """Create the token cache if it does not exist.  Lightning calls this on one process per machine."""
         if self.cache:
             open_cache(self.corpus, self.rules, self.cache_dir, self.title)
 
+    @override
     def setup(self, stage: str | None = None) -> None:
-        """Open the cache (or count the text, without one); further calls do nothing.
+        """Open the cache or, without a cache, count the words.  Repeated calls have no effect.
 
         Raises:
             ValueError: If the text cannot be read, or is too short for the batches.
@@ -159,67 +169,68 @@ class CorpusDataModule(pl.LightningDataModule):
         if stage in (None, "fit") and self.batching == "stream":
             check_streams(self._opened.num_ids("train"), self.batch_size * self._world_size, self.sequence_length)
 
+    @override
     def train_dataloader(self) -> Loader:
-        """One epoch of train."""
         return self._loader("train", self.batch_size, training=True)
 
+    @override
     def val_dataloader(self) -> Loader | list[Any]:
-        """Every token of valid once; nothing if there is no such split."""
+        """Every token of the validation split once; empty if there is no such split."""
         return self.evaluation_dataloader("valid") if self.corpus.has("valid") else []
 
+    @override
     def test_dataloader(self) -> Loader | list[Any]:
-        """Every token of test once; nothing if there is no such split."""
+        """Every token of the test split once; empty if there is no such split."""
         return self.evaluation_dataloader("test") if self.corpus.has("test") else []
 
     def evaluation_dataloader(self, split: str) -> Loader:
-        """Every token of a split once, in ``eval_batch_size`` streams a process.
+        """Every token of a split once, in ``eval_batch_size`` streams per process.
 
         Raises:
-            ValueError: If the corpus has no such split.
+            ValueError: If the corpus does not have the split.
         """
         return self._loader(split, self.eval_batch_size)
 
     def loader_for(self, vocabulary: Vocabulary, split: str) -> Loader:
-        """Every token of a split once, read with the vocabulary of a trained model; needs neither setup nor train.
+        """Every token of a split once, encoded with the vocabulary of a trained model.
 
-        The ids of the split are held in memory, 4 bytes a token.
+        This requires neither ``setup`` nor a training split.  The ids are kept in memory, at 4 bytes per token.
 
         Raises:
-            ValueError: If the corpus has no such split, or it has words that the vocabulary leaves no id.
+            ValueError: If the corpus does not have the split, or a word is not in a vocabulary without unknown word.
         """
-        if not self.corpus.has(split):
-            raise ValueError(f"the corpus {self.title} has no {split} text; set data.{split}")
+        self._require_split(split)
         blocks = list(encoded_blocks(self.corpus, split, WordEncoder(vocabulary)))
         tokens, lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return self._batches(tokens, lengths, vocabulary, self.eval_batch_size, self.sequence_length)
 
     def training_tokens(self) -> NDArray[np.int32] | TokenStream:
-        """The ids of train as one memory map, shape (N,); without a cache, in blocks that are read when asked for."""
+        """The ids of the training split as a memory map, shape (N,), or without a cache as an iterable of blocks."""
         opened = self._open()
-        if isinstance(opened, _Counted):
+        if isinstance(opened, _UncachedCorpus):
             return TokenStream(self.corpus, "train", self.vocabulary)
         return opened.tokens("train")
 
     def statistics_dataloader(self, window: int | None = None) -> Loader:
-        """Every token of train once in the batches of training, as a pass of its own that no other is disturbed by.
+        """The training split in the order of training, as a separate loader with its own position.
 
         Args:
-            window: Words in a window; None for those of training.
+            window: Number of words per window; None for ``sequence_length``.
         """
         return self._loader("train", self.batch_size, window=window)
 
-    def reading(self, split_at_once: bool) -> dict[str, Any]:
-        """How text is read in evaluation: the part of the protocol that belongs to the reader, not to the model.
+    def reading_protocol(self, contiguous: bool) -> dict[str, Any]:
+        """How text is read in evaluation: the part of the protocol that does not depend on the model.
 
         Args:
-            split_at_once: Whether streams are contiguous, as from a cache and by ``loader_for``.
+            contiguous: Whether the streams are contiguous parts of the text, as with a cache and with ``loader_for``.
         """
         if self.batching == "sentence":
             state = "from zero at every line"
-        elif split_at_once:
+        elif contiguous:
             state = "carried through the split, from zero where each stream starts"
         else:
-            state = "carried through pieces of lines dealt to the streams (data.cache=false)"
+            state = "carried through chunks of lines assigned to the streams (data.cache=false)"
         return {
             "corpus": self.title,
             "batching": self.batching,
@@ -229,9 +240,9 @@ class CorpusDataModule(pl.LightningDataModule):
         }
 
     def protocol(self) -> dict[str, Any]:
-        """What a reader has to know beside a perplexity: what is counted, and what the model was told before."""
+        """The evaluation protocol: how text is read, which tokens count, and how the vocabulary was built."""
         return {
-            **self.reading(split_at_once=self.cache),
+            **self.reading_protocol(contiguous=self.cache),
             "end_marker": self.rules.end,
             "end_marker_counted": self.rules.end is not None,
             "begin_marker": self.rules.begin,
@@ -245,10 +256,10 @@ class CorpusDataModule(pl.LightningDataModule):
         }
 
     def check_expected(self) -> dict[str, dict[str, float]]:
-        """How far the corpus is from what its paper states, in percent of that; warns where it is over 5 %."""
-        found = {"tokens": self.num_tokens["train"], "vocabulary": len(self.vocabulary)}
+        """Deviations from the corpus sizes reported in a paper, in percent.  Logs a warning above 5 %."""
+        measured = {"tokens": self.num_tokens["train"], "vocabulary": len(self.vocabulary)}
         report = {}
-        for key, value in found.items():
+        for key, value in measured.items():
             stated = self.expected.get(key)
             if stated is None:
                 continue
@@ -261,9 +272,9 @@ class CorpusDataModule(pl.LightningDataModule):
             )
         return report
 
-    def _open(self) -> TokenCache | _Counted:
+    def _open(self) -> TokenCache | _UncachedCorpus:
         if self._opened is None:
-            raise RuntimeError("the corpus is not open yet; call prepare_data() and setup() first")
+            raise RuntimeError("the corpus has not been set up; call prepare_data() and setup() first")
         return self._opened
 
     @property
@@ -275,13 +286,12 @@ class CorpusDataModule(pl.LightningDataModule):
         return self.trainer.world_size if self.trainer is not None else 1
 
     def _loader(self, split: str, batch_size: int, training: bool = False, window: int | None = None) -> Loader:
-        if not self.corpus.has(split):
-            raise ValueError(f"the corpus {self.title} has no {split} text; set data.{split}")
+        self._require_split(split)
         opened, words = self._open(), self.vocabulary
         length = self.sequence_length if window is None else window
-        if isinstance(opened, _Counted):
+        if isinstance(opened, _UncachedCorpus):
             read = partial(encoded_blocks, self.corpus, split, WordEncoder(words), progress=False)
-            return StreamedBatches(read, opened.piece_lengths[split], batch_size, length, **self._places(words))
+            return UncachedBatches(read, opened.chunk_lengths[split], batch_size, length, **self._loader_options(words))
         return self._batches(opened.tokens(split), opened.lengths(split), words, batch_size, length, training)
 
     def _batches(
@@ -293,13 +303,17 @@ class CorpusDataModule(pl.LightningDataModule):
         window: int,
         training: bool = False,
     ) -> Loader:
-        places = self._places(vocabulary)
+        options = self._loader_options(vocabulary)
         if self.batching == "stream":
-            return StreamBatches(tokens, batch_size, window, drop_remainder=training, **places)
+            return StreamBatches(tokens, batch_size, window, drop_remainder=training, **options)
         seed = self.seed if training else None
-        return SentenceBatches(tokens, lengths, batch_size, window, seed=seed, **places)
+        return SentenceBatches(tokens, lengths, batch_size, window, seed=seed, **options)
 
-    def _places(self, vocabulary: Vocabulary) -> dict[str, Any]:
+    def _require_split(self, split: str) -> None:
+        if not self.corpus.has(split):
+            raise ValueError(f"the corpus {self.title} has no {split} text; set data.{split}")
+
+    def _loader_options(self, vocabulary: Vocabulary) -> dict[str, Any]:
         return {
             "context": vocabulary.context_id,
             "ignored": vocabulary.begin_id,
@@ -309,30 +323,30 @@ class CorpusDataModule(pl.LightningDataModule):
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """What a counting pass over a corpus without a cache has found."""
+class _UncachedCorpus:
+    """The result of the counting pass over a corpus without a cache."""
 
     vocabulary: Vocabulary
     num_tokens: dict[str, int]
-    piece_lengths: dict[str, NDArray[np.int32]]
+    chunk_lengths: dict[str, NDArray[np.int32]]
 
     def num_ids(self, split: str) -> int:
-        """Words and markers of a split."""
-        return int(self.piece_lengths[split].sum(dtype=np.int64))
+        """Number of words and markers of a split."""
+        return int(self.chunk_lengths[split].sum(dtype=np.int64))
 
 
-def _count(corpus: Corpus, rules: VocabularyRules, splits: list[str], progress: bool) -> _Counted:
+def _count(corpus: Corpus, rules: VocabularyRules, splits: list[str], progress: bool) -> _UncachedCorpus:
     corpus.check()
     counter = WordCounter(rules)
-    num_tokens, piece_lengths = {}, {}
+    num_tokens, chunk_lengths = {}, {}
     encoder: WordCounter | WordEncoder = counter
     for split in splits:
         lengths, num_tokens[split] = [], 0
-        for piece in pieces(encoded_blocks(corpus, split, encoder, progress)):
-            lengths.append(len(piece))
-            num_tokens[split] += encoder.num_targets(piece)
-        piece_lengths[split] = np.array(lengths, dtype=np.int32)
+        for chunk in chunks(encoded_blocks(corpus, split, encoder, progress)):
+            lengths.append(len(chunk))
+            num_tokens[split] += encoder.num_targets(chunk)
+        chunk_lengths[split] = np.array(lengths, dtype=np.int32)
         if split == "train":
             vocabulary = rules.build(counter.counts())
             encoder = WordEncoder(vocabulary)
-    return _Counted(vocabulary, num_tokens, piece_lengths)
+    return _UncachedCorpus(vocabulary, num_tokens, chunk_lengths)

@@ -1,8 +1,8 @@
-"""The default corpus: the English documentation that every CPython carries, so nothing is shipped or downloaded.
+"""The default corpus: the English documentation included in CPython, so that nothing has to be downloaded.
 
-Documents are the help topics of ``pydoc`` and the docstrings of the standard library, read from its source files
-without importing them.  Which split a document belongs to depends on its name alone; the text, and so the figures
-reached on it, differ a little from one version of Python to the next.
+Its documents are the help topics of ``pydoc`` and the docstrings of the standard library, read from the source files
+without importing them.  The split of a document depends only on its name.  The text differs slightly between versions
+of Python, and so do perplexities measured on it.
 """
 
 from __future__ import annotations
@@ -17,42 +17,45 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
+from typing_extensions import override
 
 from lightrnn_pl.data.corpus import SPLITS, Corpus
 
-_VERSION = 1  # of everything below that decides what the text is
+_VERSION = 1  # increment whenever a change to this module changes the text
 _SKIPPED = frozenset(
     {"test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo", "ensurepip", "encodings", "pydoc_data"}
     | {"site-packages", "dist-packages"}
 )
-# A number; a word, with its apostrophe; or a run of one sign, such as >>> or **.
-_TOKEN = re.compile(r"(?P<number>\d[\w.]*\w|\d)|(?P<word>\w+(?:'\w+)?)|(?P<sign>([^\w\s])\4*)")
-_ENDS = frozenset(".!?")
-_LONGEST_SIGN = 3  # longer runs are rules and underlines
+# A number, a word (with apostrophe), or a run of one punctuation character such as >>> or **.
+_TOKEN = re.compile(r"(?P<number>\d[\w.]*\w|\d)|(?P<word>\w+(?:'\w+)?)|(?P<punctuation>([^\w\s])\4*)")
+_SENTENCE_ENDS = frozenset(".!?")
+_MAX_PUNCTUATION = 3  # longer runs are horizontal rules and underlines
 
 
 class PydocCorpus(Corpus):
-    """Topics of ``pydoc`` and docstrings of the standard library, some half a million tokens, one sentence a line.
+    """Topics of ``pydoc`` and docstrings of the standard library: about half a million tokens, one sentence per line.
 
-    Letters are lower case, numbers are ``N``, signs are words of their own; underscores stay inside words.
+    Text is lowercased, numbers are replaced by ``N``, and punctuation is split from words.  Underscores remain part of
+    words.
     """
 
+    @override
     def has(self, split: str) -> bool:
-        """All three are there."""
         return split in SPLITS
 
+    @override
     def check(self) -> None:
-        """The source files of the standard library are there."""
         if not (_standard_library() / "ast.py").is_file():
             raise ValueError(
-                f"this Python has no source files of its standard library in {_standard_library()}, which data=pydoc "
-                "reads; give text files: data=text data.train=... data.valid=... data.test=..."
+                f"data=pydoc reads the source files of the standard library, but {_standard_library()} has none; use "
+                "text files: data=text data.train=... data.valid=... data.test=..."
             )
 
+    @override
     def fingerprint(self, split: str) -> str:
-        """Of the version of Python and of this module."""
         return f"pydoc-{_VERSION}-{platform.python_implementation()}-{platform.python_version()}-{split}"
 
+    @override
     def _texts(self, split: str) -> Iterator[pa.Array | pa.ChunkedArray]:
         import datasets
 
@@ -62,7 +65,7 @@ class PydocCorpus(Corpus):
 
 
 def split_of(document: str) -> str:
-    """The split that a document belongs to: by the hash of its name 90 % train, 5 % valid, 5 % test."""
+    """The split of a document, by the hash of its name: 90 % train, 5 % valid, 5 % test."""
     draw = hashlib.sha256(document.encode()).digest()[0] % 20
     return {0: "valid", 1: "test"}.get(draw, "train")
 
@@ -70,7 +73,7 @@ def split_of(document: str) -> str:
 def sentences(text: str) -> Iterator[str]:
     """The tokens of each sentence of ``text``, separated by single spaces.
 
-    A sentence ends after a full stop, a question mark or an exclamation mark that white space follows, or with its
+    A sentence ends at a period, question mark or exclamation mark followed by whitespace, or at the end of its
     paragraph.
     """
     for paragraph in re.split(r"\n\s*\n", text):
@@ -81,9 +84,9 @@ def sentences(text: str) -> Iterator[str]:
                 words.append("N")
             elif match["word"]:
                 words.append(token.lower())
-            elif len(token) <= _LONGEST_SIGN:
+            elif len(token) <= _MAX_PUNCTUATION:
                 words.append(token)
-            if words and token in _ENDS and paragraph[match.end() : match.end() + 1].strip() == "":
+            if words and token in _SENTENCE_ENDS and paragraph[match.end() : match.end() + 1].strip() == "":
                 yield " ".join(words)
                 words = []
         if words:
@@ -92,12 +95,12 @@ def sentences(text: str) -> Iterator[str]:
 
 @cache
 def _documents() -> dict[str, list[str]]:
-    """Sentences by split; gathered once a process, in some seconds."""
+    """Sentences by split.  Computed once per process, which takes a few seconds."""
     from pydoc_data.topics import topics
 
-    gathered: dict[str, list[str]] = {split: [] for split in SPLITS}
+    by_split: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name in sorted(topics):
-        gathered[split_of(f"topic {name}")] += sentences(topics[name])
+        by_split[split_of(f"topic {name}")] += sentences(topics[name])
     root = _standard_library()
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -107,10 +110,10 @@ def _documents() -> dict[str, list[str]]:
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
-            continue  # templates that are no Python yet
+            continue  # templates, not valid Python
         for name, docstring in _docstrings(tree, module):
-            gathered[split_of(name)] += sentences(docstring)
-    return gathered
+            by_split[split_of(name)] += sentences(docstring)
+    return by_split
 
 
 def _docstrings(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:

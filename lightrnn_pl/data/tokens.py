@@ -1,16 +1,16 @@
-"""The token cache: a corpus turned into ids once, and mapped into memory from then on.
+"""The token cache: a corpus encoded as word ids once, and memory-mapped afterwards.
 
-A cache is a folder named by a key of the corpus, the vocabulary rules and the version of this module::
+A cache is a folder whose name contains a hash of the corpus, the vocabulary rules and the version of this module::
 
-    vocabulary          the words and counts of train
-    train.bin ...       the ids of a split, int32, markers included
-    train.lines ...     how many of them each line has, int32
+    vocabulary          words and counts of the training split
+    train.bin ...       ids of a split, int32, including markers
+    train.lines ...     number of ids per line, int32
     meta.json           sizes, written last
 
-It is made in a folder beside it, under a lock, and renamed when complete: a killed run leaves no cache that looks
-like one, and of two runs at a time the second waits for the first.  The text of train is read once: words get
-provisional ids in the order they come, which are replaced when all counts are known.  Memory holds the distinct words
-and one block of lines.
+A cache is built in a temporary folder under a lock, and renamed when it is complete.  An interrupted run therefore
+leaves no incomplete cache, and concurrent runs build a cache only once.  The training text is read once: words get
+provisional ids in the order of their first occurrence, which are replaced when all counts are known.  Memory use is
+limited to the distinct words and one block of lines.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typing_extensions import override
 
 from lightrnn_pl.data.corpus import SPLITS, Corpus
 from lightrnn_pl.files import explain_unwritable, write_json
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
 
-_VERSION = 1  # of the format and of the way that text becomes words
+_VERSION = 1  # increment when the format or the splitting into words changes
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class TokenCache:
-    """A corpus as ids.
+    """A corpus encoded as word ids.
 
     Attributes:
-        folder: Where it lies.
-        vocabulary: The words that the ids stand for.
-        num_tokens: Targets by split: words and end markers, without begin markers.
+        folder: The folder of the cache.
+        vocabulary: The vocabulary of the ids.
+        num_tokens: Number of targets by split: words and end markers, but not begin markers.
     """
 
     folder: Path
@@ -56,30 +57,36 @@ class TokenCache:
     num_tokens: dict[str, int]
 
     def tokens(self, split: str) -> NDArray[np.int32]:
-        """The ids of a split, begin and end markers included, shape (N,); a memory map."""
+        """The ids of a split, including begin and end markers, shape (N,), as a memory map."""
         return np.memmap(self.folder / f"{split}.bin", dtype=np.int32, mode="r")
 
     def num_ids(self, split: str) -> int:
-        """Words and markers of a split."""
+        """Number of words and markers of a split."""
         return len(self.tokens(split))
 
     def lengths(self, split: str) -> NDArray[np.int32]:
-        """How many ids each line has, shape (lines,); a memory map."""
+        """Number of ids per line, shape (lines,), as a memory map."""
         return np.memmap(self.folder / f"{split}.lines", dtype=np.int32, mode="r")
 
 
 def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, name: str = "corpus") -> TokenCache:
-    """The cache of ``corpus`` under ``rules``, made now if there is none.
+    """Open the token cache of a corpus.  The cache is built if it does not exist.
+
+    Args:
+        corpus: The text.
+        rules: The rules that select the vocabulary.
+        cache_dir: Folder of all caches.
+        name: Prefix of the cache folder.
 
     Raises:
-        FileNotFoundError: If files of the corpus do not exist.
-        ValueError: If the text cannot be read, is empty, or has words that the rules leave no id.
-        OSError: If the disk is full or the folder takes no files, with the path and the remedy.
+        FileNotFoundError: If a file of the corpus does not exist.
+        ValueError: If the text cannot be read or is empty, or a word is not in a vocabulary without unknown word.
+        OSError: If the disk is full or the folder is not writable.  The message contains the path and a remedy.
     """
     splits = [split for split in SPLITS if corpus.has(split)]
     key = json.dumps([_VERSION, rules.fingerprint(), [[split, corpus.fingerprint(split)] for split in splits]])
-    title = re.sub(r"[^\w.-]+", "-", name)
-    folder = Path(cache_dir) / f"{title}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    prefix = re.sub(r"[^\w.-]+", "-", name)
+    folder = Path(cache_dir) / f"{prefix}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if (cache := _open(folder, splits)) is not None:
         return cache
     corpus.check()
@@ -89,8 +96,8 @@ def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, na
             if (cache := _open(folder, splits)) is not None:
                 return cache
             partial = folder.with_name(f".{folder.name}.part")
-            for remains in (partial, folder):  # of a run that was killed, or of somebody who deleted half of it
-                shutil.rmtree(remains, ignore_errors=True)
+            for leftover in (partial, folder):  # left by an interrupted run, or incomplete
+                shutil.rmtree(leftover, ignore_errors=True)
             try:
                 partial.mkdir()
                 _build(partial, corpus, rules, splits)
@@ -98,25 +105,25 @@ def open_cache(corpus: Corpus, rules: VocabularyRules, cache_dir: str | Path, na
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        if not _is_of(error, folder):
-            raise  # the text fails to open in the same ways, and is no question of where the cache lies
+        if not _is_cache_error(error, folder):
+            raise  # a file of the corpus cannot be opened
         raise explain_unwritable(error, folder) from error
     cache = _open(folder, splits)
     assert cache is not None, f"the cache just written to {folder} is not valid"
     return cache
 
 
-def _is_of(error: OSError, folder: Path) -> bool:
-    """Whether an error comes from writing the cache ``folder``; an error without a file name does, too."""
+def _is_cache_error(error: OSError, folder: Path) -> bool:
+    """Whether an error was raised while writing the cache.  This is assumed for errors without a file name."""
     if error.filename is None:
         return True
-    named = Path(str(error.filename))
-    # The name of the folder ends in a hash, so that nothing else has it; or it is a folder above that takes no files.
-    return folder.name in str(named) or folder.absolute().is_relative_to(named.absolute())
+    path = Path(str(error.filename))
+    # Either a path within the cache, whose folder name contains a unique hash, or one of its parent folders.
+    return folder.name in str(path) or folder.absolute().is_relative_to(path.absolute())
 
 
 def _open(folder: Path, splits: list[str]) -> TokenCache | None:
-    """The cache in ``folder`` if it is there and whole."""
+    """The cache in ``folder``, or None if it does not exist or is incomplete."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if any((folder / name).stat().st_size != size for name, size in meta["sizes"].items()):
@@ -145,7 +152,7 @@ def _build(folder: Path, corpus: Corpus, rules: VocabularyRules, splits: list[st
 
 
 def _write(folder: Path, corpus: Corpus, split: str, encoder: LineEncoder) -> int:
-    """Write the ids of a split and the lengths of its lines; the number of targets."""
+    """Write the ids of a split and the lengths of its lines.  Returns the number of targets."""
     num_tokens = 0
     with (folder / f"{split}.bin").open("wb") as ids_file, (folder / f"{split}.lines").open("wb") as lengths_file:
         for ids, lengths in encoded_blocks(corpus, split, encoder):
@@ -158,10 +165,19 @@ def _write(folder: Path, corpus: Corpus, split: str, encoder: LineEncoder) -> in
 def encoded_blocks(
     corpus: Corpus, split: str, encoder: LineEncoder, progress: bool = True
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Blocks of lines as ids with markers, shape (N,), and how many of them each line has, shape (lines,).
+    """Encode a split in blocks of lines.
+
+    Args:
+        corpus: The text.
+        split: The split to encode.
+        encoder: Maps words to ids.
+        progress: Whether to show a progress bar.
+
+    Yields:
+        The ids of a block of lines including markers, shape (N,), and the number of ids per line, shape (lines,).
 
     Raises:
-        ValueError: If the split holds no words, or a word has no id; naming the split.
+        ValueError: If the split contains no words, or a word has no id.  The message contains the split.
     """
     num_words = 0
     with _progress(corpus.num_bytes(split), f"reading {split}", disable=not progress) as advance:
@@ -172,14 +188,16 @@ def encoded_blocks(
                 yield encoder.encode(words, pc.list_value_length(block).to_numpy(zero_copy_only=False))
             except ValueError as error:
                 raise ValueError(f"data.{split}: {error}") from error
-            advance(words.nbytes - 3 * len(words), num_words)  # Arrow's 4 bytes a word for the offset; 1 for the space
+            advance(
+                words.nbytes - 3 * len(words), num_words
+            )  # minus Arrow's 4-byte offset per word, plus 1 for the space
     if num_words == 0:
-        raise ValueError(f"data.{split} holds no words; give a text with some")
+        raise ValueError(f"data.{split} contains no words; use a text that is not empty")
 
 
 @dataclass(frozen=True)
 class TokenStream:
-    """The ids of a split in blocks, read anew each time they are asked for."""
+    """The ids of a split in blocks, encoded again in each iteration."""
 
     corpus: Corpus
     split: str
@@ -191,17 +209,17 @@ class TokenStream:
 
 
 class LineEncoder(ABC):
-    """Words of lines to ids with markers around every line."""
+    """Maps the words of lines to ids and adds the markers of every line."""
 
     begin_id: int | None
     end_id: int | None
 
     @abstractmethod
     def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
-        """An id for each word."""
+        """The id of each word."""
 
     def encode(self, words: pa.StringArray, lengths: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Ids of ``words`` with markers, and the lengths of the lines with them."""
+        """The ids of ``words`` with markers added, and the lengths of the lines including markers."""
         before, after = int(self.begin_id is not None), int(self.end_id is not None)
         line = np.repeat(np.arange(len(lengths)), lengths)
         marked = (lengths + (before + after)).astype(np.int32)
@@ -215,40 +233,42 @@ class LineEncoder(ABC):
         return ids, marked
 
     def num_targets(self, ids: NDArray[np.int32]) -> int:
-        """How many of ``ids`` a model has to predict: all but the begin markers."""
+        """Number of ``ids`` that are targets: all except begin markers."""
         return len(ids) if self.begin_id is None else int((ids != self.begin_id).sum())
 
 
 class WordCounter(LineEncoder):
-    """Gives words provisional ids in the order they come, and counts them."""
+    """Assigns provisional ids in the order of first occurrence, and counts words."""
 
     def __init__(self, rules: VocabularyRules) -> None:
-        self._known = {marker: place for place, marker in enumerate(rules.markers)}
+        self._known = {marker: index for index, marker in enumerate(rules.markers)}
         self._counts = np.zeros(1 << 16, dtype=np.int64)
         self.begin_id = None if rules.begin is None else self._known[rules.begin]
         self.end_id = None if rules.end is None else self._known[rules.end]
 
+    @override
     def encode(self, words: pa.StringArray, lengths: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """As the base class; counts every id."""
+        """Encode words and count them and the markers."""
         for marker in (self.begin_id, self.end_id):
             if marker is not None:
                 self._counts[marker] += len(lengths)
         return super().encode(words, lengths)
 
+    @override
     def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
         encoded = words.dictionary_encode()
         known = self._known
-        places = np.array(
+        word_ids = np.array(
             [known.setdefault(word, len(known)) for word in encoded.dictionary.to_pylist()], dtype=np.int32
         )
         if len(known) > len(self._counts):
             self._counts = np.pad(self._counts, (0, len(known)))
         indices = encoded.indices.to_numpy()
-        self._counts[places] += np.bincount(indices, minlength=len(places))
-        return places[indices]
+        self._counts[word_ids] += np.bincount(indices, minlength=len(word_ids))
+        return word_ids[indices]
 
     def counts(self) -> dict[str, int]:
-        """How often each word and marker occurred."""
+        """Number of occurrences of each word and marker that occurred."""
         return {word: n for word, n in zip(self._known, self._counts.tolist(), strict=False) if n}
 
     def final_ids(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
@@ -257,20 +277,21 @@ class WordCounter(LineEncoder):
 
 
 class WordEncoder(LineEncoder):
-    """Gives words their ids in a vocabulary."""
+    """Maps words to their ids in a vocabulary."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._words = pa.array(vocabulary.words, pa.string())
         self._unknown_id = vocabulary.unknown_id
         self.begin_id, self.end_id = vocabulary.begin_id, vocabulary.end_id
 
+    @override
     def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
         ids = pc.index_in(words, value_set=self._words)
         if ids.null_count:
             if self._unknown_id is None:
                 word = words[pc.index(ids.is_null(), True).as_py()]
                 raise ValueError(
-                    f"the word {word.as_py()!r} is not in the vocabulary, and it has no marker for unknown words; "
+                    f"the word {word.as_py()!r} is not in the vocabulary, which has no unknown word; "
                     "set data.vocabulary.unknown, for example to '<unk>'"
                 )
             ids = ids.fill_null(self._unknown_id)
@@ -278,11 +299,11 @@ class WordEncoder(LineEncoder):
 
 
 @contextlib.contextmanager
-def _progress(num_bytes: int | None, what: str, disable: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr; yields what moves it on by a number of bytes and shows a number of words."""
+def _progress(num_bytes: int | None, description: str, disable: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr.  Yields a function that advances it by bytes and updates the number of words."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]:,} words")
     console = Console(stderr=True)
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=disable) as bar:
-        task = bar.add_task(what, total=num_bytes, words=0)
+        task = bar.add_task(description, total=num_bytes, words=0)
         yield lambda advance, words: bar.update(task, advance=advance, words=words)
         bar.update(task, total=1, completed=1)

@@ -1,1 +1,1 @@
-"""Perplexity of a trained model, with the protocol under which it is measured."""
+"""Perplexity of a trained model and the protocol under which it is measured."""

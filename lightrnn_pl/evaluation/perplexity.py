@@ -1,6 +1,6 @@
-"""Perplexity as the papers define it, exp(NLL / T), with what T counts stated beside it.
+"""Perplexity per token as defined in the papers, exp(NLL / T), together with the tokens counted in T.
 
-Only exact, normalised log-probabilities are used; a training loss is never reported as a perplexity.
+Only exact, normalized log-probabilities are used.  A training loss is never reported as a perplexity.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from lightrnn_pl.nn.outputs import CodeOutput
 from lightrnn_pl.vocabulary import Vocabulary
 
 BIN_EDGES = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
-"""A word belongs to the last bin whose edge its count in the training text reaches."""
+"""Lower edges of the frequency bins, as counts in the training text."""
 
 
 @dataclass(frozen=True)
 class FrequencyBin:
-    """Words of similar frequency in the training text: counts from ``at_least`` to below the next bin's."""
+    """Tokens of similar frequency: words whose count in the training text is from ``at_least`` to the next bin edge."""
 
     at_least: int
     tokens: int
@@ -36,15 +36,15 @@ class FrequencyBin:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """What one pass over a text says of a model.
+    """The perplexity of a model on a text.
 
     Attributes:
-        perplexity: Over all tokens, end markers included.
-        perplexity_without_end: End markers predicted but not counted.
+        perplexity: Perplexity of all tokens, including end markers.
+        perplexity_without_end: Perplexity of all tokens except end markers.
         nll: Mean negative log-likelihood of all tokens, in nats.
-        tokens: All that were predicted.
-        end_tokens: End markers among them.
-        unknown_tokens: Tokens that are, or were read as, the unknown word.
+        tokens: Number of predicted tokens.
+        end_tokens: Number of end markers among them.
+        unknown_tokens: Number of tokens scored as the unknown word.
         bins: Perplexity by frequency in the training text.
     """
 
@@ -57,34 +57,34 @@ class Perplexity:
     bins: tuple[FrequencyBin, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
+        """The values as plain Python types, for JSON."""
         return asdict(self)
 
 
 def perplexity(nll: float) -> float:
-    """exp of a mean negative log-likelihood in nats; infinite rather than an overflow."""
+    """exp of a mean negative log-likelihood in nats.  Returns infinity instead of raising ``OverflowError``."""
     return math.exp(nll) if nll < 700 else math.inf
 
 
 @dataclass(frozen=True)
 class WordLosses:
-    """What one pass over a text cost by word.
+    """The loss of a model on a text by word.
 
     Attributes:
-        nll: Negative log-likelihood of all occurrences of each word in nats, (V,).
-        tokens: How many those are, (V,).
+        nll: Total negative log-likelihood of the occurrences of each word, in nats, (V,).
+        tokens: Number of occurrences of each word, (V,).
     """
 
     nll: Float[Tensor, " V"]
     tokens: Float[Tensor, " V"]
 
     def means(self) -> Float[np.ndarray, " V"]:
-        """Nats an occurrence; NaN for words that did not occur."""
+        """Mean negative log-likelihood per occurrence in nats; NaN for words that do not occur."""
         return (self.nll / self.tokens).numpy()
 
 
 def word_losses(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> WordLosses:
-    """One pass over ``batches`` with dropout off."""
+    """Compute the loss by word in one pass over ``batches``, with dropout disabled."""
     num_words = model.allocation.num_words
     nll = torch.zeros(num_words, dtype=torch.float64)
     tokens = torch.zeros(num_words, dtype=torch.float64)
@@ -97,19 +97,19 @@ def word_losses(model: LanguageModel, batches: Iterable[Batch], device: torch.de
 def measure_perplexity(
     model: LanguageModel, batches: Iterable[Batch], vocabulary: Vocabulary, device: torch.device
 ) -> Perplexity:
-    """One pass over ``batches`` with dropout off.
+    """Compute the perplexity in one pass over ``batches``, with dropout disabled.
 
     Raises:
-        ValueError: If there is nothing to predict.
+        ValueError: If there are no tokens to predict.
     """
-    return sum_up(word_losses(model, batches, device), vocabulary)
+    return summarize(word_losses(model, batches, device), vocabulary)
 
 
-def sum_up(losses: WordLosses, vocabulary: Vocabulary) -> Perplexity:
-    """What the losses of the words of ``vocabulary`` say of a model.
+def summarize(losses: WordLosses, vocabulary: Vocabulary) -> Perplexity:
+    """The perplexity that results from the losses by word.
 
     Raises:
-        ValueError: If there is nothing to predict.
+        ValueError: If there are no tokens to predict.
     """
     nll, tokens, num_words = losses.nll, losses.tokens, len(vocabulary)
     if not tokens.any():
@@ -117,9 +117,9 @@ def sum_up(losses: WordLosses, vocabulary: Vocabulary) -> Perplexity:
     counts = torch.from_numpy(vocabulary.counts.copy())
     bin_of = torch.bucketize(counts, torch.tensor(BIN_EDGES), right=True) - 1
     bins = [
-        FrequencyBin(edge, int(tokens[bin_of == place].sum()), _perplexity(nll, tokens, bin_of == place))
-        for place, edge in enumerate(BIN_EDGES)
-        if tokens[bin_of == place].any()
+        FrequencyBin(edge, int(tokens[bin_of == index].sum()), _perplexity(nll, tokens, bin_of == index))
+        for index, edge in enumerate(BIN_EDGES)
+        if tokens[bin_of == index].any()
     ]
     not_end = torch.ones(num_words, dtype=torch.bool)
     if vocabulary.end_id is not None:
@@ -137,7 +137,7 @@ def sum_up(losses: WordLosses, vocabulary: Vocabulary) -> Perplexity:
 
 
 def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> float:
-    """Mean negative log-likelihood a word in nats, dropout off, over the batches of all ranks."""
+    """Mean negative log-likelihood per word in nats over the batches of all ranks, with dropout disabled."""
     sums = torch.zeros(2, dtype=torch.float64, device=device)
     for _, scores in _scored(model, batches, device):
         sums += torch.tensor([-float(scores.sum()), len(scores)], dtype=torch.float64, device=device)
@@ -146,7 +146,7 @@ def mean_nll(model: LanguageModel, batches: Iterable[Batch], device: torch.devic
 
 
 def mean_nll_by_axis(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> tuple[float, ...]:
-    """``mean_nll`` split by code: row loss, column loss, ...; for multi-component outputs."""
+    """``mean_nll`` by code (row loss, column loss, ...), for outputs with several codes."""
     output = model.output
     assert isinstance(output, CodeOutput)
     sums = torch.zeros(model.allocation.num_components + 1, dtype=torch.float64, device=device)
@@ -163,7 +163,7 @@ def mean_nll_by_axis(model: LanguageModel, batches: Iterable[Batch], device: tor
 def hidden_states(
     model: LanguageModel, batches: Iterable[Batch], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """One pass with dropout off: hidden states (B, S, H), targets and mask (B, T) of each batch, the state carried."""
+    """Hidden states (B, S, H), targets (B, T) and mask (B, T) of each batch, without dropout and with state carried."""
     training = model.training
     model.eval()
     state = None
@@ -176,7 +176,7 @@ def hidden_states(
 
 @torch.no_grad()
 def _scored(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each batch's counted targets and their log-probabilities (float64), flat and on the CPU."""
+    """The targets that count and their log-probabilities (float64) for each batch, flattened and on the CPU."""
     for hidden, targets, mask in hidden_states(model, batches, device):
         scores = model.output.log_probability(hidden, targets)
         yield targets[mask].cpu(), scores[mask].double().cpu()

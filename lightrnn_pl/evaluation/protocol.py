@@ -1,4 +1,4 @@
-"""How a text was read, as people read it: the lines of a protocol."""
+"""Formatting of evaluation protocols for display."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 def protocol_lines(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of each part of a protocol, in words."""
-    return [(key.replace("_", " "), _told(value)) for key, value in protocol.items()]
+    """Name and formatted value of each entry of a protocol."""
+    return [(key.replace("_", " "), _format(value)) for key, value in protocol.items()]
 
 
-def _told(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_told(part)}" for key, part in value.items())
+        return ", ".join(f"{key} {_format(part)}" for key, part in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)

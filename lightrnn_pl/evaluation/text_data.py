@@ -1,4 +1,4 @@
-"""A text as the data module of a trained model."""
+"""The data module that evaluates a trained model on another text."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from lightrnn_pl.checkpoint import Bundle
 
 
 def datamodule_for_text(bundle: Bundle, text: str | Path, **options: Any) -> Any:
-    """A data module whose test split is ``text``, read the way the model was trained.
+    """A data module whose test split is ``text``, read as in training.
 
     Args:
-        bundle: The model.
-        text: A text file, or a pattern of several.
-        options: Options of the data module that differ from training, such as ``eval_batch_size``.
+        bundle: The trained model.
+        text: A text file, or a pattern that matches several.
+        options: Arguments of the data module that differ from training, such as ``eval_batch_size``.
     """
-    as_trained = {}
+    training_options = {}
     if "data" in bundle.config:
         keys = ("batching", "sequence_length", "eval_batch_size")
-        as_trained = {key: bundle.config.data[key] for key in keys}
+        training_options = {key: bundle.config.data[key] for key in keys}
     target = {"_target_": "lightrnn_pl.data.datamodule.CorpusDataModule.from_text"}
     source = {"train": None, "test": str(text), "name": Path(text).name}
-    return instantiate({**target, **source, **as_trained, **options})
+    return instantiate({**target, **source, **training_options, **options})

@@ -1,1 +1,1 @@
-"""Trained models for other programs: open formats, fewer bytes, ONNX, Hugging Face."""
+"""Export of trained models: safetensors, ONNX, both also in 8 bits, and the Hugging Face hub."""

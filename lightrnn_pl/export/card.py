@@ -1,4 +1,4 @@
-"""README.md of an exported model: what it is, how good it is, how it is used; with the header that model hubs read."""
+"""The model card (README.md) of an exported model, with the metadata header of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ USAGE = {
 from lightrnn_pl import load
 
 lm = load("FOLDER")
-lm.score(["a tokenised sentence ."])  # natural-log probability of each word
-lm.next_words("a tokenised", k=10)    # the exact ten most likely next words
+lm.score(["a tokenized sentence ."])  # natural-log probability of each word
+lm.next_words("a tokenized", k=10)    # the exact ten most likely next words
 ```
 
 With `transformers` installed:
@@ -24,49 +24,49 @@ With `transformers` installed:
 from transformers import pipeline
 import lightrnn_pl.export.transformers_adapter  # registers the model with transformers' Auto classes
 
-pipeline("text-generation", model="FOLDER")("a tokenised", max_new_tokens=10)
+pipeline("text-generation", model="FOLDER")("a tokenized", max_new_tokens=10)
 ```""",
     "onnx": """```
 pip install numpy onnxruntime
-echo 'a tokenised sentence .' | python client.py .            # natural-log probability, tab, the line
-echo 'a tokenised' | python client.py . --next 10             # the exact ten most likely next words
+echo 'a tokenized sentence .' | python client.py .            # natural-log probability, tab, the line
+echo 'a tokenized' | python client.py . --next 10             # the exact ten most likely next words
 ```
 
-`metadata.json` names the graphs, what goes in and out, and in which order they are called; `client.py`, which needs
-numpy and onnxruntime only, is a pattern for clients in other languages.""",
+`metadata.json` describes the graphs, their inputs and outputs, and the order in which they are called. `client.py`
+requires only numpy and onnxruntime and can serve as a template for clients in other languages.""",
 }
 USAGE["onnx_int8"] = (
     USAGE["onnx"]
-    + "\n\nWeights are stored in 8 bits, and LSTMs and matrix products are computed in whole numbers; only onnxruntime "
-    "runs such an LSTM."
+    + "\n\nWeights are stored in 8 bits, and LSTMs and matrix products use integer arithmetic. Such LSTMs require "
+    "onnxruntime."
 )
 USAGE["int8"] = (
     USAGE["safetensors"]
-    + "\n\nWeights are stored in 8 bits with scales and unpacked to 32 bits by `load`; the word table and maps of "
-    "shared vectors are stored in as few bits as they need."
+    + "\n\nWeights are stored in 8 bits with scales and converted to 32 bits by `load`. The word table and the maps of "
+    "shared vectors are stored with as few bits as possible."
 )
 
 
 def model_card(bundle: Bundle, format: str, report: Mapping[str, Any]) -> str:
-    """The text of README.md.
+    """The text of the model card.
 
     Args:
         bundle: The model.
-        format: How it was exported.
-        report: Sizes and, where they were measured, perplexities.
+        format: The export format.
+        report: Sizes and, if measured, perplexities.
     """
     model, config = bundle.model, bundle.config
     sides = model.allocation.sides
-    kind = "one code a word" if len(sides) == 1 else f"a word table of {' x '.join(map(str, sides))}"
+    codes = "one code per word" if len(sides) == 1 else f"word table of {' x '.join(map(str, sides))}"
     parts = {part: type(getattr(model, part)).__name__ for part in ("embedding", "core", "output")}
     rows = [
         ("words", f"{len(bundle.vocabulary):,}"),
-        ("spelling", kind),
+        ("codes", codes),
         *parts.items(),
         ("parameters", f"{model.num_parameters:,}"),
         ("format", format),
     ]
-    rows += [(f"{name}, when it was saved", f"{value:.2f}") for name, value in _perplexities(bundle.metrics)]
+    rows += [(f"{name} (at training time)", f"{value:.2f}") for name, value in _perplexities(bundle.metrics)]
     for when in ("before", "after"):
         if report.get("perplexity"):
             value, text = report["perplexity"][when], report["perplexity"]["text"]
@@ -83,33 +83,33 @@ tags:
 
 # {config.get("name") or "A word-level language model"}
 
-A language model over words, trained with lightrnn_pl.
+A word-level language model, trained with lightrnn_pl.
 
 | | |
 | --- | --- |
 {table}
 
-## How its text was read
+## Evaluation protocol
 
 | | |
 | --- | --- |
 {protocol}
 
-## Use
+## Usage
 
 {USAGE[format]}
 """
 
 
 def _perplexities(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """What nested metrics say of how good the model is."""
-    found = []
+    """All perplexities and losses in nested metrics, as label and perplexity."""
+    perplexities = []
     for name, value in metrics.items():
         label = f"{prefix}{name}".replace("_", " ")
         if isinstance(value, Mapping):
-            found += _perplexities(value, f"{label} ")
+            perplexities += _perplexities(value, f"{label} ")
         elif isinstance(value, int | float) and name.endswith("nll"):
-            found.append((f"{label.removesuffix('nll')}perplexity", perplexity(value)))
+            perplexities.append((f"{label.removesuffix('nll')}perplexity", perplexity(value)))
         elif isinstance(value, int | float) and "perplexity" in name:
-            found.append((label, value))
-    return found
+            perplexities.append((label, value))
+    return perplexities

@@ -18,78 +18,83 @@ from lightrnn_pl.inference.top_k import open_prefixes
 from lightrnn_pl.nn.outputs import CodeOutput
 
 
-def require_same_bundle(expected: Bundle, found: Bundle) -> None:
-    """Refuse a bundle that differs in anything, a single bit of a weight included.
+def require_same_bundle(expected: Bundle, loaded: Bundle) -> None:
+    """Check that two bundles are identical, including every bit of their weights.
 
     Raises:
-        ValueError: Naming what differs.
+        ValueError: Naming the part that differs.
     """
-    require_same_state(expected.model.state_dict(), found.model.state_dict())
-    for what in ("config", "protocol", "metrics"):
-        if getattr(expected, what) != getattr(found, what):
-            raise ValueError(f"the {what} did not come back as it was exported; nothing was exported")
-    if expected.vocabulary.state_dict() != found.vocabulary.state_dict():
-        raise ValueError("the vocabulary did not come back as it was exported; nothing was exported")
+    require_same_state(expected.model.state_dict(), loaded.model.state_dict())
+    for part in ("config", "protocol", "metrics"):
+        if getattr(expected, part) != getattr(loaded, part):
+            raise ValueError(f"the exported {part} differs from the original; nothing was exported")
+    if expected.vocabulary.state_dict() != loaded.vocabulary.state_dict():
+        raise ValueError("the exported vocabulary differs from the original; nothing was exported")
 
 
-def require_same_state(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    """Refuse tensors of which a single bit differs; see ``require_same_bundle``."""
-    if expected.keys() != found.keys():
-        names = ", ".join(sorted(expected.keys() ^ found.keys()))
-        raise ValueError(f"tensors are missing or new in what was written: {names}; nothing was exported")
+def require_same_state(expected: dict[str, Tensor], loaded: dict[str, Tensor]) -> None:
+    """Check that two state dictionaries are bit-identical.
+
+    Raises:
+        ValueError: Naming the tensors that differ.
+    """
+    if expected.keys() != loaded.keys():
+        names = ", ".join(sorted(expected.keys() ^ loaded.keys()))
+        raise ValueError(f"the export has missing or additional tensors: {names}; nothing was exported")
     for name, tensor in expected.items():
-        same = tensor.dtype == found[name].dtype and tensor.shape == found[name].shape
-        if not same or _bits(tensor) != _bits(found[name]):
-            raise ValueError(f"the tensor {name} did not come back as it was exported; nothing was exported")
+        same = tensor.dtype == loaded[name].dtype and tensor.shape == loaded[name].shape
+        if not same or _bits(tensor) != _bits(loaded[name]):
+            raise ValueError(f"the exported tensor {name} differs from the original; nothing was exported")
 
 
 class Difference(NamedTuple):
     """The largest differences of natural-log probabilities along a text.
 
     Attributes:
-        of_text: Of the words of the text.
-        of_any: Of any word at any place; with several codes, of any code given the true ones before it.
+        text_words: The largest difference for the words of the text.
+        all_codes: The largest difference for any word at any position; with several codes per word, for any code given
+            the preceding codes of the text's word.
     """
 
-    of_text: float
-    of_any: float
+    text_words: float
+    all_codes: float
 
 
 def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> Difference:
-    """How far what the graphs give along a text is from what PyTorch gives.
+    """The largest differences between the ONNX graphs and PyTorch along a text.
 
     Args:
         bundle: The model.
-        client: Its export.
-        words: Ids of the text; read from the start of a line, the state carried through.
+        client: The exported model.
+        words: Ids of the text, which is read from the start of a line; the state is carried from word to word.
     """
     decoder, output, allocation = bundle.decoder, bundle.model.output, bundle.model.allocation
-    of_text, of_any = [0.0], [0.0]
+    text_words, all_codes = [0.0], [0.0]
     state, position = decoder.start(1), client.start(1)
     for word in words:
         read = torch.tensor([word])
         if decoder.num_codes == 1:
-            of_any.append(_apart(decoder.log_probabilities(state), position.first))
+            all_codes.append(_max_difference(decoder.log_probabilities(state), position.first))
         else:
             assert isinstance(output, CodeOutput)
             with torch.no_grad():
                 first = output.code_log_probabilities(0, state.hidden, torch.zeros(1, dtype=torch.int64))
-                of_any.append(_apart(first, position.first))
+                all_codes.append(_max_difference(first, position.first))
                 core, client_state = state.core, position.state
                 for axis in range(1, decoder.num_codes):
                     prefix = allocation.prefixes(allocation.encode(read), axis)
                     scores, core = open_prefixes(bundle.model, core, prefix, axis)
-                    found, client_state = client.run(axis, prefix.numpy(), client_state)
-                    of_any.append(_apart(scores, found))
+                    client_scores, client_state = client.run(axis, prefix.numpy(), client_state)
+                    all_codes.append(_max_difference(scores, client_scores))
         expected, state = decoder.step(state, read)
         score, client_state = client.spell(position, np.array([word]))
-        of_text.append(_apart(expected, score))
+        text_words.append(_max_difference(expected, score))
         position = client.read(np.array([word]), client_state)
-    return Difference(float(np.max(of_text)), float(np.max(of_any)))
+    return Difference(float(np.max(text_words)), float(np.max(all_codes)))
 
 
 def onnx_perplexity(client: OnnxModel, batches: Iterable[Batch]) -> float:
-    """Perplexity as ``evaluation.perplexity`` measures it, of the graphs: word by word, the state carried."""
+    """The perplexity of the graphs, measured like :func:`~lightrnn_pl.evaluation.perplexity.measure_perplexity`."""
     total, count = 0.0, 0
     state = None
     for inputs, targets, mask, reset in batches:
@@ -102,22 +107,22 @@ def onnx_perplexity(client: OnnxModel, batches: Iterable[Batch]) -> float:
             total -= float(scores[counted].sum(dtype=np.float64))
             count += int(counted.sum())
     if not count:
-        raise ValueError("the validation text has no words; give another with valid=")
+        raise ValueError("the validation text contains no words; pass another with valid=FILE")
     return perplexity(total / count)
 
 
-def first_words(batches: Iterable[Batch], most: int | None) -> Iterator[Batch]:
-    """Whole windows until ``most`` words have been given; all of them for None."""
-    given = 0
+def first_words(batches: Iterable[Batch], max_words: int | None) -> Iterator[Batch]:
+    """Batches until they contain at least ``max_words`` words; all batches for None."""
+    num_words = 0
     for batch in batches:
-        if most is not None and given >= most:
+        if max_words is not None and num_words >= max_words:
             return
-        given += int(batch[2].sum())
+        num_words += int(batch[2].sum())
         yield batch
 
 
-def drawn_words(bundle: Bundle, number: int) -> list[int]:
-    """Words drawn by their counts in the training text, for a check where no text is at hand."""
+def random_words(bundle: Bundle, number: int) -> list[int]:
+    """Words drawn according to their counts in the training text, for checks without a text."""
     counts = bundle.vocabulary.counts + 1.0
     return np.random.default_rng(0).choice(len(counts), number, p=counts / counts.sum()).tolist()
 
@@ -126,9 +131,9 @@ def _bits(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _apart(expected: Tensor, found: NDArray[np.float32]) -> float:
-    """The largest difference; infinite where only one of the two has no such code."""
-    one, other = expected.double().numpy(), found.astype(np.float64)
+def _max_difference(expected: Tensor, actual: NDArray[np.float32]) -> float:
+    """The largest absolute difference; infinite if a code is impossible in one of the two only."""
+    one, other = expected.double().numpy(), actual.astype(np.float64)
     impossible = np.isneginf(one)
     if (impossible != np.isneginf(other)).any() or not np.isfinite(other[~impossible]).all():
         return float("inf")

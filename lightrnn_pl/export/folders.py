@@ -1,4 +1,4 @@
-"""An export's folder appears as a whole or not at all, and replaces nothing but an older export."""
+"""Output folders that appear only once they are complete, and that replace only earlier exports."""
 
 from __future__ import annotations
 
@@ -15,46 +15,52 @@ from lightrnn_pl.model_folder import CONFIG, MODEL_TYPE
 
 @contextmanager
 def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that is moved there once the block ended without an error.
+    """A temporary folder that is renamed to ``path`` if the block ends without an error.
 
     Raises:
-        ValueError: If something is at ``path`` already, and it may not be replaced or is no export.
-        OSError: With the path and the remedy, where nothing can be written there.
+        ValueError: If ``path`` exists and must not be replaced.
+        OSError: If the parent folder is not writable; the message contains the path and the remedy.
     """
     path = Path(path)
     check_free(path, overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        around = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     except OSError as error:
         raise explain_unwritable(error, path) from error
     try:
-        # mkdtemp's own folder is for its owner alone.
-        made = around / "new"
-        made.mkdir()
-        yield made
+        # Only the owner can access the folder that mkdtemp creates, so the export gets its own.
+        new = temporary / "new"
+        new.mkdir()
+        yield new
         check_free(path, overwrite)
         if path.exists():
-            path.rename(around / "old")
-        made.rename(path)
+            path.rename(temporary / "old")
+        new.rename(path)
     except OSError as error:
         raise explain_unwritable(error, path) from error
     finally:
-        shutil.rmtree(around, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Refuse a place that an export may not take; see ``new_folder``."""
+    """Check that an export may be written to ``path``.
+
+    Raises:
+        ValueError: If ``path`` exists, unless ``overwrite`` is true and it is an earlier export.
+    """
     if not path.exists() and not path.is_symlink():
         return
     if not overwrite:
-        raise ValueError(f"output={path} is there already; give another folder, or overwrite=true")
+        raise ValueError(f"output={path} already exists; pass another folder, or overwrite=true")
     if path.is_symlink() or not _is_export(path):
-        raise ValueError(f"output={path} is no export of lightrnn_pl, and is not overwritten; give another folder")
+        raise ValueError(
+            f"output={path} is not an export of lightrnn_pl, so it is not overwritten; pass another folder"
+        )
 
 
 def folder_bytes(folder: Path) -> dict[str, int]:
-    """Bytes of each file."""
+    """The size of each file in bytes."""
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
 
 

@@ -14,38 +14,44 @@ from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.export.bundle_writer import write_bundle
-from lightrnn_pl.export.checks import drawn_words, first_words, largest_difference, onnx_perplexity
+from lightrnn_pl.export.checks import first_words, largest_difference, onnx_perplexity, random_words
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
 
-AGREEMENT = 1e-4
-"""Natural-log probabilities of ONNX graphs that differ by more are an error, not rounding."""
+TOLERANCE = 1e-4
+"""Maximum rounding difference of natural-log probabilities between ONNX graphs and PyTorch."""
 
-AGREEMENT_OF_8_BITS = 3.0
-"""The same where weights have 8 bits: of a single word or code; the perplexity measures their total effect."""
+TOLERANCE_8_BITS = 3.0
+"""The same for 8-bit weights and a single word or code; the perplexity measures their total effect."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """A text to measure on: its batches, of no more than so many words, and what it is called."""
+    """A text on which perplexity is measured.
+
+    Attributes:
+        batches: The batches of the text.
+        title: The name of the text in the report.
+        max_words: Read whole batches until there are this many words; None to read all.
+    """
 
     batches: Iterable[Batch]
     title: str
-    most: int | None
+    max_words: int | None
 
     def __iter__(self) -> Any:
-        return first_words(self.batches, self.most)
+        return first_words(self.batches, self.max_words)
 
 
 def _safetensors(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
-    again, _ = write_bundle(bundle, folder)
-    return {"agreement": "read back: every bit the same", **_both(bundle, again, validation)}
+    loaded, _ = write_bundle(bundle, folder)
+    return {"agreement": "verified: all weights are bit-identical", **_perplexities(bundle, loaded, validation)}
 
 
 def _int8(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
-    again, change = write_bundle(bundle, folder, eight_bits=True)
-    told = f"read back: every bit as packed; the largest change of a weight is {change:.2g}"
-    return {"agreement": told, "largest_change": change, **_both(bundle, again, validation)}
+    loaded, change = write_bundle(bundle, folder, eight_bits=True)
+    agreement = f"verified: all weights are as quantized; the largest change of a weight is {change:.2g}"
+    return {"agreement": agreement, "largest_change": change, **_perplexities(bundle, loaded, validation)}
 
 
 def _onnx(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
@@ -63,25 +69,25 @@ def _graphs(
     client = OnnxModel(folder)
     words, text = _words_to_check(bundle, validation, config.check_words)
     difference = largest_difference(bundle, client, words)
-    most = AGREEMENT_OF_8_BITS if eight_bits else AGREEMENT
-    # Not a number is no agreement either.
-    if not difference.of_any <= most or not difference.of_text <= most:
+    tolerance = TOLERANCE_8_BITS if eight_bits else TOLERANCE
+    # Written so that NaN fails the check.
+    if not difference.all_codes <= tolerance or not difference.text_words <= tolerance:
         raise ValueError(
-            f"log-probabilities of the ONNX graphs differ from PyTorch's by up to {difference.of_any:.2g}, more than "
-            f"{most:g}; nothing was exported. Try other versions of torch, onnx or onnxruntime"
+            f"log-probabilities of the ONNX graphs differ from PyTorch's by up to {difference.all_codes:.2g}, more "
+            f"than {tolerance:g}; nothing was exported. Try other versions of torch, onnx or onnxruntime"
         )
-    told = (
-        f"run along {len(words)} words of {text}: their log-probabilities differ by {difference.of_text:.1e} at most, "
-        f"those of all other words or codes by {difference.of_any:.1e}"
+    agreement = (
+        f"verified on {len(words)} words of {text}: log-probabilities differ by at most {difference.text_words:.1e} "
+        f"for these words, and by at most {difference.all_codes:.1e} for all words or codes"
     )
     report = {
-        "agreement": told,
-        "largest_difference": difference._asdict(),
+        "agreement": agreement,
+        "largest_difference": {"of_text": difference.text_words, "of_any": difference.all_codes},
         "words_checked": len(words),
         "written_out_bytes": metadata["written_out_bytes"],
     }
     if validation is not None:
-        report["perplexity"] = _compared(bundle, validation, onnx_perplexity(client, validation))
+        report["perplexity"] = _comparison(bundle, validation, onnx_perplexity(client, validation))
     return report
 
 
@@ -91,18 +97,18 @@ FORMATS: dict[str, Callable[[Bundle, Path, DictConfig, Validation | None], dict[
     "onnx": _onnx,
     "onnx_int8": _onnx_int8,
 }
-"""By the name of each format, the function that writes it, compares it with the trained model and reports the result.
-A new format is a function here."""
+"""Format -> the function that writes it, verifies it against the trained model, and returns a report.  To add a format,
+add a function here."""
 
 
-def _both(bundle: Bundle, again: Bundle, validation: Validation | None) -> dict[str, Any]:
+def _perplexities(bundle: Bundle, loaded: Bundle, validation: Validation | None) -> dict[str, Any]:
     if validation is None:
         return {}
-    after = measure_perplexity(again.model, validation, again.vocabulary, torch.device("cpu"))
-    return {"perplexity": _compared(bundle, validation, after.perplexity)}
+    after = measure_perplexity(loaded.model, validation, loaded.vocabulary, torch.device("cpu"))
+    return {"perplexity": _comparison(bundle, validation, after.perplexity)}
 
 
-def _compared(bundle: Bundle, validation: Validation, after: float) -> dict[str, Any]:
+def _comparison(bundle: Bundle, validation: Validation, after: float) -> dict[str, Any]:
     before = measure_perplexity(bundle.model, validation, bundle.vocabulary, torch.device("cpu"))
     return {
         "text": f"{validation.title}, {before.tokens:,} words",
@@ -113,12 +119,12 @@ def _compared(bundle: Bundle, validation: Validation, after: float) -> dict[str,
 
 
 def _words_to_check(bundle: Bundle, validation: Validation | None, number: int) -> tuple[list[int], str]:
-    """The beginning of the first stream of the validation text, or words drawn at random."""
+    """The first words of the first stream of the validation text, or random words."""
     words: list[int] = []
     for batch in validation or ():
         words += batch[1][0][batch[2][0]].tolist()
         if len(words) >= number:
             break
     if validation is None or not words:
-        return drawn_words(bundle, number), "made-up text (words drawn by frequency)"
+        return random_words(bundle, number), "random text (words drawn by frequency)"
     return words[:number], validation.title

@@ -1,9 +1,9 @@
-"""Models on the Hugging Face hub: a bundle behind ``huggingface_hub``'s own mixin.
+"""Models on the Hugging Face hub: a bundle with the interface of ``huggingface_hub``'s mixin.
 
 >>> HubModel(load("runs/a")).push_to_hub("me/my-model")            # doctest: +SKIP
 >>> HubModel.from_pretrained("me/my-model").bundle.score(["..."])  # doctest: +SKIP
 
-What is pushed is the folder of ``format=safetensors``.
+The pushed files are those of ``lightrnn-export format=safetensors``.
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ class HubModel(
                 )
             )
         if not is_model_folder(folder):
-            raise ValueError(f"{model_id} is no model of lightrnn_pl; it should hold {WEIGHTS} and {CONFIG}")
+            raise ValueError(f"{model_id} is not a model of lightrnn_pl; it must contain {WEIGHTS} and {CONFIG}")
         return cls(load(folder, device))

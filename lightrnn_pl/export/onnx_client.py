@@ -1,10 +1,10 @@
-"""Reads an ONNX export with nothing but numpy and onnxruntime: a pattern for clients in any language.
+"""Runs an ONNX export with numpy and onnxruntime only; a template for clients in other languages.
 
-    python client.py FOLDER                        # lines from standard input: log-probability, tab, the line
+    python client.py FOLDER                        # for each line of standard input: log-probability, tab, the line
     python client.py FOLDER --next 10              # the ten most likely next words of each line
 
-Every export holds a copy of this file beside ``metadata.json``, which says what it does here: which graph is run when,
-and what goes in and out.  It imports nothing else of the package it comes from.
+Each export contains a copy of this file, so it must not import other modules of this package.  ``metadata.json``
+describes the graphs, their inputs and outputs, and the order in which they are called.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ State = list[NDArray[np.float32]]
 
 
 class Position(NamedTuple):
-    """Where B texts stand between two words: what the first code of the next word may be, and the state."""
+    """The position of B texts between two words.
+
+    Attributes:
+        first: Log-probabilities of the first code of the next word, (B, side).
+        state: The recurrent state.
+    """
 
     first: Logs
     state: State
 
 
 class OnnxModel:
-    """A model as ``lightrnn-export format=onnx`` wrote it.
+    """A model that was exported by ``lightrnn-export format=onnx``.
 
     Args:
-        folder: The export.
-        threads: Of onnxruntime.
+        folder: The folder of the export.
+        threads: Number of threads of onnxruntime.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
@@ -62,41 +67,41 @@ class OnnxModel:
         self.word_of_cell[cells] = np.arange(len(self.words))
 
     def _table(self, folder: Path) -> Ids:
-        """The codes of each word, (V, k); with one code it is the word's id."""
+        """The codes of each word, (V, k); with one code per word, the code is the word id."""
         if self.metadata["table"] is None:
             return np.arange(len(self.words))[:, None]
         codes = np.zeros((len(self.words), len(self.sides)), dtype=np.int64)
         with (folder / self.metadata["table"]).open(encoding="utf-8", newline="") as file:
-            for word, *spelling in list(csv.reader(file, delimiter="\t"))[1:]:
-                codes[self.ids[word]] = [int(code) for code in spelling]
+            for word, *word_codes in list(csv.reader(file, delimiter="\t"))[1:]:
+                codes[self.ids[word]] = [int(code) for code in word_codes]
         return codes
 
     def encode(self, text: str) -> Ids:
-        """Ids of the words of a text, separated by whitespace; unknown ones as the unknown word."""
+        """Ids of the whitespace-separated words of a text; words outside the vocabulary become the unknown word."""
         unknown = self.metadata["unknown"]
         words = [word if word in self.ids or unknown is None else unknown for word in text.split()]
         return np.array([self.ids[word] for word in words], dtype=np.int64)
 
     def zeros(self, batch_size: int) -> State:
-        """The state before anything was read."""
+        """The initial state."""
         return [
             np.zeros((part["layers"], batch_size, part["size"]), dtype=np.float32) for part in self.metadata["state"]
         ]
 
     def run(self, axis: int, read: Ids, state: State) -> tuple[Logs, State]:
-        """One graph: log-probabilities of code ``axis``, (N, side), and the state after it."""
+        """Run a graph; returns the log-probabilities of code ``axis``, (N, side), and the next state."""
         graph = self.metadata["graphs"][axis]
-        fed = dict(zip(graph["inputs"], [read, *state], strict=True))
-        scores, *after = self._graphs[axis].run(graph["outputs"], fed)
+        inputs = dict(zip(graph["inputs"], [read, *state], strict=True))
+        scores, *after = self._graphs[axis].run(graph["outputs"], inputs)
         return scores, after
 
     def read(self, words: Ids, state: State) -> Position:
-        """Read one word of each text, (B,), whose codes have been gone through already."""
-        codes = self.metadata["graphs"][0]["reads"] == "last code"
-        return Position(*self.run(0, self.codes[words, -1] if codes else words, state))
+        """Read a word of each text, (B,); ``state`` is that after its codes, from :meth:`spell`."""
+        reads_last_code = self.metadata["graphs"][0]["reads"] == "last code"
+        return Position(*self.run(0, self.codes[words, -1] if reads_last_code else words, state))
 
     def spell(self, position: Position, words: Ids) -> tuple[Logs, State]:
-        """Log-probability of one word of each text, (B,), and the state in which it is to be read."""
+        """Log-probability of a word of each text, (B,), and the state after its codes, for :meth:`read`."""
         codes, batch = self.codes[words], np.arange(len(words))
         total, state, prefix = position.first[batch, codes[:, 0]], position.state, codes[:, 0]
         for axis in range(1, len(self.sides)):
@@ -106,11 +111,11 @@ class OnnxModel:
         return total, state
 
     def start(self, batch_size: int = 1) -> Position:
-        """Before the first word of a text: the context word has been read."""
+        """The position before the first word of a text, after reading the context word."""
         return self.read(np.full(batch_size, self.ids[self.metadata["context"]]), self.zeros(batch_size))
 
     def score(self, text: str) -> list[float]:
-        """Natural-log probability of each word of a text, the end marker last where there is one."""
+        """Natural-log probability of each word of a text, followed by that of the end marker, if there is one."""
         end = self.metadata["end"]
         position, scores = self.start(), []
         for word in [*self.encode(text), *([] if end is None else [self.ids[end]])]:
@@ -120,24 +125,23 @@ class OnnxModel:
         return scores
 
     def next_words(self, text: str, k: int = 10) -> tuple[list[tuple[str, float]], int]:
-        """The exact k most likely next words with their probabilities, and how many rows were opened for them.
+        """The exact k most likely next words with their probabilities, and the number of rows that were opened.
 
-        No word is more likely than its row (its first codes): rows are opened in order of their probability until none
-        that is closed is more likely than the k-th word found.
+        A word cannot be more likely than its row (its first codes).  Rows are therefore opened in order of their
+        probability, until no closed row is more likely than the k-th best word.
         """
         position = self.start()
         for word in self.encode(text):
             position = self.read(np.array([word]), self.spell(position, np.array([word]))[1])
-        best: list[tuple[float, int]] = []  # a heap, the least likely of the k found first
-        closed: list[tuple[float, int, int, State]] = []  # the most likely first: -log-probability, prefix, length
+        best: list[tuple[float, int]] = []  # a heap of the k best cells, least likely first
+        closed: list[tuple[float, int, int, State]] = []  # a heap, most likely first: -log-probability, prefix, length
         opened = 0
 
-        def offer(scores: Logs, prefix: int, axis: int, state: State) -> None:
-            least = best[0][0] if len(best) == k else -math.inf
-            # Of the last axis no more than k can be among the k best.
+        def push(scores: Logs, prefix: int, axis: int, state: State) -> None:
+            threshold = best[0][0] if len(best) == k else -math.inf
             last = axis == len(self.sides) - 1
-            chosen = np.argsort(-scores, kind="stable")[: k if last else None]
-            for code in chosen[scores[chosen] > least].tolist():
+            candidates = np.argsort(-scores, kind="stable")[: k if last else None]
+            for code in candidates[scores[candidates] > threshold].tolist():
                 cell, score = prefix * self.sides[axis] + code, float(scores[code])
                 if not last:
                     heapq.heappush(closed, (-score, cell, axis + 1, state))
@@ -146,24 +150,24 @@ class OnnxModel:
                 else:
                     heapq.heappushpop(best, (score, cell))
 
-        offer(position.first[0], 0, 0, position.state)
+        push(position.first[0], 0, 0, position.state)
         while closed and (len(best) < k or -closed[0][0] > best[0][0]):
-            of_prefix, prefix, axis, state = heapq.heappop(closed)
+            prefix_loss, prefix, axis, state = heapq.heappop(closed)
             scores, after = self.run(axis, np.array([prefix]), state)
-            offer(scores[0] - np.float32(of_prefix), prefix, axis, after)
+            push(scores[0] - np.float32(prefix_loss), prefix, axis, after)
             opened += 1
-        found = sorted(best, reverse=True)
-        return [(self.words[self.word_of_cell[cell]], math.exp(score)) for score, cell in found], opened
+        ranked = sorted(best, reverse=True)
+        return [(self.words[self.word_of_cell[cell]], math.exp(score)) for score, cell in ranked], opened
 
 
 def main() -> None:
-    """The command."""
+    """Score lines of standard input, or print their most likely next words."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--next", type=int, metavar="K", help="the K most likely next words instead")
+    parser.add_argument("--next", type=int, metavar="K", help="print the K most likely next words")
     arguments = parser.parse_args()
     if not (arguments.folder / "metadata.json").is_file():
-        parser.error(f"there is no metadata.json in {arguments.folder}; give a folder written with format=onnx")
+        parser.error(f"there is no metadata.json in {arguments.folder}; pass a folder written with format=onnx")
     if arguments.next is not None and arguments.next < 1:
         parser.error(f"--next must be at least 1, got {arguments.next}")
     model = OnnxModel(arguments.folder)

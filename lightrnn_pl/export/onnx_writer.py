@@ -1,10 +1,11 @@
-"""A model as ONNX graphs of one step each, with all that a client needs beside them (``metadata.json`` says what).
+"""Writes a model as ONNX graphs of one step each, with the files that a client needs (described in ``metadata.json``).
 
-One graph where words have one code; ``row.onnx`` and ``column.onnx`` for LightRNN, so that a client can search for the
-best words row by row without the probabilities of all.  Weights that graphs share stand once, in ``weights.bin``.
+With one code per word, there is one graph.  For LightRNN, there are ``row.onnx`` and ``column.onnx``, so that a client
+can search for the best words row by row without computing the probabilities of all words.  Weights are stored once in
+``weights.bin``, even if several graphs use them.
 
-In 8 bits, weights are whole numbers with scales, and products are computed in whole numbers, what comes in being scaled
-as it comes (dynamic quantisation): LSTMs, matrix products and tables of vectors; all else stays in 32 bits.
+In 8 bits, LSTMs, matrix products and embedding tables have integer weights with scales.  Their inputs are quantized at
+run time (dynamic quantization), and products use integer arithmetic.  Everything else stays in 32 bits.
 """
 
 from __future__ import annotations
@@ -30,34 +31,38 @@ FORMAT = "lightrnn_pl onnx"
 VERSION = 1
 OPSET = 17
 METADATA, WEIGHTS = "metadata.json", "weights.bin"
-_SMALL = 1024
-"""Bytes below which a constant stays in its graph."""
+_MIN_SHARED_BYTES = 1024
+"""Smaller constants stay in their graph."""
 
 _ORDER = (
-    "1. Start: all states zero; run the first graph on the context word (its input as 'reads' says).",
-    "2. Its output holds the log-probability of each first code of the next word, or of each word where there is one "
-    "code a word.",
-    "3. For each further code: run the next graph on the codes of the word so far, as one number (the row for "
-    "column.onnx; row * columns + column, and so on, beyond), with the state after the graph before. Its output holds "
-    "the log-probability of each next code, -inf where the word table has no word. The log-probability of a word is "
-    "the sum of those of its codes.",
-    "4. To read a word: run the graphs of step 3 on its codes, then the first graph on it, with the state after them.",
-    "A row is at least as likely as each of its words: open rows from the most likely one on, and stop when none that "
-    "is closed is more likely than the k-th word found. client.py does all of this.",
+    "1. Start: set all states to zero; run the first graph on the context word ('reads' describes the input).",
+    "2. The output contains the log-probability of each first code of the next word, or of each word if there is one "
+    "code per word.",
+    "3. For each further code: run the next graph on the preceding codes of the word, combined into one number (the "
+    "row for column.onnx; row * columns + column for a third code, and so on), with the state of the previous graph. "
+    "The output contains the log-probability of each next code; it is -inf if the word table has no such word. The "
+    "log-probability of a word is the sum of those of its codes.",
+    "4. To read a word: run the graphs of step 3 on its codes, then the first graph on the word, with the resulting "
+    "state.",
+    "A word cannot be more likely than its row: to find the k most likely words, open rows in order of their "
+    "probability, and stop when no closed row is more likely than the k-th best word. client.py implements this.",
 )
 
 
-def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30, eight_bits: bool = False) -> dict[str, Any]:
-    """Write graphs, weights, vocabulary, word table, metadata and a client into a folder that is there; the metadata.
+def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits: bool = False) -> dict[str, Any]:
+    """Write graphs, weights, vocabulary, word table, metadata and a client into an existing folder.
 
     Args:
         bundle: The model, on the CPU.
-        folder: Where to.
-        most_bytes: The largest table that may be written out for layers that ONNX cannot compute.
-        eight_bits: Whether weights and products are quantised; onnxruntime alone runs such an LSTM.
+        folder: The folder to write to.
+        max_bytes: Maximum size of a table that is written out for a layer that ONNX does not support.
+        eight_bits: Whether to quantize weights and products; only onnxruntime supports such LSTMs.
+
+    Returns:
+        The content of ``metadata.json``.
 
     Raises:
-        ValueError: If a table would be larger, or onnx is not installed.
+        ValueError: If a table would exceed ``max_bytes``, or onnx is not installed.
     """
     import_onnx()
     model, sides = bundle.model, bundle.model.allocation.sides
@@ -66,13 +71,13 @@ def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30, eight_bits
     written_out: dict[str, int] = {}
     state = _state(model)
     for axis, name in enumerate(names):
-        step = CodeStep(model, axis, most_bytes).eval()
+        step = CodeStep(model, axis, max_bytes).eval()
         written_out.update(step.written_out)
         inputs = ["read" if axis == 0 else "codes", *(part["name"] for part in state)]
         outputs = ["log_probabilities", *(f"{part['name']}_after" for part in state)]
         _trace(step, folder / f"{name}.onnx", inputs, outputs, state)
         if eight_bits:
-            _quantise(folder / f"{name}.onnx")
+            _quantize(folder / f"{name}.onnx")
         graphs.append(
             {
                 "file": f"{name}.onnx",
@@ -116,21 +121,21 @@ def write_onnx(bundle: Bundle, folder: Path, most_bytes: int = 2**30, eight_bits
 
 
 def import_onnx() -> Any:
-    """The package.
+    """Import ``onnx``.
 
     Raises:
-        ValueError: With the remedy, where it or onnxruntime is not installed.
+        ValueError: If it or onnxruntime is not installed; the message contains the remedy.
     """
     try:
         import onnx
-        import onnxruntime  # noqa: F401  # what is written is read back
+        import onnxruntime  # noqa: F401  # required to verify the export
     except ModuleNotFoundError as error:
-        raise ValueError(f"format=onnx needs the package {error.name}: pip install 'lightrnn_pl[export]'") from error
+        raise ValueError(f"format=onnx requires the package {error.name}: pip install 'lightrnn_pl[export]'") from error
     return onnx
 
 
 def _state(model: LanguageModel) -> list[dict[str, Any]]:
-    """Name and sizes of each part of the core's state."""
+    """The name and the sizes of each part of the recurrent state."""
     layers = model.core.layers
     names = ("h", "c") if isinstance(layers, torch.nn.LSTM) else ("h",)
     return [{"name": name, "layers": layers.num_layers, "size": layers.hidden_size} for name in names]
@@ -140,13 +145,13 @@ def _trace(step: CodeStep, path: Path, inputs: list[str], outputs: list[str], st
     axes = {name: {0 if name in (inputs[0], outputs[0]) else 1: "N"} for name in (*inputs, *outputs)}
     example = (torch.zeros(2, dtype=torch.int64), *(torch.zeros(p["layers"], 2, p["size"]) for p in state))
     with torch.no_grad(), warnings.catch_warnings():
-        # That the tracing exporter is the older one, and that a batch needs its state as an input, which it is.
+        # The warnings concern the legacy exporter and recurrent layers without a state input; this step has one.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             step,
             example,
             str(path),
-            dynamo=False,  # the newer one fixes the size of the batch in recurrent layers
+            dynamo=False,  # the new exporter fixes the batch size of recurrent layers
             opset_version=OPSET,
             input_names=inputs,
             output_names=outputs,
@@ -154,8 +159,8 @@ def _trace(step: CodeStep, path: Path, inputs: list[str], outputs: list[str], st
         )
 
 
-def _quantise(path: Path) -> None:
-    """The same graph in 8 bits."""
+def _quantize(path: Path) -> None:
+    """Replace a graph by its 8-bit version."""
     onnx = import_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -164,19 +169,19 @@ def _quantise(path: Path) -> None:
     onnx.save(graph, str(path))
 
     def is_error(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR  # it advises on graphs that are not as plain as these
+        return record.levelno >= logging.ERROR  # hide recommendations of the quantizer that do not apply
 
     root = logging.getLogger()
     root.addFilter(is_error)
     try:
-        # A reduced range: on processors without VNNI, sums of products with full 8-bit weights saturate.
+        # On processors without VNNI, sums of products with full-range 8-bit weights saturate.
         quantize_dynamic(str(path), str(path), weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
     finally:
         root.removeFilter(is_error)
 
 
 def _copy_shared(graph: Any) -> None:
-    """Give each user of a constant one of its own: quantisation takes what is passed on for no constant."""
+    """Replace Identity nodes by copies of their constant, because the quantizer does not follow them."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in list(graph.node):
         if node.op_type == "Identity" and node.input[0] in constants:
@@ -187,22 +192,22 @@ def _copy_shared(graph: Any) -> None:
 
 
 def _share_weights(graphs: list[Path], path: Path) -> None:
-    """Move all larger constants into one file, equal ones once."""
+    """Move large constants into one file, without duplicates."""
     onnx = import_onnx()
-    places: dict[str, tuple[int, int]] = {}
+    offsets: dict[str, tuple[int, int]] = {}
     with path.open("wb") as file:
         for graph in graphs:
             model = onnx.load(str(graph))
             for tensor in model.graph.initializer:
                 raw = onnx.numpy_helper.to_array(tensor).tobytes()
-                if len(raw) < _SMALL:
+                if len(raw) < _MIN_SHARED_BYTES:
                     continue
                 digest = hashlib.sha256(raw).hexdigest()
-                if digest not in places:
-                    places[digest] = (file.tell(), len(raw))
+                if digest not in offsets:
+                    offsets[digest] = (file.tell(), len(raw))
                     file.write(raw)
                     file.write(bytes(-len(raw) % 64))
                 tensor.raw_data = raw
-                onnx.external_data_helper.set_external_data(tensor, path.name, *places[digest])
+                onnx.external_data_helper.set_external_data(tensor, path.name, *offsets[digest])
                 tensor.ClearField("raw_data")
             onnx.save(model, str(graph))

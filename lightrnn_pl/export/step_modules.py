@@ -1,9 +1,9 @@
 """One step of a model as a traceable module, with the recurrent state as input and output.
 
-With one code per word, a step reads a word and returns the log-probability of every word.  With k codes there are k
-steps: the first reads what the model reads of the previous word and returns the log-probabilities of the first code
-(rows); each later one reads a code of the word itself and returns those of the next code (columns), given the codes
-before it.
+With one code per word, a step reads a word and returns the log-probability of every word.  With k codes per word, there
+are k steps.  The first reads the previous word (or its last code) and returns the log-probabilities of the first code,
+the row.  Each later step reads a code of the word itself and returns the log-probabilities of its next code, given the
+preceding ones.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ WORD, LAST_CODE = "word", "last code"
 
 
 class CodeStep(nn.Module):
-    """Step ``axis`` of a word, from 0: its input and the state -> log-probabilities and the new state.
+    """Step ``axis`` of a word, counted from 0: maps its input and the state to log-probabilities and the next state.
 
     Args:
-        model: In evaluation mode.
-        axis: The code that is predicted.
-        most_bytes: The largest table that may be computed for a layer that cannot be traced.
+        model: The model, in evaluation mode.
+        axis: The code to predict.
+        max_bytes: Maximum size of a table that is computed for a layer that cannot be traced.
 
     Attributes:
-        reads: What the input of step 0 is: the previous word, or its last code.  Later steps get the codes so far as
-            one number (``WordAllocation.prefixes``), which is the row for axis 1.
-        written_out: Bytes of each table that was computed, by its description.
+        reads: The input of step 0: the previous word, or its last code.  The input of later steps is the preceding
+            codes as one number (``WordAllocation.prefixes``), which is the row for axis 1.
+        written_out: Description of each computed table -> its size in bytes.
 
     Raises:
-        ValueError: If a table would be larger than ``most_bytes``.
+        ValueError: If a table would exceed ``max_bytes``.
     """
 
-    def __init__(self, model: LanguageModel, axis: int, most_bytes: int) -> None:
+    def __init__(self, model: LanguageModel, axis: int, max_bytes: int) -> None:
         super().__init__()
         self.axis = axis
         self.core = model.core
@@ -51,25 +51,25 @@ class CodeStep(nn.Module):
             self.reads = LAST_CODE
             self._read = _ReadCode(embedding, len(sides) - 1, sides[-1])
         else:
-            self._read, tables = embedding.traceable(most_bytes)
+            self._read, tables = embedding.traceable(max_bytes)
             self.written_out |= tables
         self._codes: _Codes | None = None
         self._words: nn.Module | None = None
         if len(sides) > 1:
             self._codes = _Codes(output, axis)
         else:
-            self._words, tables = output.traceable(most_bytes)
+            self._words, tables = output.traceable(max_bytes)
             self.written_out |= tables
 
     def forward(self, read: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """(N,) and the state, each (layers, N, H) -> (N, side) and the state."""
+        """Map the input (N,) and the state (layers, N, H) to log-probabilities (N, side) and the next state."""
         hidden, after = self.core(self._read(read)[:, None], state)
-        answer = self._codes(hidden[:, 0], read) if self._codes is not None else self._words(hidden[:, 0])  # type: ignore[misc]
-        return answer, *after
+        scores = self._codes(hidden[:, 0], read) if self._codes is not None else self._words(hidden[:, 0])  # type: ignore[misc]
+        return scores, *after
 
 
 class _ReadCode(nn.Module):
-    """The vector of a code; of several codes in one number, that of the last one."""
+    """The vector of a code; if the input combines several codes, that of the last one."""
 
     def __init__(self, embedding: Embedding, axis: int, side: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class _ReadCode(nn.Module):
 
 
 class _Codes(nn.Module):
-    """A softmax over the codes of one axis, masked by the codes before."""
+    """A softmax over the codes of one axis, masked according to the preceding codes."""
 
     def __init__(self, output: Output, axis: int) -> None:
         super().__init__()

@@ -1,13 +1,13 @@
-"""A trained model for ``transformers``: ``generate``, and pipelines of kind ``text-generation``, on an exported folder.
+"""An adapter for ``transformers``: ``generate`` and ``text-generation`` pipelines on an exported folder.
 
 >>> import lightrnn_pl.export.transformers_adapter                    # doctest: +SKIP
 >>> pipeline("text-generation", model="FOLDER")("the cat", max_new_tokens=10)    # doctest: +SKIP
 
-Importing this module registers the model type ``lightrnn`` with the Auto classes.  What ``transformers`` calls logits
-are exact, normalized log-probabilities of all words.  With several codes per word this expands every row, which is slow
-(``Bundle.generate`` and ``Bundle.next_words`` search instead).  The cache is the state between two words.
+Importing this module registers the model type ``lightrnn`` with the Auto classes.  The logits are exact, normalized
+log-probabilities of all words.  With several codes per word, computing them opens every row, which is slow;
+``Bundle.generate`` and ``Bundle.next_words`` avoid this.  The cache is the recurrent state between two words.
 
-The first token of a text is the word that every text is read after; the tokenizer puts it there.
+The first token of each text is the context word, which the tokenizer prepends.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else 
 
 
 class LightRNNConfig(PretrainedConfig):
-    """What ``transformers`` asks of a configuration; the model's own is the bundle's."""
+    """The configuration that ``transformers`` needs; the model itself is built from the bundle's configuration."""
 
     model_type = MODEL_TYPE
 
@@ -60,12 +60,12 @@ class LightRNNConfig(PretrainedConfig):
 
 @dataclass
 class RecurrentCache:
-    """Where B texts stand between two words.
+    """The state of B texts between two words.
 
     Attributes:
-        state: Of each text; of one that is padding so far, zeros.
-        started: Whether a text has begun, (B,).
-        num_read: Tokens read, padding included.
+        state: The recurrent state of each text; zeros for texts that consist of padding so far.
+        started: Whether a token other than padding has been read, (B,).
+        num_read: Number of tokens read, including padding.
     """
 
     state: DecodingState
@@ -76,7 +76,7 @@ class RecurrentCache:
 
     @classmethod
     def empty(cls, decoder: Decoder, batch_size: int) -> RecurrentCache:
-        """Before the first token."""
+        """The cache before the first token."""
         device = decoder.device
         first = decoder.start(1)
         zeros = DecodingState(
@@ -86,33 +86,33 @@ class RecurrentCache:
         return cls(zeros, torch.zeros(batch_size, dtype=torch.bool, device=device))
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens read."""
+        """The number of tokens read."""
         return self.num_read
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Go on with these texts, each as often as it is named."""
+        """Select the texts ``beam_idx``, which may contain duplicates."""
         self.state = self.state.select(beam_idx)
         self.started = self.started[beam_idx]
 
     def read(self, decoder: Decoder, words: Tensor, counted: Tensor) -> RecurrentCache:
-        """One more token of each text, (B,); where ``counted`` is false it is padding, and not read."""
+        """Read one token of each text, (B,); tokens for which ``counted`` is false are padding and are skipped."""
         hidden, core = self.state.hidden.clone(), tuple(part.clone() for part in self.state.core)
-        for places, begins in ((counted & ~self.started, True), (counted & self.started, False)):
-            chosen = places.nonzero()[:, 0]
-            if not len(chosen):
+        for selected, is_first in ((counted & ~self.started, True), (counted & self.started, False)):
+            rows = selected.nonzero()[:, 0]
+            if not len(rows):
                 continue
-            if begins:
-                after = DecodingState(*decoder.model.step(decoder.model.embedding.first_step(words[chosen])))
+            if is_first:
+                after = DecodingState(*decoder.model.step(decoder.model.embedding.first_step(words[rows])))
             else:
-                after = decoder.read(DecodingState(hidden[chosen], select_state(core, chosen)), words[chosen])
-            hidden[chosen] = after.hidden
+                after = decoder.read(DecodingState(hidden[rows], select_state(core, rows)), words[rows])
+            hidden[rows] = after.hidden
             for part, new in zip(core, after.core, strict=True):
-                part[:, chosen] = new
+                part[:, rows] = new
         return RecurrentCache(DecodingState(hidden, core), self.started | counted, self.num_read + 1)
 
 
 class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
-    """A trained model that ``generate`` and pipelines take; for inference, so without gradients.
+    """A trained model for ``generate`` and pipelines; for inference only, without gradients.
 
     Args:
         config: ``LightRNNConfig.of(bundle)``.
@@ -131,18 +131,18 @@ class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> LightRNNForCausalLM:
-        """Of a model that was loaded already."""
+        """Wrap a loaded bundle."""
         return cls(LightRNNConfig.of(bundle), bundle).eval()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> LightRNNForCausalLM:
-        """Of an exported folder, or of a model on the hub; fingerprints are checked as ``lightrnn_pl.load`` does."""
-        known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        asked = {key: options[key] for key in known if options.get(key) is not None}
-        return cls.from_bundle(HubModel.from_pretrained(str(pretrained_model_name_or_path), **asked).bundle)
+        """Load an exported folder, or a model from the hub; fingerprints are checked as in ``lightrnn_pl.load``."""
+        supported = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        hub_options = {key: options[key] for key in supported if options.get(key) is not None}
+        return cls.from_bundle(HubModel.from_pretrained(str(pretrained_model_name_or_path), **hub_options).bundle)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **options: Any) -> None:
-        """The folder that ``lightrnn-export`` writes."""
+        """Write the same folder as ``lightrnn-export format=safetensors``."""
         HubModel(self.bundle).save_pretrained(Path(save_directory))
 
     @torch.no_grad()
@@ -161,35 +161,35 @@ class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
         """Natural-log probability of every word after each token, (B, T, V).
 
         Args:
-            input_ids: Words, (B, T).
-            attention_mask: 0 where a token is padding, (B, T) or longer at the front.
-            past_key_values: The state after the preceding tokens.
-            labels: ``input_ids`` again, for the mean loss in nats; -100 is left out.
-            logits_to_keep: Only after this many last tokens; 0 for all.
-            use_cache: Taken for the sake of the interface; a state costs nothing.
-            return_dict: Likewise.
+            input_ids: Word ids, (B, T).
+            attention_mask: 0 for padding, (B, T), or longer if preceding tokens are in the cache.
+            past_key_values: The cache after the preceding tokens.
+            labels: Usually ``input_ids``, to compute the mean loss in nats; -100 is ignored.
+            logits_to_keep: Compute logits only for this many last tokens; 0 for all.
+            use_cache: Ignored; the cache is always returned.
+            return_dict: Ignored.
             cache: The name of ``past_key_values`` since transformers 5.24.
         """
         decoder = Decoder(self.lm, self.config.bos_token_id)
         batch, length = input_ids.shape
         cache = cache or past_key_values or RecurrentCache.empty(decoder, batch)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask[:, -length:]
-        kept = []
-        for place in range(length):
-            cache = cache.read(decoder, input_ids[:, place], mask[:, place].bool())
-            if not logits_to_keep or place >= length - logits_to_keep:
-                kept.append(decoder.log_probabilities(cache.state))
-        logits = torch.stack(kept, 1)
+        scores = []
+        for position in range(length):
+            cache = cache.read(decoder, input_ids[:, position], mask[:, position].bool())
+            if not logits_to_keep or position >= length - logits_to_keep:
+                scores.append(decoder.log_probabilities(cache.state))
+        logits = torch.stack(scores, 1)
         loss = None
         if labels is not None:
             loss = F.nll_loss(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-        # The cache only has to look like one of theirs.
+        # generate() requires only a few methods of its own cache classes, which RecurrentCache provides.
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{_CACHE: cache})
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Only the tokens that have not been read yet."""
+        """Select the tokens that have not been read yet."""
         cache: RecurrentCache | None = kwargs.get(_CACHE)
         read = 0 if cache is None else cache.num_read
         return {
@@ -201,12 +201,12 @@ class LightRNNForCausalLM(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
-        # The first call of forward makes the cache.
+        # forward() creates the cache.
         return False
 
 
 class LightRNNTokenizer(PreTrainedTokenizer):
-    """Words separated by whitespace, and before them the word that every text is read after.
+    """Splits text at whitespace, and prepends the context word.
 
     Args:
         vocab_file: ``vocabulary.txt`` of an exported folder.
@@ -218,14 +218,14 @@ class LightRNNTokenizer(PreTrainedTokenizer):
 
     def __init__(self, vocab_file: str, **options: Any) -> None:
         self.vocabulary = Vocabulary.load(vocab_file)
-        known = self.vocabulary
-        context = known.words[known.context_id]
+        vocabulary = self.vocabulary
+        context = vocabulary.words[vocabulary.context_id]
         options |= {
-            "unk_token": known.unknown,
-            # Without markers the context is a word like others, which decoding must not leave out.
-            "bos_token": context if context in (known.begin, known.end) else None,
-            "eos_token": known.end,
-            "pad_token": known.end or known.unknown,
+            "unk_token": vocabulary.unknown,
+            # Without markers, the context is an ordinary word, which decoding must not skip as a special token.
+            "bos_token": context if context in (vocabulary.begin, vocabulary.end) else None,
+            "eos_token": vocabulary.end,
+            "pad_token": vocabulary.end or vocabulary.unknown,
             "clean_up_tokenization_spaces": False,
             "padding_side": "left",
         }
@@ -233,23 +233,23 @@ class LightRNNTokenizer(PreTrainedTokenizer):
 
     @property
     def vocab_size(self) -> int:
-        """V."""
+        """The number of words."""
         return len(self.vocabulary)
 
     def get_vocab(self) -> dict[str, int]:
-        """Word to id."""
+        """Word -> id."""
         return {word: number for number, word in enumerate(self.vocabulary.words)}
 
     def tokenize(self, text: str, **_: Any) -> list[str]:
-        """The words; markers are words like others, and are not looked for inside of words."""
+        """Split a text into words; markers are recognized only as separate words."""
         return text.split()
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Words with a space before each, so that a continuation can be written right after its prompt."""
+        """Join words with a space before each, so that a continuation can be appended to its prompt."""
         return "".join(f" {token}" for token in tokens)
 
     def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: Any = None) -> list[int]:
-        """The context word first; a second text follows as it is."""
+        """Prepend the context word; a second text is appended unchanged."""
         return [self.vocabulary.context_id, *token_ids_0, *(token_ids_1 or [])]
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:

@@ -1,1 +1,1 @@
-"""Using a trained model: scoring text."""
+"""Inference with a trained model: scoring, next words, generation, and growing its vocabulary."""

@@ -1,10 +1,9 @@
-"""Reading a text word by word with a model, and asking after each word what comes next: for any number of codes.
+"""Incremental decoding: read a text word by word, and predict the next word at any point.
 
-A word of k codes costs k steps of the core.  The state between two words is the one from which the first code of the
-next word is predicted: the last code of the word before has been read, and nothing of the next.  What was read word by
-word has the same log-probabilities as what ``LanguageModel.score`` reads in one piece.
-
-Knows ids; nothing of text.  ``search`` knows how the words of several codes are found.
+A word with k codes takes k steps of the core.  The state between two words is the one that predicts the first code of
+the next word: the last code of the previous word has been read.  The log-probabilities are the same as those that
+``LanguageModel.score`` computes for the whole text.  ``top_k`` implements search and sampling for words with several
+codes.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from torch import Tensor
 
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.inference.top_k import (
-    Found,
-    best_first,
-    best_of_every_word,
-    draw,
-    every_word,
-    most_likely_row,
+    TopWords,
+    all_log_probabilities,
+    best_first_search,
+    greedy_search,
+    sample_words,
     select_state,
+    top_of_all_words,
 )
 from lightrnn_pl.nn.cores import State
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -33,11 +32,11 @@ from lightrnn_pl.nn.language_model import LanguageModel
 
 @dataclass(frozen=True)
 class DecodingState:
-    """Where B streams stand between two words.
+    """The state of B streams between two words.
 
     Attributes:
-        hidden: The hidden state that predicts the first code of the next word, (B, H).
-        core: The core's state after that step.
+        hidden: The hidden states that predict the first code of the next word, (B, H).
+        core: The state of the core after that step.
     """
 
     hidden: Float[Tensor, "B H"]
@@ -46,17 +45,17 @@ class DecodingState:
     def __len__(self) -> int:
         return len(self.hidden)
 
-    def select(self, places: Int[Tensor, " N"]) -> DecodingState:
-        """Some of the streams, in the order given, each as often as it is named."""
-        return DecodingState(self.hidden[places], select_state(self.core, places))
+    def select(self, streams: Int[Tensor, " N"]) -> DecodingState:
+        """The state of the streams with the given indices, which may contain duplicates."""
+        return DecodingState(self.hidden[streams], select_state(self.core, streams))
 
 
 class Decoder:
-    """A trained model, to be read with and asked.  All answers are exact; no gradients.
+    """Incremental decoder of a language model.  All probabilities are exact; gradients are disabled.
 
     Args:
-        model: In evaluation mode.
-        context_id: The word that every text is read after (``Vocabulary.context_id``).
+        model: A language model in evaluation mode.
+        context_id: The word that precedes every text (``Vocabulary.context_id``).
     """
 
     def __init__(self, model: LanguageModel, context_id: int) -> None:
@@ -64,11 +63,11 @@ class Decoder:
         self.context_id = context_id
         self.num_codes = model.allocation.num_components
         self.num_words = model.allocation.num_words
-        self._table: tuple[tuple[torch.device, int, int], Tensor] | None = None
+        self._cached_words: tuple[tuple[torch.device, int, int], Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     @torch.no_grad()
@@ -76,7 +75,7 @@ class Decoder:
         """The state before the first word of B texts.
 
         Raises:
-            ValueError: If the model is in training mode, whose dropout would make every answer another.
+            ValueError: If the model is in training mode, in which dropout would make predictions random.
         """
         check_count("batch_size", batch_size)
         self._require_evaluation()
@@ -85,54 +84,57 @@ class Decoder:
 
     @torch.no_grad()
     def read(self, state: DecodingState, words: Int[Tensor, " B"]) -> DecodingState:
-        """The state after one more word of each stream."""
+        """The state after reading one word of each stream."""
         return self._advance(state, words)[1]
 
     @torch.no_grad()
     def step(self, state: DecodingState, words: Int[Tensor, " B"]) -> tuple[Float[Tensor, " B"], DecodingState]:
-        """Natural-log probability of one word of each stream, and the state after it, for the price of ``read``."""
-        hidden, after = self._advance(state, words)
-        return self.model.output.log_probability(hidden, words[:, None])[:, 0], after
+        """Natural-log probability of one word of each stream, and the state after reading it, in a single step."""
+        hidden, next_state = self._advance(state, words)
+        return self.model.output.log_probability(hidden, words[:, None])[:, 0], next_state
 
     @torch.no_grad()
     def log_probability_of(self, state: DecodingState, words: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Natural-log probability that ``words`` come next, one a stream."""
-        hidden, _ = self._spell(state, words)
+        """Natural-log probability that ``words`` come next, one word per stream."""
+        hidden, _ = self._predict_codes(state, words)
         return self.model.output.log_probability(hidden, words[:, None])[:, 0]
 
     @torch.no_grad()
     def log_probabilities(self, state: DecodingState) -> Float[Tensor, "B V"]:
-        """Natural-log probability of every word; with k > 1 codes by expanding every row: slow, used as a reference."""
+        """Natural-log probability of every word.
+
+        With several codes per word, this expands every row, which is slow.
+        """
         if self.num_codes == 1:
             return self.model.output.log_probabilities(state.hidden)
-        return every_word(self.model, state.hidden, state.core)
+        return all_log_probabilities(self.model, state.hidden, state.core)
 
     @torch.no_grad()
     def top(self, state: DecodingState, k: int) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
-        """Log-probabilities and ids of the k most likely next words (no more than V), best first, exactly."""
+        """Log-probabilities and ids of the k (at most V) most likely next words, most likely first."""
         check_count("k", k)
         if self.num_codes > 1 and k >= prod(self.model.allocation.sides[:-1]):
-            return best_of_every_word(self.model, state.hidden, state.core, k)
-        found = self.search(state, k)
-        return found.log_probabilities, found.words
+            return top_of_all_words(self.model, state.hidden, state.core, k)
+        top = self.search(state, k)
+        return top.log_probabilities, top.words
 
     @torch.no_grad()
-    def search(self, state: DecodingState, k: int, greedy: bool = False) -> Found:
-        """``top``, and how many rows were opened for it: none where words have one code.
+    def search(self, state: DecodingState, k: int, greedy: bool = False) -> TopWords:
+        """The k most likely next words, and the number of rows expanded to find them.
 
         Args:
-            state: Where the streams stand.
-            k: How many words.
-            greedy: Look into the most likely row alone (LightRNN, section 3.1).  This is no exact answer: likelier
-                words in other rows are missed, and a row may have fewer than k words (then log-probability -inf and
-                word -1).  With one code a word it changes nothing.
+            state: The state of the streams.
+            k: Number of words.
+            greedy: Whether to search only the most likely row (LightRNN, section 3.1).  Greedy search misses more
+                likely words in other rows.  If the row has fewer than k words, missing ones have log-probability -inf
+                and id -1.  With one code per word, this has no effect.
         """
         check_count("k", k)
         if self.num_codes == 1:
             values, words = self.model.output.top(state.hidden, min(k, self.num_words))
-            return Found(values, words, torch.zeros(len(state), dtype=torch.int64, device=self.device))
-        look = most_likely_row if greedy else best_first
-        return look(self.model, self._words_of_cells(), state.hidden, state.core, k)
+            return TopWords(values, words, torch.zeros(len(state), dtype=torch.int64, device=self.device))
+        search = greedy_search if greedy else best_first_search
+        return search(self.model, self._words_of_cells(), state.hidden, state.core, k)
 
     @torch.no_grad()
     def sample(
@@ -142,70 +144,71 @@ class Decoder:
         temperature: float = 1.0,
         excluded: Sequence[int] = (),
     ) -> Int[Tensor, " B"]:
-        """A word of each stream, drawn from P(w)^(1/temperature) over all words but the excluded, exactly.
+        """Sample a word of each stream from P(w)^(1/temperature), normalized over all words that are not excluded.
 
-        With k > 1 codes a word is drawn code by code, without the probabilities of all words.
+        With several codes per word, codes are sampled one after another, without computing the probabilities of all
+        words.  The distribution is exact in both cases.
         """
-        without = torch.tensor(list(excluded), dtype=torch.int64, device=self.device)
+        excluded_ids = torch.tensor(list(excluded), dtype=torch.int64, device=self.device)
         if self.num_codes > 1:
-            table = self._words_of_cells()
-            return draw(self.model, table, state.hidden, state.core, temperature, generator, without)
+            words = self._words_of_cells()
+            return sample_words(self.model, words, state.hidden, state.core, temperature, generator, excluded_ids)
         scores = self.model.output.log_probabilities(state.hidden) / temperature
-        scores[:, without] = -torch.inf
+        scores[:, excluded_ids] = -torch.inf
         return torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
 
     @torch.no_grad()
-    def after(self, texts: Sequence[Sequence[int]]) -> DecodingState:
-        """The state after each text, all steps of the texts of one length in one call of the core.
+    def state_after(self, texts: Sequence[Sequence[int]]) -> DecodingState:
+        """The state after each text.  Texts of equal length are read in one call of the core.
 
         Args:
-            texts: Word ids, without the context word; one or more, and a text may be empty.
+            texts: One or more texts as word ids, without the context word.  A text may be empty.
 
         Raises:
-            ValueError: As ``start``.
+            ValueError: If the model is in training mode.
         """
         self._require_evaluation()
         by_length: dict[int, list[int]] = {}
-        for place, text in enumerate(texts):
-            by_length.setdefault(len(text), []).append(place)
-        states = [self._after_equal([texts[place] for place in places]) for places in by_length.values()]
-        places = torch.tensor([place for some in by_length.values() for place in some], device=self.device)
-        return _joined(states).select(places.argsort())
+        for index, text in enumerate(texts):
+            by_length.setdefault(len(text), []).append(index)
+        states = [self._state_after_equal_lengths([texts[index] for index in group]) for group in by_length.values()]
+        order = torch.tensor([index for group in by_length.values() for index in group], device=self.device)
+        return _concatenate(states).select(order.argsort())
 
     def _require_evaluation(self) -> None:
         if self.model.training:
-            raise ValueError("a model in training mode drops units at random; call model.eval() before decoding")
+            raise ValueError("the model is in training mode, so dropout is active; call model.eval() before decoding")
 
     def _words_of_cells(self) -> Int[Tensor, "*sides"]:
-        """The word table read the other way, which takes as long as a search; made anew when words have moved."""
+        """The word in each cell of the word table.  Cached, because it is as slow as a search, until codes change."""
         codes = self.model.allocation.codes
         version = (codes.device, codes.data_ptr(), codes._version)
-        if self._table is None or self._table[0] != version:
-            self._table = version, self.model.allocation.words()
-        return self._table[1]
+        if self._cached_words is None or self._cached_words[0] != version:
+            self._cached_words = version, self.model.allocation.words()
+        return self._cached_words[1]
 
-    def _after_equal(self, texts: Sequence[Sequence[int]]) -> DecodingState:
+    def _state_after_equal_lengths(self, texts: Sequence[Sequence[int]]) -> DecodingState:
         words = torch.tensor([[self.context_id, *text] for text in texts], device=self.device)
         core: State | None = None
         if words.shape[1] > 1:
             _, core = self.model.hidden(words[:, :-1], words[:, 1:])
         return DecodingState(*self.model.step(self.model.embedding.first_step(words[:, -1]), core))
 
-    def _spell(self, state: DecodingState, words: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B k H"], State]:
-        """The hidden states that predict each code of ``words``, and the core's state before the words are read."""
+    def _predict_codes(self, state: DecodingState, words: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B k H"], State]:
+        """The hidden states that predict each code of ``words``, and the core state before the last code is read."""
         codes = self.model.allocation.encode(words)
         hidden, core = [state.hidden], state.core
         for axis in range(self.num_codes - 1):
-            predicting, core = self.model.step(self.model.embedding.code_step(axis, codes[:, axis]), core)
-            hidden.append(predicting)
+            next_hidden, core = self.model.step(self.model.embedding.code_step(axis, codes[:, axis]), core)
+            hidden.append(next_hidden)
         return torch.stack(hidden, 1), core
 
     def _advance(self, state: DecodingState, words: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B k H"], DecodingState]:
-        hidden, core = self._spell(state, words)
+        hidden, core = self._predict_codes(state, words)
         return hidden, DecodingState(*self.model.step(self.model.embedding.first_step(words), core))
 
 
-def _joined(states: Iterable[DecodingState]) -> DecodingState:
+def _concatenate(states: Iterable[DecodingState]) -> DecodingState:
     states = list(states)
     core = tuple(torch.cat(parts, 1) for parts in zip(*(state.core for state in states), strict=True))
     return DecodingState(torch.cat([state.hidden for state in states]), core)

@@ -1,10 +1,9 @@
-"""Continuing a text: words drawn at random, the most likely word each time, or a beam search.
+"""Text generation: sampling, greedy decoding and beam search.
 
-Drawing follows a temperature T, P(w)^(1/T), and may be cut off to the k most likely words, or to the fewest words that
-hold a share p of the probability (nucleus sampling, Holtzman et al. 2020).  All is exact for every model: what is cut
-off is found by exact search, and what is drawn without a cut needs no list of all words (``search.draw``).
-
-Knows words through the vocabulary, and reads texts as ``prediction`` does.
+Sampling draws from P(w)^(1/temperature), optionally restricted to the k most likely words, or to the smallest set of
+most likely words with total probability p (nucleus sampling, Holtzman et al. 2020).  All methods are exact for every
+model: restricted sampling uses exact search, and unrestricted sampling does not need the probabilities of all words
+(``top_k.sample_words``).
 """
 
 from __future__ import annotations
@@ -17,28 +16,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightrnn_pl.checks import check_count, check_flag, check_number, check_seed
+from lightrnn_pl.checks import check_count, check_flag, check_number, check_ratio, check_seed
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
 from lightrnn_pl.inference.prediction import encode_text
 from lightrnn_pl.vocabulary import Vocabulary
 
-_FIRST_NUCLEUS = 64
-"""Words searched for a nucleus at first; if they do not hold enough, all are looked at."""
+_INITIAL_NUCLEUS_SIZE = 64
+"""Number of words searched for a nucleus.  If their probability is too low, all words are searched."""
 
-
-_COLDEST = 0.001
-"""The lowest temperature above 0: a log-probability of -100 divided by it is still far from the end of float32."""
+_MIN_TEMPERATURE = 0.001
+"""The lowest positive temperature.  A log-probability of -100 divided by it is well within the range of float32."""
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """What was written after a prompt.
+    """A generated continuation of a prompt.
 
     Attributes:
-        words: Without the prompt and without the end marker that stopped them.
-        log_probability: Natural-log probability that the model itself gives them after the prompt, that end marker
-            included, whatever temperature or cut-off they were drawn with.
-        ended: Whether the end marker stopped them, not the number of words.
+        words: The generated words, without the prompt and the final end marker.
+        log_probability: Natural-log probability of the words after the prompt, including the final end marker.  It is
+            the probability under the model, independent of temperature, top-k and top-p.
+        ended: True if the continuation ended with an end marker, False if it reached the maximum number of words.
     """
 
     words: tuple[str, ...]
@@ -53,17 +51,18 @@ class Continuation:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next word is chosen.
+    """How the next word is sampled.
 
     Args:
-        temperature: Above 1 flatter, below 1 sharper than the model; 0 always takes the most likely word.  Between 0
-            and 0.001 there is nothing, for rounding's sake.
-        top_k: Only this many most likely words; None for all.
-        top_p: Only the fewest most likely words whose probabilities sum to this share of what is not excluded, measured
-            before the temperature; None for all.  With ``top_k`` no more than those.
+        temperature: Sample from P(w)^(1/temperature).  0 selects the most likely word each time.  Positive values must
+            be at least 0.001, for numerical reasons.
+        top_k: Restrict sampling to the k most likely words; None for all words.
+        top_p: Restrict sampling to the smallest set of most likely words whose total probability is at least this
+            share of the words that are not excluded, before the temperature is applied; None for all words.  If
+            ``top_k`` is also set, both restrictions apply.
 
     Raises:
-        ValueError: For a value out of range.
+        ValueError: If a value is out of range.
     """
 
     temperature: float = 1.0
@@ -72,48 +71,47 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature)
-        if self.temperature != 0 and not self.temperature >= _COLDEST:
+        if self.temperature != 0 and not self.temperature >= _MIN_TEMPERATURE:
             raise ValueError(
-                f"temperature must be 0 (the most likely word each time) or at least {_COLDEST}, got {self.temperature}"
+                f"temperature must be 0 (always the most likely word) or at least {_MIN_TEMPERATURE}, "
+                f"got {self.temperature}"
             )
         if self.top_k is not None:
             check_count("top_k", self.top_k)
         if self.top_p is not None:
-            check_number("top_p", self.top_p)
-            if not 0 < self.top_p <= 1:
-                raise ValueError(f"top_p must be a share above 0 and up to 1, got {self.top_p}")
+            check_ratio("top_p", self.top_p)
 
     def choose(
         self, decoder: Decoder, state: DecodingState, generator: torch.Generator, excluded: Sequence[int]
     ) -> Tensor:
-        """A word of each stream, (B,), none of the excluded."""
+        """Sample a word of each stream, (B,), that is not excluded."""
         if self.temperature == 0:
-            return _likeliest(decoder, state, 1, excluded)[1][:, 0]
+            return _top_words(decoder, state, 1, excluded)[1][:, 0]
         if self.top_p is not None and self.top_p < 1:
             scores, words = self._nucleus(decoder, state, excluded)
         elif self.top_k is not None:
-            scores, words = _likeliest(decoder, state, self.top_k, excluded)
+            scores, words = _top_words(decoder, state, self.top_k, excluded)
         else:
             return decoder.sample(state, generator, self.temperature, excluded)
-        place = torch.multinomial((scores / self.temperature).softmax(-1), 1, generator=generator)
-        return words.gather(1, place)[:, 0]
+        index = torch.multinomial((scores / self.temperature).softmax(-1), 1, generator=generator)
+        return words.gather(1, index)[:, 0]
 
     def _nucleus(self, decoder: Decoder, state: DecodingState, excluded: Sequence[int]) -> tuple[Tensor, Tensor]:
         assert self.top_p is not None
-        most = decoder.num_words if self.top_k is None else min(self.top_k, decoder.num_words)
-        left_out = [
+        max_size = decoder.num_words if self.top_k is None else min(self.top_k, decoder.num_words)
+        excluded_mass = [
             decoder.log_probability_of(state, torch.full((len(state),), word, device=decoder.device)).double().exp()
             for word in excluded
         ]
-        wanted = self.top_p * (1 - sum(left_out, torch.zeros(len(state), device=decoder.device).double()))
-        # Few words hold enough in most places; where they do not, how many do is not known before they are found.
-        for k in (min(_FIRST_NUCLEUS, most), most):
-            scores, words = _likeliest(decoder, state, k, excluded)
+        required = self.top_p * (1 - sum(excluded_mass, torch.zeros(len(state), device=decoder.device).double()))
+        # A few words usually suffice.  If not, the required number is unknown, so all words are searched.
+        for k in (min(_INITIAL_NUCLEUS_SIZE, max_size), max_size):
+            scores, words = _top_words(decoder, state, k, excluded)
             mass = scores.double().exp().cumsum(-1)
-            if (mass[:, -1] >= wanted).all():
+            if (mass[:, -1] >= required).all():
                 break
-        # A word is in the nucleus if those before it do not hold enough; the first one always is.
-        inside = torch.cat([torch.zeros_like(mass[:, :1]), mass[:, :-1]], 1) < wanted[:, None]
+        # A word is in the nucleus if the words before it do not reach the required probability.  The first always is.
+        inside = torch.cat([torch.zeros_like(mass[:, :1]), mass[:, :-1]], 1) < required[:, None]
         inside[:, 0] = True
         return scores.masked_fill(~inside, -torch.inf), words
 
@@ -129,21 +127,21 @@ def continue_text(
     stop: bool = True,
     unknown: bool = False,
 ) -> list[Continuation]:
-    """Continuations drawn after ``prompt``, each word by ``sampling``; the same seed gives the same ones.
+    """Sample continuations of a prompt.  The same seed yields the same continuations.
 
     Args:
-        decoder: Of a model in evaluation mode.
-        vocabulary: Its words; a word of the prompt that is not among them is read as the unknown word.
-        prompt: Tokenised, words separated by whitespace; read from the start of a line.
-        num_words: The most words of a continuation.
-        sampling: How words are chosen; None means from the model's own probabilities.
-        seed: Of a generator of random numbers of its own.
-        samples: How many.
-        stop: Whether the end marker, where the vocabulary has one, ends a continuation; else it is a word as all.
-        unknown: Whether the unknown word may be written.
+        decoder: The decoder of a model in evaluation mode.
+        vocabulary: The vocabulary of the model.  Words outside of it are read as the unknown word.
+        prompt: Tokenized text, words separated by whitespace, read from the start of a line.
+        num_words: Maximum number of words of a continuation.
+        sampling: How words are sampled; None means from the probabilities of the model.
+        seed: Seed of a separate random generator.
+        samples: Number of continuations.
+        stop: Whether the end marker ends a continuation.  Otherwise, it is generated like any other word.
+        unknown: Whether the unknown word may be generated.
 
     Raises:
-        ValueError: If an argument is none of these.
+        ValueError: If an argument is invalid.
     """
     check_count("num_words", num_words)
     check_count("samples", samples)
@@ -151,22 +149,22 @@ def continue_text(
     sampling = sampling or Sampling()
     excluded, end = _markers(vocabulary, stop, unknown)
     generator = torch.Generator(decoder.device).manual_seed(seed)
-    state = decoder.after([encode_text(vocabulary, prompt)] * samples)
-    live = torch.arange(samples, device=decoder.device)
-    drawn: list[list[int]] = [[] for _ in range(samples)]
+    state = decoder.state_after([encode_text(vocabulary, prompt)] * samples)
+    active = torch.arange(samples, device=decoder.device)
+    generated: list[list[int]] = [[] for _ in range(samples)]
     totals = [0.0] * samples
     for _ in range(num_words):
         words = sampling.choose(decoder, state, generator, excluded)
         scores, state = decoder.step(state, words)
-        for place, word, score in zip(live.tolist(), words.tolist(), scores.tolist(), strict=True):
-            drawn[place].append(word)
-            totals[place] += score
+        for sample, word, score in zip(active.tolist(), words.tolist(), scores.tolist(), strict=True):
+            generated[sample].append(word)
+            totals[sample] += score
         if end is not None and (words == end).any():
-            going = (words != end).nonzero()[:, 0]
-            live, state = live[going], state.select(going)
-        if not len(live):
+            unfinished = (words != end).nonzero()[:, 0]
+            active, state = active[unfinished], state.select(unfinished)
+        if not len(active):
             break
-    return [_continuation(vocabulary, ids, total, end) for ids, total in zip(drawn, totals, strict=True)]
+    return [_continuation(vocabulary, ids, total, end) for ids, total in zip(generated, totals, strict=True)]
 
 
 class _Beam(NamedTuple):
@@ -183,70 +181,70 @@ def beam_search(
     stop: bool = True,
     unknown: bool = False,
 ) -> list[Continuation]:
-    """The likeliest continuations that a beam of this width finds, best first, at most ``beams`` of them.
+    """Beam search: at most ``beams`` continuations, most likely first.
 
-    Scores are plain log-probabilities, not divided by length: a continuation that the end marker stopped competes with
-    those that go on up to ``num_words``.  The search ends once no unfinished one can enter the best ``beams``.  One
-    beam takes the most likely word each time.
+    Scores are log-probabilities without length normalization, so finished continuations compete with unfinished ones
+    of up to ``num_words`` words.  The search stops when no unfinished continuation can enter the best ``beams``.  With
+    one beam, it selects the most likely word each time.
 
     Args:
-        decoder: Of a model in evaluation mode.
-        vocabulary: See ``continue_text``, as for the other arguments.
-        prompt: What comes before.
-        num_words: The most words of a continuation.
-        beams: How many unfinished continuations are kept after each word.
+        decoder: The decoder of a model in evaluation mode.
+        vocabulary: The vocabulary of the model.  Words outside of it are read as the unknown word.
+        prompt: Tokenized text, words separated by whitespace, read from the start of a line.
+        num_words: Maximum number of words of a continuation.
+        beams: Number of unfinished continuations kept after each word.
         stop: Whether the end marker ends a continuation.
-        unknown: Whether the unknown word may be written.
+        unknown: Whether the unknown word may be generated.
 
     Raises:
-        ValueError: If an argument is none of these.
+        ValueError: If an argument is invalid.
     """
     check_count("num_words", num_words)
     check_count("beams", beams)
     excluded, end = _markers(vocabulary, stop, unknown)
-    state = decoder.after([encode_text(vocabulary, prompt)])
-    live, finished = [_Beam(0.0, ())], list[_Beam]()
+    state = decoder.state_after([encode_text(vocabulary, prompt)])
+    active, finished = [_Beam(0.0, ())], list[_Beam]()
     for _ in range(num_words):
-        values, words = (part.tolist() for part in _likeliest(decoder, state, beams, excluded))
-        grown = [
-            (_Beam(beam.score + value, (*beam.words, word)), place)
-            for place, beam in enumerate(live)
-            for value, word in zip(values[place], words[place], strict=True)
+        values, words = (part.tolist() for part in _top_words(decoder, state, beams, excluded))
+        extended = [
+            (_Beam(beam.score + value, (*beam.words, word)), parent)
+            for parent, beam in enumerate(active)
+            for value, word in zip(values[parent], words[parent], strict=True)
             if value > -math.inf
         ]
-        grown = sorted(grown, key=lambda item: -item[0].score)[:beams]
-        finished += [beam for beam, _ in grown if beam.words[-1] == end]
+        extended = sorted(extended, key=lambda item: -item[0].score)[:beams]
+        finished += [beam for beam, _ in extended if beam.words[-1] == end]
         finished = sorted(finished, key=lambda beam: -beam.score)[:beams]
-        going = [(beam, place) for beam, place in grown if beam.words[-1] != end]
-        live = [beam for beam, _ in going]
-        # A log-probability only falls as a continuation grows.
-        if not live or (len(finished) == beams and finished[-1].score >= live[0].score):
+        unfinished = [(beam, parent) for beam, parent in extended if beam.words[-1] != end]
+        active = [beam for beam, _ in unfinished]
+        # The log-probability of a continuation never increases when it is extended.
+        if not active or (len(finished) == beams and finished[-1].score >= active[0].score):
             break
-        parents = torch.tensor([place for _, place in going], device=decoder.device)
-        last = torch.tensor([beam.words[-1] for beam in live], device=decoder.device)
+        parents = torch.tensor([parent for _, parent in unfinished], device=decoder.device)
+        last = torch.tensor([beam.words[-1] for beam in active], device=decoder.device)
         state = decoder.read(state.select(parents), last)
-    best = sorted([*finished, *live], key=lambda beam: -beam.score)[:beams]
+    best = sorted([*finished, *active], key=lambda beam: -beam.score)[:beams]
     return [_continuation(vocabulary, list(beam.words), beam.score, end) for beam in best]
 
 
-def _likeliest(decoder: Decoder, state: DecodingState, k: int, excluded: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The k most likely words that are not excluded; where fewer are left, excluded ones with log-probability -inf."""
+def _top_words(decoder: Decoder, state: DecodingState, k: int, excluded: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The k most likely words that are not excluded.  Missing words are excluded words with log-probability -inf."""
     values, words = decoder.top(state, k + len(excluded))
-    out = torch.isin(words, torch.tensor(list(excluded), dtype=torch.int64, device=words.device))
-    values, places = values.masked_fill(out, -torch.inf).topk(min(k, values.shape[1]), dim=-1)
-    return values, words.gather(1, places)
+    is_excluded = torch.isin(words, torch.tensor(list(excluded), dtype=torch.int64, device=words.device))
+    values, indices = values.masked_fill(is_excluded, -torch.inf).topk(min(k, values.shape[1]), dim=-1)
+    return values, words.gather(1, indices)
 
 
 def _markers(vocabulary: Vocabulary, stop: bool, unknown: bool) -> tuple[list[int], int | None]:
-    """Words that are never written: the unknown one unless allowed, and the marker of a beginning; and what stops."""
+    """The words that are never generated, and the end marker if it ends a continuation."""
     check_flag("stop", stop)
     check_flag("unknown", unknown)
-    out = {None if unknown else vocabulary.unknown_id}
+    excluded_ids = {None if unknown else vocabulary.unknown_id}
     if vocabulary.begin_id != vocabulary.end_id:
-        out.add(vocabulary.begin_id)
-    excluded = sorted(word for word in out if word is not None)
+        excluded_ids.add(vocabulary.begin_id)
+    excluded = sorted(word for word in excluded_ids if word is not None)
     if len(excluded) == len(vocabulary):
-        raise ValueError("the vocabulary has no words but markers that are never written; allow the unknown one")
+        raise ValueError("the vocabulary contains only markers that are never generated; set unknown=true")
     return excluded, vocabulary.end_id if stop else None
 
 

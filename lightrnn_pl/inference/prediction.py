@@ -1,6 +1,7 @@
-"""The most likely next words of a text, with their probabilities, proven to be the most likely.
+"""The most likely next words of a text, with their exact probabilities.
 
-For LightRNN they are found row by row (``search``); the number of rows that were opened is returned with them.
+For models with several codes per word, the search proceeds row by row (``top_k``), and the number of expanded rows is
+returned with the words.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ SEARCHES = ("exact", "greedy")
 
 @dataclass(frozen=True)
 class Prediction(Sequence[tuple[str, float]]):
-    """Next words of one text: a sequence of (word, probability) pairs, best first.
+    """Next words of a text: a sequence of (word, probability) pairs, most likely first.
 
     Attributes:
-        words: Most likely first; of equally likely words, in any order.
-        probabilities: Of each, exact: those of all V words would sum to one.
-        rows_opened: Rows of the word table that were looked into (for k = 3 prefixes of one code and of two); 0 where
-            words have one code.
-        exact: Whether these are the most likely words of all, or those of the most likely row only.
+        words: The words, most likely first.  Equally likely words are in arbitrary order.
+        probabilities: The exact probability of each word.
+        rows_opened: Number of rows of the word table that were expanded.  With three codes per word, prefixes of one
+            and of two codes are counted; with one code per word, it is 0.
+        exact: True if these are the most likely words of the vocabulary, False if only the most likely row was
+            searched.
     """
 
     words: tuple[str, ...]
@@ -37,13 +39,13 @@ class Prediction(Sequence[tuple[str, float]]):
         return len(self.words)
 
     @overload
-    def __getitem__(self, place: int) -> tuple[str, float]: ...
+    def __getitem__(self, index: int) -> tuple[str, float]: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[tuple[str, float]]: ...
+    def __getitem__(self, index: slice) -> list[tuple[str, float]]: ...
 
-    def __getitem__(self, place: int | slice) -> Any:
-        return list(self)[place]
+    def __getitem__(self, index: int | slice) -> Any:
+        return list(self)[index]
 
     def __iter__(self) -> Iterator[tuple[str, float]]:
         return zip(self.words, self.probabilities, strict=True)
@@ -60,16 +62,16 @@ def next_words(
     """The k most likely next words of each text.
 
     Args:
-        decoder: Of a model in evaluation mode.
-        vocabulary: Its words; a word that is not among them is read as the unknown word.
-        texts: Tokenised, words separated by whitespace; each is read from the start of a line, and may be empty.
-        k: How many words; no more than V are given.
-        search: ``exact``; or ``greedy``, the paper's way (LightRNN, section 3.1), which looks into the most likely row
-            alone.  A greedy answer misses likelier words of other rows, and may have fewer than k words.
-        batch_size: Texts searched at a time.
+        decoder: The decoder of a model in evaluation mode.
+        vocabulary: The vocabulary of the model.  Words outside of it are read as the unknown word.
+        texts: Tokenized texts, words separated by whitespace.  Each is read from the start of a line, and may be empty.
+        k: Number of words, at most V.
+        search: ``exact``, or ``greedy``, which searches only the most likely row (LightRNN, section 3.1).  Greedy
+            search misses more likely words in other rows, and may return fewer than k words.
+        batch_size: Number of texts searched at a time.
 
     Raises:
-        ValueError: If an argument is none of these, or a word is unknown and the vocabulary has no unknown word.
+        ValueError: If an argument is invalid, or a word is unknown and the vocabulary has no unknown word.
     """
     check_count("k", k)
     check_count("batch_size", batch_size)
@@ -77,29 +79,29 @@ def next_words(
         raise ValueError(f"search={search!r} is not a valid search method; use one of {', '.join(SEARCHES)}")
     encoded = [encode_text(vocabulary, text) for text in texts]
     greedy = search == "greedy"
-    # Texts of one length are read in one call.
-    order = sorted(range(len(texts)), key=lambda place: len(encoded[place]))
+    # Texts of equal length are read in one call.
+    order = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
     predictions: dict[int, Prediction] = {}
     for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        found = decoder.search(decoder.after([encoded[place] for place in places]), k, greedy)
-        values, words = found.log_probabilities.double().exp().tolist(), found.words.tolist()
-        for place, row, ids, opened in zip(places, values, words, found.opened.tolist(), strict=True):
-            held = [(word, value) for word, value in zip(ids, row, strict=True) if word >= 0]
-            predictions[place] = Prediction(
-                tuple(vocabulary.decode(word for word, _ in held)),
-                tuple(value for _, value in held),
+        batch = order[start : start + batch_size]
+        top = decoder.search(decoder.state_after([encoded[index] for index in batch]), k, greedy)
+        probabilities, words = top.log_probabilities.double().exp().tolist(), top.words.tolist()
+        for index, values, ids, opened in zip(batch, probabilities, words, top.opened.tolist(), strict=True):
+            pairs = [(word, value) for word, value in zip(ids, values, strict=True) if word >= 0]
+            predictions[index] = Prediction(
+                tuple(vocabulary.decode(word for word, _ in pairs)),
+                tuple(value for _, value in pairs),
                 opened,
                 exact=not greedy or decoder.num_codes == 1,
             )
-    return [predictions[place] for place in range(len(texts))]
+    return [predictions[index] for index in range(len(texts))]
 
 
 def encode_text(vocabulary: Vocabulary, text: Any) -> list[int]:
-    """The ids of a text's words, unknown ones as the unknown word.
+    """The word ids of a text.  Words outside the vocabulary become the unknown word.
 
     Raises:
-        ValueError: If it is no string, or a word is unknown and the vocabulary has no unknown word.
+        ValueError: If ``text`` is not a string, or a word is unknown and the vocabulary has no unknown word.
     """
     if not isinstance(text, str):
         raise ValueError(f"a text must be a string of words separated by whitespace, got {text!r}")

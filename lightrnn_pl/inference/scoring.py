@@ -1,6 +1,6 @@
-"""Exact log-probabilities of given text, line by line, of a list or of a stream without end.
+"""Exact log-probabilities of text, for a list of lines or an unbounded stream.
 
-Every line is read from a zero state.  Knows models and vocabularies; neither files nor formats.
+Every line is read from a zero state.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.vocabulary import Vocabulary
 
 _WINDOW = 64
-"""Words scored at a time: with one code a word, scores of all V words are held for each of them."""
+"""Number of words per window.  With one code per word, the logits of all V words are computed for each of them."""
 
 _BUFFERED_WORDS = 1 << 18
-"""Words after which a stream's lines are scored although the buffer would take more lines."""
+"""Number of buffered words at which the lines of a stream are scored, even if there are less than ``buffer_lines``."""
 
 
 @dataclass(frozen=True)
 class ScoredLine:
-    """A line and what the model makes of it.
+    """A line with the log-probability of each of its words.
 
     Attributes:
-        line: As it was given.
-        words: Its words, the end marker last where the vocabulary has one.
-        log_probabilities: The natural-log probability of each of ``words``.
-        known: False for each of ``words`` that is, or was read as, the unknown word.
+        line: The line as passed.
+        words: Its words, followed by the end marker if the vocabulary has one.
+        log_probabilities: Natural-log probability of each of ``words``.
+        known: For each of ``words``, False if it was scored as the unknown word.
     """
 
     line: str
@@ -44,25 +44,24 @@ class ScoredLine:
 
     @property
     def log_probability(self) -> float:
-        """The natural-log probability of the line, end marker included."""
+        """Natural-log probability of the line, including the end marker."""
         return math.fsum(self.log_probabilities)
 
 
 def score_lines(
     model: LanguageModel, vocabulary: Vocabulary, lines: Sequence[str], batch_size: int = 32
 ) -> list[list[float]]:
-    """Natural-log probability of each word of each line, in the order given.
+    """Natural-log probability of each word of each line, in the order of the lines.
 
-    A line is read from a zero state after the begin marker, or after an end marker where there is none; the end
-    marker is scored last where the vocabulary has one.  Lines of similar length share a batch.
+    A line is read from a zero state, after the begin marker, or after the end marker if there is no begin marker.  If
+    the vocabulary has an end marker, it is scored last.  Lines of similar length share a batch.
 
     Raises:
-        ValueError: If ``lines`` is one string or holds something else than strings, or a word is unknown and the
+        ValueError: If ``lines`` is a single string or contains anything but strings, or a word is unknown and the
             vocabulary has no unknown word.
     """
     check_lines(lines)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_count("batch_size", batch_size)
     return _score_ids(model, [_encode(vocabulary, line.split()) for line in lines], batch_size)
 
 
@@ -73,28 +72,28 @@ def score_stream(
     batch_size: int = 32,
     buffer_lines: int = 4096,
 ) -> Iterator[ScoredLine]:
-    """Score lines as they come and yield them in their order; holds no more than a buffer of them.
+    """Score a stream of lines and yield them in order.  At most one buffer of lines is kept in memory.
 
     Args:
-        model: Scores them.
-        vocabulary: The model's.
-        lines: Tokenised text, words separated by whitespace.
-        batch_size: Lines scored at a time.
-        buffer_lines: Lines that are sorted by length together; fewer where they are long.
+        model: The language model.
+        vocabulary: The vocabulary of the model.
+        lines: Tokenized text, words separated by whitespace.
+        batch_size: Number of lines scored at a time.
+        buffer_lines: Number of lines that are sorted by length together.  Fewer are buffered if they are long.
 
     Raises:
-        ValueError: If a number is no positive whole number, or naming the first line with an unknown word if the
-            vocabulary has none that stands for it.
+        ValueError: If a size is not a positive whole number, or a word is unknown and the vocabulary has no unknown
+            word.  The message contains the number of the line.
     """
     check_count("batch_size", batch_size)
     check_count("buffer_lines", buffer_lines)
     last = [] if vocabulary.end is None else [vocabulary.end]
-    held: list[tuple[str, list[str], NDArray[np.int32]]] = []
+    buffer: list[tuple[str, list[str], NDArray[np.int32]]] = []
     num_words = 0
 
-    def scored() -> Iterator[ScoredLine]:
-        scores = _score_ids(model, [ids for _, _, ids in held], batch_size)
-        for (line, words, ids), log_probabilities in zip(held, scores, strict=True):
+    def score_buffer() -> Iterator[ScoredLine]:
+        scores = _score_ids(model, [ids for _, _, ids in buffer], batch_size)
+        for (line, words, ids), log_probabilities in zip(buffer, scores, strict=True):
             known = [True] * (len(ids) - 1) if unknown is None else (ids[1:] != unknown).tolist()
             yield ScoredLine(line, [*words, *last], log_probabilities, known)
 
@@ -105,30 +104,30 @@ def score_stream(
             ids = _encode(vocabulary, words)
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
-        held.append((line, words, ids))
+        buffer.append((line, words, ids))
         num_words += len(ids)
-        if len(held) == buffer_lines or num_words >= _BUFFERED_WORDS:
-            yield from scored()
-            held.clear()
+        if len(buffer) == buffer_lines or num_words >= _BUFFERED_WORDS:
+            yield from score_buffer()
+            buffer.clear()
             num_words = 0
-    yield from scored()
+    yield from score_buffer()
 
 
 def check_lines(lines: Any) -> None:
-    """Refuse what is no sequence of strings.
+    """Check that ``lines`` is a sequence of strings.
 
     Raises:
-        ValueError: Naming the first item that is no string.
+        ValueError: If it is a single string, or contains an item that is not a string.
     """
     if isinstance(lines, str):
-        raise ValueError("score takes a list of lines, got one string; write score([line])")
-    for place, line in enumerate(lines):
+        raise ValueError("score expects a list of lines, got a single string; use score([line])")
+    for index, line in enumerate(lines):
         if not isinstance(line, str):
-            raise ValueError(f"score takes a list of lines, but item {place} is {line!r}; give strings")
+            raise ValueError(f"score expects a list of strings, but item {index} is {line!r}")
 
 
 def _encode(vocabulary: Vocabulary, words: list[str]) -> NDArray[np.int32]:
-    """The ids of a line between what is read before it and what ends it."""
+    """The ids of a line, preceded by the context word and followed by the end marker if there is one."""
     ids = np.empty(len(words) + 1 + (vocabulary.end_id is not None), dtype=np.int32)
     ids[0] = vocabulary.context_id
     ids[1 : len(words) + 1] = vocabulary.encode(words)
@@ -139,14 +138,14 @@ def _encode(vocabulary: Vocabulary, words: list[str]) -> NDArray[np.int32]:
 
 @torch.no_grad()
 def _score_ids(model: LanguageModel, texts: Sequence[NDArray[np.int32]], batch_size: int) -> list[list[float]]:
-    """The log-probability of every id but the first of each text."""
+    """The log-probabilities of all ids of each text except the first."""
     device = next(model.parameters()).device
     scores: list[list[float]] = [[] for _ in texts]
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     training = model.training
     model.eval()
     for start in range(0, len(order), batch_size):
-        # The longest first: the texts that go on are then the first rows of the batch and of its state.
+        # Longest first, so that the texts that continue in the next window are the first rows of the state.
         chosen = order[start : start + batch_size][::-1]
         state: State | None = None
         for first in range(0, len(texts[chosen[0]]) - 1, _WINDOW):

@@ -1,23 +1,21 @@
-"""A larger vocabulary for a trained LightRNN, with no weight changed: new words into the empty cells of its table.
+"""Growing the vocabulary of a trained LightRNN: new words are assigned to empty cells, and no weight changes.
 
-A cell that no word has is a word the model could already spell: its row and its column have vectors.  Where a new
-word belongs is read off a text in which it occurs, as a reallocation does (LightRNN, section 3.2): one pass an axis
-adds up, for each new word w, the hidden states from which code d of w is predicted, and the code c costs
+The row and the column of an empty cell already have vectors, so the model can read and predict a word in that cell.
+The cells of new words are chosen from a text in which they occur, like in a reallocation (LightRNN, section 3.2).
+One pass per axis d sums, for each new word w, the hidden states that predict its code, and the cost of code c is
 
     l_d(w, c) = const_w - (sum_t h_t) . y_c - n_w b_c.
 
-What is exact and what is not.  Rows are only chosen among those with words, so the mask over rows, and with it the
-row loss, is the grown model's.  The normaliser of the column softmax depends on which cells of the row get filled in
-the end, which is left out: it belongs to const_w where the row is filled, and else differs between choices by the
-share of the cells left empty.  Beside its own loss a word is charged what filling its cell takes from the words that
-share the row: the sum over their occurrences of log(1 + exp(score of the column) / normaliser), exact for the first
-cell filled in a row; for a row it is the mean over its empty cells.
+Exact and approximate parts.  Rows are chosen only among rows that have words, so the mask over rows does not change,
+and the row loss is that of the grown model.  The normalizer of the column softmax depends on which cells of the row are
+filled in the end, which is ignored.  It is part of const_w if all cells of the row are filled.  Otherwise, it differs
+between the choices by the probability of the cells that remain empty.  In addition to its own loss, the cost of a word
+includes the loss that filling its cell causes for the other words in its row: the sum over their occurrences of
+log(1 + exp(logit of the column) / normalizer).  This is exact for the first cell filled in a row.  For the choice of a
+row, the mean over its empty cells is used.
 
-The states are approximate: new words are read as the unknown word.  In the first pass that is so as input and as
-target; in the later ones their chosen codes are fed before the one that is predicted, and only the input of the next
-word is the unknown word's.
-
-Knows models, ids and batches; neither files nor perplexities.
+The hidden states are approximate, because new words are read as the unknown word.  In the first pass, this applies to
+inputs and targets.  In later passes, the codes chosen so far are fed as targets, and only inputs are replaced.
 """
 
 from __future__ import annotations
@@ -32,9 +30,9 @@ from torch import Tensor
 from lightrnn_pl.allocation.new_word_cells import (
     choose_codes,
     empty_cells,
-    first_cells,
-    grown_table,
-    move_new,
+    first_free_cells,
+    grow_allocation,
+    reassign_new_words,
     usable_cells,
 )
 from lightrnn_pl.allocation.solvers import Solver
@@ -50,33 +48,32 @@ from lightrnn_pl.vocabulary import Vocabulary
 
 
 def check_growable(model: LanguageModel, vocabulary: Vocabulary) -> None:
-    """Refuse a model that has no place for a new word.
+    """Check that words can be added to a model.
 
     Raises:
-        ValueError: Naming the layer or the table, and what to train instead.
+        ValueError: If not.  The message contains the reason and a configuration that allows it.
     """
     if not (isinstance(model.embedding, MultiComponentEmbedding) and isinstance(model.output, LinearCodeOutput)):
         raise ValueError(
-            f"{type(model.embedding).__name__} with {type(model.output).__name__} has vectors for the words of its "
-            "vocabulary only; a model can grow that was trained with model/embedding=multi_component and "
-            "model/output=multi_component"
+            f"{type(model.embedding).__name__} with {type(model.output).__name__} has no vectors for new words; only "
+            "models trained with model/embedding=multi_component and model/output=multi_component can grow"
         )
     allocation = model.allocation
     if allocation.num_components == 1:
-        raise ValueError("a model of one code a word has no table to fill; train with model.components=2")
+        raise ValueError("a model with one code per word has no empty cells; train with model.components=2")
     if vocabulary.unknown_id is None:
         raise ValueError(
-            "new words are read as the unknown word until they have a cell, and this vocabulary has none; train with "
-            "data.vocabulary.unknown='<unk>'"
+            "new words are read as the unknown word until they have a cell, but the vocabulary has no unknown word; "
+            "train with data.vocabulary.unknown='<unk>'"
         )
     if not usable_cells(allocation).any():
         num_empty = int(empty_cells(allocation).sum())
-        why = "has no empty cell"
+        reason = "has no empty cell"
         if num_empty:
-            why = f"has {num_empty} empty cells, all in rows or columns without words, whose vectors were never trained"
+            reason = f"has {num_empty} empty cells, but all in rows or columns without words and trained vectors"
         raise ValueError(
-            f"the table of sides {list(allocation.sides)} {why}; leave room in rows that have words when you train the "
-            "next model (larger model.sides; allocation=file says where the room is)"
+            f"the allocation with sides {list(allocation.sides)} {reason}; train a model with empty cells in rows that "
+            "have words (use larger model.sides; allocation=file controls which cells are empty)"
         )
 
 
@@ -87,14 +84,17 @@ def choose_new_words(
     min_count: int = 2,
     max_words: int | None = None,
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """The words that get a cell, and those for which none is left, each with its count, the most frequent first.
+    """Select the new words to add, most frequent first.
 
     Args:
-        counts: How often each word of a text occurs.
-        vocabulary: Its words are not new.
-        allocation: Its usable cells limit how many words fit.
-        min_count: Rarer words are left alone.
-        max_words: The most words that get a cell; None for as many as fit.
+        counts: Number of occurrences of each word in a text.
+        vocabulary: The current vocabulary.
+        allocation: The current allocation, whose usable cells limit the number of new words.
+        min_count: Words that occur less often are ignored.
+        max_words: Maximum number of new words; None for as many as there are usable cells.
+
+    Returns:
+        The counts of the words that get a cell, and of the words for which there is no cell left.
 
     Raises:
         ValueError: If the text has no new word that is frequent enough.
@@ -102,22 +102,22 @@ def choose_new_words(
     check_count("min_count", min_count)
     if max_words is not None:
         check_count("max_words", max_words)
-    found = [(word, count) for word, count in counts.items() if word not in vocabulary]
-    ranked = sorted((item for item in found if item[1] >= min_count), key=lambda item: (-item[1], item[0]))
+    new_words = [(word, count) for word, count in counts.items() if word not in vocabulary]
+    ranked = sorted((item for item in new_words if item[1] >= min_count), key=lambda item: (-item[1], item[0]))
     if not ranked:
         raise ValueError(
-            f"the text has {len(found)} words that the vocabulary lacks, none of them min_count={min_count} times; "
-            "lower min_count, or give more text"
+            f"the text has {len(new_words)} words outside the vocabulary, none of them at least min_count={min_count} "
+            "times; lower min_count, or use more text"
         )
-    room = int(usable_cells(allocation).sum())
-    limit = room if max_words is None else min(room, max_words)
+    num_cells = int(usable_cells(allocation).sum())
+    limit = num_cells if max_words is None else min(num_cells, max_words)
     return dict(ranked[:limit]), dict(ranked[limit:])
 
 
-def grown_vocabulary(vocabulary: Vocabulary, new: Iterable[str]) -> Vocabulary:
-    """The vocabulary with new words after the old ones, so that every old id keeps its meaning.
+def extended_vocabulary(vocabulary: Vocabulary, new: Iterable[str]) -> Vocabulary:
+    """The vocabulary with new words appended, so that existing ids do not change.
 
-    Counts are those of the training text, so the new ones have 0: nothing was ever trained to predict them.
+    Counts refer to the training text, in which the new words do not occur, so their counts are 0.
     """
     words = [*vocabulary.words, *new]
     counts = np.zeros(len(words), dtype=np.int64)
@@ -132,14 +132,14 @@ def grow_model(
     batches: Iterable[Batch],
     solver: Solver | None = None,
 ) -> LanguageModel:
-    """A copy of ``model`` that also knows the last words of ``vocabulary``, with the same weights.
+    """A copy of ``model`` with the same weights and an allocation that includes the new words.
 
     Args:
-        model: Of the first ``model.allocation.num_words`` words of the vocabulary; it is left as it is.
-        config: Describes it (``config.model``).
-        vocabulary: The grown one.
-        batches: The text with the ids of the grown vocabulary; read k + 1 times, so an iterable that starts over.
-        solver: Finds the cells; None means ``AutoSolver``.
+        model: A model of the first ``model.allocation.num_words`` words of ``vocabulary``.  It is not modified.
+        config: The configuration of the model.
+        vocabulary: The extended vocabulary.
+        batches: A text encoded with the extended vocabulary.  It is iterated k + 1 times.
+        solver: Solves the assignment of words to cells; None means ``AutoSolver``.
     """
     num_old = model.allocation.num_words
     num_new = len(vocabulary) - num_old
@@ -147,35 +147,35 @@ def grow_model(
     assert vocabulary.unknown_id is not None
     filling = filling_costs(model, batches, vocabulary.unknown_id)
     codes = np.empty((num_new, 0), dtype=np.int64)
-    allocation = grown_table(model.allocation, first_cells(codes, free))
-    grown = _with_table(model, config, vocabulary, allocation)
+    allocation = grow_allocation(model.allocation, first_free_cells(codes, free))
+    grown = _with_allocation(model, config, vocabulary, allocation)
     assert isinstance(grown.output, LinearCodeOutput)
     weights, biases = grown.output.axis_parameters()
     for axis, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        move_new(allocation, first_cells(codes, free))
+        reassign_new_words(allocation, first_free_cells(codes, free))
         sums, counts = _sum_states(grown, batches, axis, num_old, vocabulary.unknown_id)
         costs = -(sums @ weight.double().t() + counts[:, None] * bias.double())
         chosen = choose_codes(costs.cpu().numpy(), codes, free, solver, filling)
         codes = np.concatenate([codes, chosen[:, None]], axis=1)
-    move_new(allocation, codes)
+    reassign_new_words(allocation, codes)
     return grown
 
 
 @torch.no_grad()
 def filling_costs(model: LanguageModel, batches: Iterable[Batch], unknown: int) -> np.ndarray:
-    """What the old words of a text would lose if a cell were filled, each cell alone: nats, shape ``sides``.
+    """The increase of the loss of existing words if a cell is filled, for each cell alone: nats, shape ``sides``.
 
     Args:
-        model: Not grown yet.
-        batches: May hold words beyond the model's; they are read as the unknown word and not counted.
-        unknown: The id of that.
+        model: The model before growing.
+        batches: A text.  Words that the model does not have are read as the unknown word and not counted.
+        unknown: The id of the unknown word.
     """
     assert isinstance(model.output, LinearCodeOutput)
     allocation, device = model.allocation, next(model.parameters()).device
     last = allocation.num_components - 1
     weight, bias = (parts[last] for parts in model.output.axis_parameters())
     allowed = allocation.allowed(last)
-    assert allowed is not None, "a table with an empty cell has masks"
+    assert allowed is not None, "an allocation with empty cells has masks"
     costs = torch.zeros(allowed.shape, dtype=torch.float64, device=device)
     state: State | None = None
     for batch in batches:
@@ -190,13 +190,13 @@ def filling_costs(model: LanguageModel, batches: Iterable[Batch], unknown: int) 
     return costs.view(allocation.sides).cpu().numpy()
 
 
-def _with_table(
+def _with_allocation(
     model: LanguageModel, config: DictConfig, vocabulary: Vocabulary, allocation: WordAllocation
 ) -> LanguageModel:
-    """The same weights around another table."""
+    """The same weights with another allocation."""
     parameter = next(model.parameters())
     grown = build_model(config, allocation, vocabulary).to(parameter.device, parameter.dtype).eval()
-    # The codes are the only part of the state that grows with the vocabulary.
+    # The codes are the only part of the state whose size depends on the vocabulary.
     codes = {name: part for name, part in grown.state_dict().items() if name.endswith("allocation.codes")}
     grown.load_state_dict({**model.state_dict(), **codes})
     return grown
@@ -206,7 +206,7 @@ def _with_table(
 def _sum_states(
     model: LanguageModel, batches: Iterable[Batch], axis: int, num_old: int, unknown: int
 ) -> tuple[Tensor, Tensor]:
-    """For each new word, in float64: the sum (N, H) of the states that predict its code of ``axis``, and how many."""
+    """For each new word, sum (N, H) and number (N,) of the states that predict its code of ``axis``, in float64."""
     assert isinstance(model.output, LinearCodeOutput)
     device = next(model.parameters()).device
     num_new = model.allocation.num_words - num_old
@@ -217,11 +217,11 @@ def _sum_states(
         words, targets, mask, reset = (part.to(device) for part in batch)
         is_new = targets >= num_old
         words = words.masked_fill(words >= num_old, unknown)
-        # No code of a new word is known in the first pass.
-        fed = targets if axis else targets.masked_fill(is_new, unknown)
-        hidden, state = model.hidden(words, fed, state, reset)
+        # In the first pass, new words have no codes yet.
+        fed_targets = targets if axis else targets.masked_fill(is_new, unknown)
+        hidden, state = model.hidden(words, fed_targets, state, reset)
         counted = is_new & mask
-        found = targets[counted] - num_old
-        sums.index_add_(0, found, hidden.unflatten(1, (targets.shape[1], -1))[:, :, axis][counted].double())
-        counts.index_add_(0, found, torch.ones(len(found), dtype=torch.float64, device=device))
+        indices = targets[counted] - num_old
+        sums.index_add_(0, indices, hidden.unflatten(1, (targets.shape[1], -1))[:, :, axis][counted].double())
+        counts.index_add_(0, indices, torch.ones(len(indices), dtype=torch.float64, device=device))
     return sums, counts

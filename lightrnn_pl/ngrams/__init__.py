@@ -1,1 +1,1 @@
-"""Modified Kneser-Ney n-gram models, ARPA files, the unigram cache and their interpolation with a neural model."""
+"""Modified Kneser-Ney n-gram models, ARPA files, unigram caches, and their interpolation with a neural model."""

@@ -1,7 +1,7 @@
-"""Back-off models in ARPA's text format, written and read in blocks of lines without a loop over n-grams.
+"""Reading and writing back-off models in ARPA format, in blocks of lines without a Python loop over n-grams.
 
-The format has logs to base ten with about seven digits; models in memory have natural logs.  A file's words need not
-be a neural model's; ``interpolation.py`` says which is which.
+The format stores base-10 logarithms with about seven digits; models in memory use natural logarithms.  The words of a
+file may differ from the vocabulary of a neural model; ``members.py`` maps between them.
 """
 
 from __future__ import annotations
@@ -21,87 +21,87 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lightrnn_pl.files import atomic_write
-from lightrnn_pl.ngrams.ngram_model import ABSENT, Ids, Level, Logs, NgramModel, find, spelled
+from lightrnn_pl.ngrams.ngram_model import ABSENT, Ids, Level, Logs, NgramModel, find_ngrams, ngram_words
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
-"""What the format calls its markers."""
+"""The markers of the format."""
 
 _LN10 = math.log(10)
-_NEVER = -99.0
-"""How the format writes the logarithm of zero."""
+_LOG_ZERO = -99.0
+"""The value that represents the logarithm of zero."""
 _BLOCK = 1 << 18
 
 
 def write_arpa(model: NgramModel, path: str | Path) -> None:
-    """Write ``model`` to ``path``, packed if it ends in ``.gz``, atomically.
+    """Write ``model`` to ``path`` atomically, compressed if it ends in ``.gz``.
 
-    Its begin and end markers are written as ``<s>`` and ``</s>``, all other words as ``model.words`` spells them.
+    The begin and end markers are written as ``<s>`` and ``</s>``, and all other words as in ``model.words``.
 
     Raises:
-        ValueError: If the words are not spelled, or one is spelled as a marker.
+        ValueError: If ``model.words`` is incomplete, or contains a word that is spelled like a marker.
     """
     names = list(model.words)
     if len(names) != model.num_words:
-        raise ValueError(f"an ARPA file needs the spelling of {model.num_words} words, got {len(names)}")
-    for place, marker in ((model.begin, BEGIN), (model.end, END)):
-        if place != ABSENT:
-            names[place] = marker
+        raise ValueError(f"an ARPA file needs the names of all {model.num_words} words, got {len(names)}")
+    for word_id, marker in ((model.begin, BEGIN), (model.end, END)):
+        if word_id != ABSENT:
+            names[word_id] = marker
     if len(set(names)) != len(names):
-        raise ValueError(f"a word is spelled {BEGIN} or {END} without being the marker; rename it in the text")
+        raise ValueError(f"the word {BEGIN} or {END} is not a marker of the model; rename it in the text")
     words = pa.array(names)
     with atomic_write(path) as raw:
-        packed = Path(path).suffix == ".gz"
-        file: Any = gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) if packed else raw
+        compressed = Path(path).suffix == ".gz"
+        file: Any = gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) if compressed else raw
         file.write(b"\\data\\\n")
-        for order, number in enumerate(model.num_ngrams, start=1):
-            file.write(f"ngram {order}={number}\n".encode())
+        for order, count in enumerate(model.num_ngrams, start=1):
+            file.write(f"ngram {order}={count}\n".encode())
         for order, level in enumerate(model.levels, start=1):
             file.write(f"\n\\{order}-grams:\n".encode())
             for first in range(0, len(level.keys), _BLOCK):
-                numbers = np.arange(first, min(first + _BLOCK, len(level.keys)))
-                columns = spelled(model.levels, order, numbers, model.num_words)
+                indices = np.arange(first, min(first + _BLOCK, len(level.keys)))
+                columns = ngram_words(model.levels, order, indices, model.num_words)
                 text = pc.binary_join_element_wise(*(words.take(pa.array(column)) for column in columns), " ")
-                fields = [_base_ten(level.log_probability[numbers]), text]
+                fields = [_base_ten(level.log_probability[indices]), text]
                 if len(level.backoff):
-                    fields.append(_base_ten(level.backoff[numbers]))
+                    fields.append(_base_ten(level.backoff[indices]))
                 lines = pc.binary_join_element_wise(*fields, "\t")
                 file.write("\n".join(lines.to_pylist()).encode())
                 file.write(b"\n")
         file.write(b"\n\\end\\\n")
-        if packed:
+        if compressed:
             file.close()
 
 
 def _base_ten(logs: Logs) -> pa.StringArray:
-    return pa.array(np.maximum(np.round(logs / _LN10, 7), _NEVER)).cast(pa.string())
+    return pa.array(np.maximum(np.round(logs / _LN10, 7), _LOG_ZERO)).cast(pa.string())
 
 
 def read_arpa(path: str | Path) -> NgramModel:
-    """Read any ARPA file, plain or packed (.gz).
+    """Read an ARPA file, optionally compressed with gzip.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or none of this format, naming the place; or lists an n-gram without the
-            (n - 1)-gram that it starts with; or has no end marker.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is damaged or has a different format, lists an n-gram without its prefix of n - 1
+            words, or has no end marker.  The message contains the line or the n-gram.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no ARPA file at {path} (working folder: {Path.cwd()})")
+        raise FileNotFoundError(f"the ARPA file {path} does not exist (working folder: {Path.cwd()})")
     try:
         with open_text(path) as file:
             return _Reader(path, file).read()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is damaged or cut off: {error}") from error
+        raise ValueError(f"{path} is damaged or truncated: {error}") from error
 
 
 def open_text(path: str | Path) -> IO[bytes]:
-    """The file, unpacked while being read if it is packed."""
+    """Open a file, with decompression if it is compressed with gzip."""
     with Path(path).open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed else Path(path).open("rb")  # type: ignore[return-value]
+        compressed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if compressed else Path(path).open("rb")  # type: ignore[return-value]
 
 
 class _Reader:
-    """The state of reading one file."""
+    """A parser of one ARPA file."""
 
     def __init__(self, path: str | Path, file: IO[bytes]) -> None:
         self._path, self._file, self._line = path, file, 0
@@ -113,17 +113,15 @@ class _Reader:
         for order, count in enumerate(counts, start=1):
             self._level(order, count, highest=order == len(counts))
         if self._next() != b"\\end\\":
-            raise self._error(
-                "expected \\end\\; the header states fewer n-grams than there are, or the file is cut off"
-            )
+            raise self._error("expected \\end\\; the file has more n-grams than its header states, or is truncated")
         words = tuple(self._words.to_pylist())
         if END not in words:
-            raise ValueError(f"{self._path} has no {END}; estimate it from text with line ends")
+            raise ValueError(f"{self._path} has no {END}; estimate the model from text with line ends")
         begin = words.index(BEGIN) if BEGIN in words else ABSENT
         return NgramModel(tuple(self._levels), begin, words.index(END), words)
 
     def _next(self) -> bytes:
-        """The next line that is not blank; empty at the end of the file."""
+        """The next line that is not blank, or an empty string at the end of the file."""
         for line in self._file:
             self._line += 1
             if line.strip():
@@ -132,12 +130,12 @@ class _Reader:
 
     def _header(self) -> list[int]:
         if self._next() != b"\\data\\":
-            raise self._error("an ARPA file begins with \\data\\")
+            raise self._error("an ARPA file must begin with \\data\\")
         counts: list[int] = []
-        while (found := re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", line := self._next())) is not None:
-            if int(found[1]) != len(counts) + 1:
+        while (match := re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", line := self._next())) is not None:
+            if int(match[1]) != len(counts) + 1:
                 raise self._error(f"expected the number of {len(counts) + 1}-grams")
-            counts.append(int(found[2]))
+            counts.append(int(match[2]))
         if not counts or line != b"\\1-grams:":
             raise self._error("expected 'ngram 1=...' and so on, then \\1-grams:")
         self._pending = line
@@ -159,14 +157,14 @@ class _Reader:
             backoffs.append(backoff)
         if order == 1:
             if len(self._words.unique()) != count:
-                raise ValueError(f"{self._path} lists a word twice among its 1-grams; each may stand there once")
+                raise ValueError(f"{self._path} contains a duplicate 1-gram; remove one of them")
             all_keys, ascending = np.arange(count), np.arange(count)
         else:
             all_keys = np.concatenate(keys)
             ascending = np.argsort(all_keys, kind="stable")
             all_keys = all_keys[ascending]
             if (all_keys[1:] == all_keys[:-1]).any():
-                raise ValueError(f"{self._path} lists a {order}-gram twice; each may stand there once")
+                raise ValueError(f"{self._path} contains a duplicate {order}-gram; remove one of them")
         weights = np.empty(0) if highest else np.concatenate(backoffs)[ascending]
         self._levels.append(Level(all_keys, np.concatenate(logs)[ascending], weights))
 
@@ -174,52 +172,52 @@ class _Reader:
         num_words = len(self._words)
         ids: list[NDArray[np.int64]] = []
         for column in columns:
-            found = pc.index_in(column, value_set=self._words)
-            if found.null_count:
-                word = column.filter(found.is_null())[0].as_py()
+            word_ids = pc.index_in(column, value_set=self._words)
+            if word_ids.null_count:
+                word = column.filter(word_ids.is_null())[0].as_py()
                 raise ValueError(f"{self._path}: the word {word!r} of a {order}-gram is not among the 1-grams")
-            ids.append(found.to_numpy(zero_copy_only=False).astype(np.int64))
+            ids.append(word_ids.to_numpy(zero_copy_only=False).astype(np.int64))
         prefix = ids[0]
         for level, words in zip(self._levels[1:], ids[1:-1], strict=True):
-            prefix = find(level, prefix, words, num_words)
+            prefix = find_ngrams(level, prefix, words, num_words)
         if (prefix == ABSENT).any():
-            place = int(np.flatnonzero(prefix == ABSENT)[0])
-            ngram = " ".join(column[place].as_py() for column in columns)
+            index = int(np.flatnonzero(prefix == ABSENT)[0])
+            ngram = " ".join(column[index].as_py() for column in columns)
             raise ValueError(
-                f"{self._path} lists {ngram!r} without the {order - 1}-gram that it starts with; write the file anew "
-                "with a tool that keeps contexts"
+                f"{self._path} contains {ngram!r} without its prefix, the {order - 1}-gram; write the file with a "
+                "tool that keeps the prefixes of n-grams"
             )
         return prefix * num_words + ids[-1]
 
     def _blocks(self, order: int, count: int) -> Iterator[tuple[list[pa.StringArray], Logs, Logs]]:
-        """The words, log-probabilities and back-off weights of ``count`` lines, in blocks."""
-        left = count
-        while left:
-            lines = list(itertools.islice(self._file, min(left, _BLOCK)))
+        """The words, log-probabilities and back-off weights of the next ``count`` lines, in blocks."""
+        remaining = count
+        while remaining:
+            lines = list(itertools.islice(self._file, min(remaining, _BLOCK)))
             try:
                 texts = pa.array(lines, pa.binary()).cast(pa.string())
                 fields = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(texts))
                 lengths = pc.list_value_length(fields).to_numpy(zero_copy_only=False)
-                if len(lines) < min(left, _BLOCK) or not np.isin(lengths, (order + 1, order + 2)).all():
-                    bad = int(np.flatnonzero(~np.isin(lengths, (order + 1, order + 2)))[:1].sum())
-                    self._line += bad
-                    raise self._error(f"expected a {order}-gram with its numbers; the header states {count} of them")
+                if len(lines) < min(remaining, _BLOCK) or not np.isin(lengths, (order + 1, order + 2)).all():
+                    offset = int(np.flatnonzero(~np.isin(lengths, (order + 1, order + 2)))[:1].sum())
+                    self._line += offset
+                    raise self._error(f"expected a {order}-gram with its log-probability; the header states {count}")
                 flat, starts = fields.flatten(), np.concatenate([[0], np.cumsum(lengths)[:-1]])
                 log_probability = _natural(flat.take(pa.array(starts)))
-                columns = [flat.take(pa.array(starts + place)) for place in range(1, order + 1)]
+                columns = [flat.take(pa.array(starts + index)) for index in range(1, order + 1)]
                 backoff = np.zeros(len(lines))
                 weighted = np.flatnonzero(lengths == order + 2)
                 backoff[weighted] = _natural(flat.take(pa.array(starts[weighted] + order + 1)))
             except pa.ArrowInvalid as error:
-                raise self._error(f"within {len(lines):,} lines from here: {error}") from error
+                raise self._error(f"in the next {len(lines):,} lines: {error}") from error
             self._line += len(lines)
-            left -= len(lines)
+            remaining -= len(lines)
             yield columns, log_probability, backoff
 
-    def _error(self, what: str) -> ValueError:
-        return ValueError(f"{self._path}, line {max(1, self._line)}: {what}")
+    def _error(self, message: str) -> ValueError:
+        return ValueError(f"{self._path}, line {max(1, self._line)}: {message}")
 
 
 def _natural(texts: pa.StringArray) -> Logs:
     logs = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return np.where(logs <= _NEVER, -np.inf, logs * _LN10)
+    return np.where(logs <= _LOG_ZERO, -np.inf, logs * _LN10)

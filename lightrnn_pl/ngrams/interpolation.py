@@ -1,9 +1,10 @@
-"""``lightrnn-evaluate interpolate=...``: a neural model mixed with n-grams and a cache (LightRNN, Table 4).
+"""Interpolation of a neural model with n-grams and a cache: ``lightrnn-evaluate interpolate=...`` (LightRNN, Table 4).
 
-All members score the very same tokens: the words and end markers that the neural model is judged on, with its
-vocabulary and its unknown word.  What they may look at differs: the neural model reads as its protocol says, mostly
-across lines; n-grams start anew at each line; the cache reaches across lines.  Weights are those that make the
-validation text most probable; test text has no part in them.
+All members score the same tokens: the words and end markers on which the neural model is evaluated, with its vocabulary
+and its unknown word.  Their contexts differ: the neural model reads as its protocol specifies, usually across lines.
+The context of n-grams is reset at each line.  The cache extends across lines.
+
+The weights maximize the likelihood of the validation text.  Test text is not used for tuning.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
 from lightrnn_pl.evaluation.perplexity import hidden_states, perplexity
 from lightrnn_pl.ngrams.members import Member, check_estimation, estimate_member, read_member
-from lightrnn_pl.ngrams.mixture import best_weights, mixed
+from lightrnn_pl.ngrams.mixture import best_weights, mix
 from lightrnn_pl.ngrams.unigram_cache import cache_log_probabilities, check_cache
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.vocabulary import Vocabulary
@@ -34,50 +36,52 @@ from lightrnn_pl.vocabulary import Vocabulary
 Logs = NDArray[np.float64]
 
 
-class CacheMember:
-    """A unigram cache as a partner in a mixture.
+class CacheMember(Member):
+    """A unigram cache as a member of a mixture.
 
     Args:
-        vocabulary: Whose ids the tokens will be.
-        num_words: How many words back it reaches.
-        decay: What a word weighs relative to the word read after it.
+        vocabulary: The vocabulary of the tokens.
+        num_words: Size of the cache in words.
+        decay: The weight of a word relative to the word after it.
     """
 
     def __init__(self, vocabulary: Vocabulary, num_words: int, decay: float) -> None:
         check_cache(num_words, decay)
         self.name = f"unigram cache, {num_words} words"
         self._size, self._num_words, self._decay = len(vocabulary), num_words, float(decay)
-        self.facts: dict[str, Any] = {"words": num_words, "decay": self._decay}
+        self.details: dict[str, Any] = {"words": num_words, "decay": self._decay}
 
+    @override
     def log_probabilities(self, tokens: NDArray[np.integer]) -> Logs:
-        """As ``Member`` says; -inf for words that are not in the cache."""
+        """Natural-log probability of each token, shape (N,); -inf for words outside the cache."""
         return cache_log_probabilities(tokens, self._size, self._num_words, self._decay)
 
 
-def check_interpolation(config: DictConfig, bundle: Bundle, home: Any) -> list[str]:
-    """What ``config.interpolate`` names, checked as far as it can be before any text is read.
+def check_interpolation(config: DictConfig, bundle: Bundle, tuning_data: Any) -> list[str]:
+    """The members named by ``config.interpolate``, after all checks that do not require reading text.
 
     Args:
-        config: Of ``lightrnn-evaluate``.
+        config: The configuration of ``lightrnn-evaluate``.
         bundle: The neural model.
-        home: The corpus to estimate and to tune on, a data module.
+        tuning_data: The data module whose training split n-grams are estimated on, and whose validation split weights
+            are tuned on.
 
     Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a member is named twice or not at all or cannot be made, or there is nothing to tune on, or no
-            end marker.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If members are missing, duplicated or cannot be created, or there is no validation text or no end
+            marker.
     """
-    given = config.interpolate
-    names = [str(name) for name in given] if OmegaConf.is_list(given) else [str(given)]
+    members = config.interpolate
+    names = [str(name) for name in members] if OmegaConf.is_list(members) else [str(members)]
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"interpolate={names} must name different models: kn, cache, or files")
+        raise ValueError(f"interpolate={names} must name distinct models: kn, cache, or files")
     if bundle.vocabulary.end_id is None:
         raise ValueError(
-            "interpolate needs a model that predicts ends of lines, and this one was trained with "
-            "data.vocabulary.end=null: without them there is no telling where an n-gram's line starts"
+            "interpolate requires a model that predicts line ends, where the context of n-grams is reset, but this one "
+            "was trained with data.vocabulary.end=null"
         )
-    if "valid" not in home.splits:
-        raise ValueError("interpolate has no text to tune the weights on; set data.valid")
+    if "valid" not in tuning_data.splits:
+        raise ValueError("interpolate requires a validation text to tune the weights on; set data.valid")
     for name in names:
         if name == "cache":
             check_cache(config.cache_words, config.cache_decay)
@@ -85,79 +89,80 @@ def check_interpolation(config: DictConfig, bundle: Bundle, home: Any) -> list[s
             check_estimation(config.interpolate_order, config.interpolate_estimator, config.interpolate_arpa)
         elif not Path(name).is_file():
             raise FileNotFoundError(
-                f"interpolate={name} is neither kn nor cache nor a file (working folder: {Path.cwd()})"
+                f"interpolate={name} is not kn, cache, or an existing file (working folder: {Path.cwd()})"
             )
     return names
 
 
 def interpolate(
-    config: DictConfig, bundle: Bundle, home: Any, judged: Mapping[str, Any], device: torch.device
+    config: DictConfig, bundle: Bundle, tuning_data: Any, evaluated: Mapping[str, Any], device: torch.device
 ) -> dict[str, Any]:
-    """Tune the weights on the validation text of ``home`` and judge every member and the mixture.
+    """Tune the weights on the validation text, and evaluate every member and the mixture.
 
     Args:
-        config: Of ``lightrnn-evaluate``.
+        config: The configuration of ``lightrnn-evaluate``.
         bundle: The neural model.
-        home: The corpus to estimate and to tune on, a data module.
-        judged: The splits to judge, by name, each with the data module it is read from.
-        device: Where the neural model is.
+        tuning_data: The data module whose training split n-grams are estimated on, and whose validation split weights
+            are tuned on.
+        evaluated: The splits to evaluate by name, each with the data module it is read from.
+        device: The device of the neural model.
 
     Returns:
-        ``members`` (name, weight, facts, figures by split), ``combined`` (figures by split) and ``tuned_on``.
+        ``members`` (name, weight, details, metrics by split), ``combined`` (metrics by split) and ``tuned_on``.
 
     Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: As ``check_interpolation`` does, or for a member that cannot be made.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a member is invalid or cannot be created; see :func:`check_interpolation`.
     """
-    names = check_interpolation(config, bundle, home)
-    members = [_member(name, config, bundle.vocabulary, home) for name in names]
-    tuned_tokens, tuned = _all_scores(bundle, home, "valid", members, device)
-    weights = best_weights(tuned)
+    names = check_interpolation(config, bundle, tuning_data)
+    members = [_create_member(name, config, bundle.vocabulary, tuning_data) for name in names]
+    tuning_tokens, tuning_logs = _all_scores(bundle, tuning_data, "valid", members, device)
+    weights = best_weights(tuning_logs)
     end = bundle.vocabulary.end_id
     splits: dict[str, list[dict[str, Any]]] = {}
-    for split, source in judged.items():
-        if split == "valid" and source is home:
-            tokens, logs = tuned_tokens, tuned
+    for split, source in evaluated.items():
+        if split == "valid" and source is tuning_data:
+            tokens, logs = tuning_tokens, tuning_logs
         else:
             tokens, logs = _all_scores(bundle, source, split, members, device)
-        splits[split] = [_figures(scores, tokens != end) for scores in (*logs, mixed(logs, weights))]
-    every = [("neural model", {}), *((member.name, member.facts) for member in members)]
+        splits[split] = [_metrics(scores, tokens != end) for scores in (*logs, mix(logs, weights))]
+    described = [("neural model", {}), *((member.name, member.details) for member in members)]
     return {
-        "tuned_on": {"corpus": home.title, "split": "valid", "tokens": len(tuned_tokens)},
-        "context": "n-grams start anew at each line; the cache reaches across lines",
+        "tuned_on": {"corpus": tuning_data.title, "split": "valid", "tokens": len(tuning_tokens)},
+        "context": "n-grams: reset at each line; cache: across lines",
         "members": [
             {
                 "name": name,
-                "weight": float(weights[place]),
-                **facts,
-                "splits": {split: figures[place] for split, figures in splits.items()},
+                "weight": float(weights[index]),
+                **details,
+                "splits": {split: metrics[index] for split, metrics in splits.items()},
             }
-            for place, (name, facts) in enumerate(every)
+            for index, (name, details) in enumerate(described)
         ],
-        "combined": {split: figures[-1] for split, figures in splits.items()},
+        "combined": {split: metrics[-1] for split, metrics in splits.items()},
     }
 
 
-def _member(name: str, config: DictConfig, vocabulary: Vocabulary, home: Any) -> Member:
+def _create_member(name: str, config: DictConfig, vocabulary: Vocabulary, tuning_data: Any) -> Member:
     if name == "cache":
         return CacheMember(vocabulary, config.cache_words, config.cache_decay)
     if name != "kn":
         return read_member(name, vocabulary)
-    tokens = _targets(home.loader_for(vocabulary, "train").tokens, vocabulary)
+    tokens = _targets(tuning_data.loader_for(vocabulary, "train").tokens, vocabulary)
     return estimate_member(
         tokens, vocabulary, config.interpolate_order, config.interpolate_estimator, config.interpolate_arpa
     )
 
 
 def _targets(tokens: NDArray[np.integer], vocabulary: Vocabulary) -> NDArray[np.integer]:
-    """All tokens but begin markers."""
+    """All tokens except begin markers."""
     return tokens if vocabulary.begin_id is None else tokens[tokens != vocabulary.begin_id]
 
 
 def _all_scores(
     bundle: Bundle, source: Any, split: str, members: Sequence[Member], device: torch.device
 ) -> tuple[NDArray[np.integer], Logs]:
-    """The tokens of a split, and what the neural model and each member make of them, shape (1 + members, N)."""
+    """The tokens of a split and their log-probabilities under the neural model and each member, (1 + members, N)."""
     loader = source.loader_for(bundle.vocabulary, split)
     tokens = _targets(loader.tokens, bundle.vocabulary)
     neural = scores_in_order(bundle.model, loader, device)
@@ -166,33 +171,33 @@ def _all_scores(
 
 @torch.no_grad()
 def scores_in_order(model: LanguageModel, loader: StreamBatches | SentenceBatches, device: torch.device) -> Logs:
-    """Natural-log probability of each target of a text in the text's order, whatever the order of the batches, (N,)."""
-    # The same batches of a text that counts its tokens: its targets say where those of the real text stand.
-    counting = copy.copy(loader)
-    counting.tokens, counting.ignored = np.arange(len(loader.tokens), dtype=np.int32), None
+    """Natural-log probability of each target in the order of the text, not of the batches, (N,)."""
+    # The same loader over the token positions instead of the tokens: its targets are the positions of the targets.
+    position_loader = copy.copy(loader)
+    position_loader.tokens, position_loader.ignored = np.arange(len(loader.tokens), dtype=np.int32), None
     scores = np.full(len(loader.tokens), np.nan)
     batches: Iterable[Any] = hidden_states(model, loader, device)
-    for (hidden, targets, mask), places in zip(batches, counting, strict=True):
-        found = model.output.log_probability(hidden, targets)[mask].double().cpu().numpy()
-        scores[places.targets[mask.cpu()].numpy()] = found
+    for (hidden, targets, mask), positions in zip(batches, position_loader, strict=True):
+        target_scores = model.output.log_probability(hidden, targets)[mask].double().cpu().numpy()
+        scores[positions.targets[mask.cpu()].numpy()] = target_scores
     is_target = np.ones(len(scores), dtype=np.bool_) if loader.ignored is None else loader.tokens != loader.ignored
-    assert not np.isnan(scores[is_target]).any(), "a target of the text is in no batch"
+    assert not np.isnan(scores[is_target]).any(), "a target is missing from the batches"
     return scores[is_target]
 
 
-def _figures(logs: Logs, not_end: NDArray[np.bool_]) -> dict[str, Any]:
-    """Plain numbers; None for what is infinite, because JSON has no infinity."""
+def _metrics(logs: Logs, not_end: NDArray[np.bool_]) -> dict[str, Any]:
+    """The metrics of a model for JSON.  Infinite values are None."""
     nll = -float(logs.mean())
     without_end = -float(logs[not_end].mean()) if not_end.any() else math.nan
-    figures = {"nll": nll, "perplexity": perplexity(nll), "perplexity_without_end": perplexity(without_end)}
-    plain = {key: value if math.isfinite(value) else None for key, value in figures.items()}
+    metrics = {"nll": nll, "perplexity": perplexity(nll), "perplexity_without_end": perplexity(without_end)}
+    plain = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
     return {**plain, "impossible_tokens": int(np.isneginf(logs).sum())}
 
 
 def print_interpolation(console: Console, report: Mapping[str, Any]) -> None:
-    """The members, the mixture and what there is to know of them, as tables."""
+    """Print a table of the members and the mixture, and a table with details of the members."""
     splits = list(report["combined"])
-    table = Table(title=f"interpolated, weights tuned on {report['tuned_on']['split']}", title_justify="left")
+    table = Table(title=f"interpolation, weights tuned on {report['tuned_on']['split']}", title_justify="left")
     table.add_column("model", overflow="fold")
     for column in ("weight", *splits):
         table.add_column(column, justify="right")
@@ -200,39 +205,41 @@ def print_interpolation(console: Console, report: Mapping[str, Any]) -> None:
         table.add_row(Text(member["name"]), f"{member['weight']:.4f}", *_cells(member["splits"]))
     table.add_row("all combined", "1", *_cells(report["combined"]))
     console.print(table)
-    facts = Table(title="what was mixed in", title_justify="left", show_header=False)
-    facts.add_column(no_wrap=True)
-    facts.add_column(overflow="fold")
-    facts.add_row("context", report["context"])
+    details = Table(title="members", title_justify="left", show_header=False)
+    details.add_column(no_wrap=True)
+    details.add_column(overflow="fold")
+    details.add_row("context", report["context"])
     for member in report["members"][1:]:
-        facts.add_section()
-        facts.add_row(Text(member["name"], style="bold"))
+        details.add_section()
+        details.add_row(Text(member["name"], style="bold"))
         shown = {key: value for key, value in member.items() if key not in ("name", "weight", "splits", "by_order")}
         for key, value in shown.items():
             if value is not None:
-                facts.add_row(key.replace("_", " "), Text(str(value)))
+                details.add_row(key.replace("_", " "), Text(str(value)))
         if note := _note(member):
-            facts.add_row("note", note)
-    console.print(facts)
+            details.add_row("note", note)
+    console.print(details)
 
 
 def _cells(by_split: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    values = [figures["perplexity"] for figures in by_split.values()]
+    values = [metrics["perplexity"] for metrics in by_split.values()]
     return ["infinite" if value is None else f"{value:.2f}" for value in values]
 
 
 def _note(member: Mapping[str, Any]) -> str:
-    """Whether what was mixed in is a distribution over the vocabulary, where that is in question."""
-    told = []
+    """Remarks on a member whose probabilities may not be a distribution over the vocabulary."""
+    remarks = []
     if member.get("words_without_ngrams"):
-        told.append(
-            "words of the vocabulary that it does not have share its unknown word's probability evenly, if it has one"
+        remarks.append(
+            "words of the vocabulary that it does not have share the probability of its unknown word equally, if any"
         )
     if member.get("words_outside_the_vocabulary"):
-        told.append(
-            "what it gives to words outside the vocabulary is lost, so its probabilities sum to less than one and "
-            "perplexities with it are upper bounds"
+        remarks.append(
+            "it assigns probability to words outside the vocabulary, so its probabilities sum to less than one and "
+            "perplexities are upper bounds"
         )
     elif member.get("words_outside_the_vocabulary", 0) is None:
-        told.append("a kenlm file does not tell its words; where some are not in the vocabulary, what they get is lost")
-    return "; ".join(told)
+        remarks.append(
+            "the words of a KenLM file are not known; if some are outside the vocabulary, perplexities are upper bounds"
+        )
+    return "; ".join(remarks)

@@ -1,9 +1,9 @@
-"""N-gram models as partners of a neural one: the same words, the same tokens, in the same order.
+"""N-gram models as members of a mixture with a neural model: they score the same tokens with the same vocabulary.
 
-A partner comes from the training text (estimated here or by lmplz) or from a file (ARPA, or one of kenlm's own).  Words
-of the vocabulary that a file does not have share its unknown word's probability evenly, the vocabulary's unknown word
-among them, so that the probabilities of the vocabulary's words never sum to more than one.  They sum to less where the
-file has words that the vocabulary has not; what is measured is then an upper bound of the perplexity.
+A member is estimated from the training text (by this package or by lmplz), or read from a file (ARPA or a binary format
+of KenLM).  Words of the vocabulary that the file does not have, including the vocabulary's own unknown word, share the
+probability of the file's unknown word equally, so the probabilities over the vocabulary never sum to more than one.
+They sum to less than one if the file has words outside the vocabulary.  The measured perplexity is then an upper bound.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import math
 import shutil
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from lightrnn_pl.checks import check_choice, check_count
 from lightrnn_pl.ngrams.arpa import BEGIN, END, UNKNOWN, open_text, read_arpa, write_arpa
@@ -32,31 +34,31 @@ _KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
 _LN10 = math.log(10)
 
 
-class Member(Protocol):
-    """A partner in a mixture.
+class Member(ABC):
+    """A model in a mixture.
 
     Attributes:
-        name: What it is called in a table.
-        facts: What a report says of it.
+        name: The name of the model in tables.
+        details: Properties of the model for the report.
     """
 
     name: str
-    facts: dict[str, Any]
+    details: dict[str, Any]
 
+    @abstractmethod
     def log_probabilities(self, tokens: NDArray[np.integer]) -> Logs:
-        """Natural-log probability of each token, ids of the vocabulary without begin markers, shape (N,)."""
-        ...
+        """Natural-log probability of each token, given as vocabulary ids without begin markers, shape (N,)."""
 
 
-class NgramMember:
-    """A back-off model in memory, asked with the ids of a vocabulary.
+class NgramMember(Member):
+    """A back-off model in memory that scores ids of a vocabulary.
 
     Args:
-        model: The n-grams; where its words are not spelled, its ids are the vocabulary's.
-        vocabulary: Whose ids the tokens will be; has an end marker.
-        name: What it is called in a table.
-        spelling: How the model spells the vocabulary's words; None as the vocabulary does.  Its markers are the
-            format's in any case.
+        model: The n-gram model.  If it has no words, its ids must be those of the vocabulary.
+        vocabulary: The vocabulary of the tokens, which must have an end marker.
+        name: The name of the model in tables.
+        spelling: The name of each vocabulary word in the model; None if the names are equal.  Markers are always named
+            as in the ARPA format.
     """
 
     def __init__(
@@ -67,21 +69,21 @@ class NgramMember:
         self._ids = np.arange(len(vocabulary))
         missing = np.zeros(len(vocabulary), dtype=np.bool_)
         if model.words:
-            ids = {word: number for number, word in enumerate(model.words) if word not in (BEGIN, END)}
+            ids = {word: index for index, word in enumerate(model.words) if word not in (BEGIN, END)}
             unknown = ids.get(UNKNOWN, ABSENT)
             names = vocabulary.words if spelling is None else spelling
             self._ids = np.array([ids.get(word, unknown) for word in names], dtype=np.int64)
             missing = np.array([word not in ids for word in names])
-        for marker, place in ((vocabulary.begin_id, model.begin), (vocabulary.end_id, model.end)):
+        for marker, model_id in ((vocabulary.begin_id, model.begin), (vocabulary.end_id, model.end)):
             if marker is not None:
-                self._ids[marker], missing[marker] = place, False
+                self._ids[marker], missing[marker] = model_id, False
         shared = (self._ids == unknown) & (unknown != ABSENT)
         self._share = np.where(shared, -math.log(max(1, int(shared.sum()))), 0.0)
         outside = np.ones(model.num_words, dtype=np.bool_)
         outside[self._ids[self._ids != ABSENT]] = False
         if model.begin != ABSENT:
             outside[model.begin] = False
-        self.facts: dict[str, Any] = {
+        self.details: dict[str, Any] = {
             "order": model.order,
             "ngrams": model.num_ngrams,
             "words_without_ngrams": int(missing.sum()),
@@ -89,21 +91,22 @@ class NgramMember:
             "unigram_mass_outside": float(np.exp(model.levels[0].log_probability[outside]).sum()),
         }
 
+    @override
     def log_probabilities(self, tokens: NDArray[np.integer]) -> Logs:
-        """As the protocol says; -inf for words that the model neither has nor has an unknown word for."""
+        """Natural-log probability of each token, shape (N,); -inf for words outside a model without unknown word."""
         return self._model.log_probabilities(self._ids[tokens]) + self._share[tokens]
 
 
-class KenlmMember:
-    """A model that the ``kenlm`` package reads: ARPA, or one of its own binary formats.
+class KenlmMember(Member):
+    """A model read by the ``kenlm`` package: an ARPA file or one of KenLM's binary formats.
 
     Args:
         path: The file.
-        vocabulary: Whose ids the tokens will be; has an end marker.
-        name: What it is called in a table.
+        vocabulary: The vocabulary of the tokens, which must have an end marker.
+        name: The name of the model in tables.
 
     Raises:
-        ValueError: If the package is not installed or does not read the file.
+        ValueError: If the package is not installed or cannot read the file.
     """
 
     def __init__(self, path: str | Path, vocabulary: Vocabulary, name: str) -> None:
@@ -111,7 +114,7 @@ class KenlmMember:
             import kenlm
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"{path} is a binary file of kenlm's; pip install 'lightrnn_pl[kenlm]', or give the ARPA file"
+                f"{path} is a KenLM binary file; pip install 'lightrnn_pl[kenlm]', or use the ARPA file"
             ) from error
         try:
             self._model = kenlm.Model(str(path))
@@ -120,46 +123,46 @@ class KenlmMember:
         self._kenlm, self.name, self._end = kenlm, name, vocabulary.end_id
         markers = {vocabulary.begin_id: BEGIN, vocabulary.end_id: END}
         known = [word in self._model and word not in (BEGIN, END) for word in vocabulary.words]
-        missing = sum(not has and word != UNKNOWN for has, word in zip(known, vocabulary.words, strict=True))
-        missing -= sum(place is not None and not known[place] for place in markers)
+        missing = sum(not is_known and word != UNKNOWN for is_known, word in zip(known, vocabulary.words, strict=True))
+        missing -= sum(word_id is not None and not known[word_id] for word_id in markers)
         names = [
-            markers.get(place, word if has else UNKNOWN)
-            for place, (word, has) in enumerate(zip(vocabulary.words, known, strict=True))
+            markers.get(word_id, word if is_known else UNKNOWN)
+            for word_id, (word, is_known) in enumerate(zip(vocabulary.words, known, strict=True))
         ]
         self._names = names
         share = -math.log(max(1, names.count(UNKNOWN)))
         self._share = np.array([share if name == UNKNOWN else 0.0 for name in names])
-        self.facts: dict[str, Any] = {
+        self.details: dict[str, Any] = {
             "order": self._model.order,
             "words_without_ngrams": missing,
-            "words_outside_the_vocabulary": None,  # such a file cannot be asked for all its words
+            "words_outside_the_vocabulary": None,  # kenlm cannot list the words of a file
         }
 
+    @override
     def log_probabilities(self, tokens: NDArray[np.integer]) -> Logs:
-        """As the protocol says."""
-        model, state, after = self._model, self._kenlm.State(), self._kenlm.State()
+        model, state, next_state = self._model, self._kenlm.State(), self._kenlm.State()
         model.BeginSentenceWrite(state)
         scores = np.empty(len(tokens))
-        for place, word in enumerate(tokens.tolist()):
-            scores[place] = model.BaseScore(state, self._names[word], after)
-            state, after = after, state
+        for position, word in enumerate(tokens.tolist()):
+            scores[position] = model.BaseScore(state, self._names[word], next_state)
+            state, next_state = next_state, state
             if word == self._end:
                 model.BeginSentenceWrite(state)
         return scores * _LN10 + self._share[tokens]
 
 
 def read_member(path: str | Path, vocabulary: Vocabulary) -> Member:
-    """The model in a file: ARPA is read here, kenlm's binary formats by the ``kenlm`` package.
+    """Read a model from an ARPA file, or from a KenLM binary file with the ``kenlm`` package.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be read.
     """
     with open_text(path) as file:
         binary = file.read(len(_KENLM_MAGIC)) == _KENLM_MAGIC
     name = Path(path).name
     member = KenlmMember(path, vocabulary, name) if binary else NgramMember(read_arpa(path), vocabulary, name)
-    member.facts = {"file": str(path), **member.facts}
+    member.details = {"file": str(path), **member.details}
     return member
 
 
@@ -170,25 +173,25 @@ def estimate_member(
     estimator: str = "auto",
     arpa: str | Path | None = None,
 ) -> Member:
-    """Modified Kneser-Ney of a text.
+    """Estimate a modified Kneser-Ney model from a text.
 
     Args:
-        tokens: Ids of the training text with end markers, without begin markers, shape (N,).
-        vocabulary: Whose ids they are.
+        tokens: Ids of the training text with end markers and without begin markers, shape (N,).
+        vocabulary: The vocabulary of the ids.
         order: The length of the longest n-grams.
-        estimator: ``lmplz``, ``own``, or ``auto``: lmplz where it is on the PATH and no ARPA file is asked for.
-        arpa: Where to keep the n-grams; None for nowhere.
+        estimator: ``lmplz``, ``own``, or ``auto``, which uses lmplz if it is on the PATH and ``arpa`` is None.
+        arpa: The ARPA file to write; None for none.
 
     Raises:
-        ValueError: As ``check_estimation`` does, or if the estimator fails or cannot write the ARPA file.
+        ValueError: If a setting is invalid, the estimator fails, or the ARPA file cannot be written.
     """
     check_estimation(order, estimator, arpa)
     program = shutil.which("lmplz")
     name = f"Kneser-Ney {order}-gram"
     if program is not None and estimator != "own" and arpa is None:
         model = run_lmplz(program, tokens, vocabulary, order)
-        member = NgramMember(model, vocabulary, name, [str(number) for number in range(len(vocabulary))])
-        member.facts = {"estimator": "lmplz", **member.facts}
+        member = NgramMember(model, vocabulary, name, [str(word_id) for word_id in range(len(vocabulary))])
+        member.details = {"estimator": "lmplz", **member.details}
         return member
     begin, end = vocabulary.begin_id, vocabulary.end_id
     assert end is not None
@@ -197,44 +200,49 @@ def estimate_member(
         words = vocabulary.words if begin is not None else (*vocabulary.words, BEGIN)
         write_arpa(replace(model, words=words), arpa)
     member = NgramMember(model, vocabulary, name)
-    stated = [{"discounts": list(each.amounts), "fallback": each.fallback} for each in discounts]
-    member.facts = {"estimator": "own", "arpa": None if arpa is None else str(arpa), **member.facts, "by_order": stated}
+    by_order = [{"discounts": list(each.amounts), "fallback": each.fallback} for each in discounts]
+    member.details = {
+        "estimator": "own",
+        "arpa": None if arpa is None else str(arpa),
+        **member.details,
+        "by_order": by_order,
+    }
     return member
 
 
 def check_estimation(order: object, estimator: object, arpa: str | Path | None) -> None:
-    """Refuse settings with which nothing can be estimated.
+    """Check the settings of the estimation.
 
     Raises:
-        ValueError: If the order is none, the estimator is not known or not there, or does not write ARPA files.
+        ValueError: If the order is invalid, or the estimator is unknown, not available, or cannot write ARPA files.
     """
     check_count("interpolate_order", order)
     check_choice("interpolate_estimator", estimator, ("auto", "lmplz", "own"))
     if estimator == "lmplz" and shutil.which("lmplz") is None:
-        raise ValueError("interpolate_estimator=lmplz, but there is no lmplz on the PATH; install KenLM, or use own")
+        raise ValueError("interpolate_estimator=lmplz, but lmplz is not on the PATH; install KenLM, or use own")
     if estimator == "lmplz" and arpa is not None:
         raise ValueError(
-            "interpolate_arpa is written by interpolate_estimator=own: lmplz sees numbers, because it takes no word "
-            "spelled <unk>"
+            "interpolate_arpa requires interpolate_estimator=own; lmplz is run on word ids, because it rejects the "
+            "word <unk>"
         )
 
 
 def run_lmplz(program: str, tokens: NDArray[np.integer], vocabulary: Vocabulary, order: int) -> NgramModel:
-    """What lmplz makes of a text; words are spelled by their ids.
+    """Estimate a model with lmplz.  The words of the model are the vocabulary ids as strings.
 
     Raises:
-        ValueError: If it fails, with the last thing that it said.
+        ValueError: If lmplz fails.  The message contains the last line of its output.
     """
     with tempfile.TemporaryDirectory(prefix="lightrnn-lmplz-") as folder:
         text, arpa = Path(folder, "text"), Path(folder, "arpa")
         _write_ids(text, tokens, vocabulary)
         command = [program, "-o", str(order), "-S", "40%", "-T", folder, "--text", str(text), "--arpa", str(arpa)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode and "--discount_fallback" in done.stderr:
-            done = subprocess.run([*command, "--discount_fallback"], capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-            raise ValueError(f"lmplz failed: {said}; interpolate_estimator=own does without it")
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode and "--discount_fallback" in result.stderr:
+            result = subprocess.run([*command, "--discount_fallback"], capture_output=True, text=True, check=False)
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or ["no error message"])[-1]
+            raise ValueError(f"lmplz failed: {reason}; interpolate_estimator=own does not need it")
         return read_arpa(arpa)
 
 

@@ -1,10 +1,9 @@
-"""A unigram cache: a word is as probable as its share of the words just read (Kuhn and De Mori 1990).
+"""A unigram cache: the probability of a word is its relative frequency in the preceding words (Kuhn and De Mori 1990).
 
     P(w | h) = sum_{j=1..N} decay^(j-1) [the j-th word back is w] / sum_{j=1..N} decay^(j-1)
 
-Before the first word of a text the cache is empty, and all words are equally probable.  Words that were not read
-lately have probability zero, so the model is of use in a mixture only.  Lines and their end markers are words of one
-long text.
+Before the first word of a text, the cache is empty and all words are equally probable.  Words outside the cache have
+probability zero, so the model is only useful in a mixture.  The cache extends across lines and contains end markers.
 """
 
 from __future__ import annotations
@@ -14,42 +13,41 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_ratio
 
 
 def check_cache(num_words: object, decay: object) -> None:
-    """Refuse settings that describe no cache.
+    """Check the settings of a cache.
 
     Raises:
         ValueError: Naming the key and its value.
     """
     check_count("cache_words", num_words)
-    if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay <= 1:
-        raise ValueError(f"cache_decay must be above 0 and at most 1 (no decay), got {decay}")
+    check_ratio("cache_decay", decay)
 
 
 def cache_log_probabilities(
     tokens: NDArray[np.integer], vocabulary_size: int, num_words: int = 500, decay: float = 1.0
 ) -> NDArray[np.float64]:
-    """Natural-log probability of each token after those before it, shape (N,); -inf for words not in the cache.
+    """Natural-log probability of each token given the preceding ones, shape (N,); -inf for words outside the cache.
 
     Args:
         tokens: Ids of a text, shape (N,).
-        vocabulary_size: Words that an empty cache chooses among.
-        num_words: How many words back the cache reaches.
-        decay: What a word weighs relative to the word read after it.
+        vocabulary_size: Number of words in the vocabulary.
+        num_words: Size of the cache in words.
+        decay: The weight of a word relative to the word after it.
 
     Raises:
-        ValueError: As ``check_cache`` does.
+        ValueError: If a setting is invalid.
     """
     check_cache(num_words, decay)
     text = np.asarray(tokens).tolist()
     logs = np.full(len(text), -math.log(vocabulary_size))
-    forgotten = decay**num_words
-    occurrences: dict[
-        int, int
-    ] = {}  # of each word in the window: a word without any has no weight, not a rounding error
-    weights: dict[int, tuple[int, float]] = {}  # of each word: when it was brought up to date, and what it weighed
+    expired_weight = decay**num_words
+    # Occurrences in the window: the weight of a word without any is exactly zero, not a rounding error.
+    occurrences: dict[int, int] = {}
+    # The position at which the weight of a word was last updated, and the weight at that position.
+    weights: dict[int, tuple[int, float]] = {}
     total = 0.0
     for now, word in enumerate(text):
         if now:
@@ -64,6 +62,6 @@ def cache_log_probabilities(
             old = text[now - num_words]
             then, weight = weights[old]
             occurrences[old] -= 1
-            weights[old] = now + 1, weight * decay ** (now + 1 - then) - forgotten if occurrences[old] else 0.0
-            total -= forgotten
+            weights[old] = now + 1, weight * decay ** (now + 1 - then) - expired_weight if occurrences[old] else 0.0
+            total -= expired_weight
     return logs

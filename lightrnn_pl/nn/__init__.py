@@ -1,1 +1,1 @@
-"""The network: embeddings, recurrent cores, outputs, and the language model that they make."""
+"""The network: embeddings, recurrent cores, outputs, losses, and the language model that combines them."""

@@ -1,7 +1,4 @@
-"""Words as rows of character ids, for layers that look at spelling (Kim et al. 2016, section 2).
-
-Knows how words are spelled, nothing of vectors.
-"""
+"""Words as sequences of character ids, for embeddings that depend on the spelling (Kim et al. 2016, section 2)."""
 
 from __future__ import annotations
 
@@ -20,13 +17,12 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Spelling:
-    """How every word of a vocabulary is spelled.
+    """The spelling of every word of a vocabulary.
 
     Attributes:
-        table: Symbols of each word, (V, L), in the smallest type that holds them: a begin symbol, the characters, an
-            end symbol, then ``padding``.
-        num_symbols: Different symbols, padding not counted.
-        padding: ``num_symbols``, what follows the end of a word.
+        table: Symbol ids of each word, (V, L), in the narrowest type that can store them: a begin symbol, the
+            characters, an end symbol, and then ``padding``.
+        num_symbols: Number of distinct symbols, without padding.
     """
 
     table: Integer[Tensor, "V L"]
@@ -34,54 +30,56 @@ class Spelling:
 
     @property
     def padding(self) -> int:
-        """See the class."""
+        """The id after the end symbol, equal to ``num_symbols``."""
         return self.num_symbols
 
 
-def spell(vocabulary: Vocabulary, max_word_length: int, shortest_row: int = 1) -> Spelling:
+def spell(vocabulary: Vocabulary, max_word_length: int, min_row_length: int = 1) -> Spelling:
     """The spelling of each word of ``vocabulary``, in Unicode code points.
 
-    Markers are not spelled: each has one symbol of its own between begin and end.
+    Markers are not spelled: each has a single symbol of its own between begin and end.
 
     Args:
         vocabulary: Words and markers.
-        max_word_length: Characters after which a word is cut off; its begin and end symbols come on top.
-        shortest_row: L is at least this.
+        max_word_length: Longer words are truncated to this number of characters, not counting begin and end.
+        min_row_length: The minimum of L.
 
     Raises:
-        ValueError: If ``max_word_length`` is no whole number of at least 1.
+        ValueError: If ``max_word_length`` is not a whole number of at least 1.
     """
     check_count("model.embedding.max_word_length", max_word_length)
     markers = sorted(
         {marker for marker in (vocabulary.unknown, vocabulary.begin, vocabulary.end) if marker is not None}
     )
-    # A marker takes the room of one character until its symbol is written over it.
-    cut = [word[:max_word_length] for word in vocabulary.words]
+    # A marker is represented by one character, which its symbol replaces below.
+    truncated = [word[:max_word_length] for word in vocabulary.words]
     for marker in markers:
-        cut[vocabulary.id(marker)] = "-"
-    lengths = np.fromiter(map(len, cut), dtype=np.int64, count=len(cut))
-    spelled = set().union(*(word for word, whole in zip(cut, vocabulary.words, strict=True) if whole not in markers))
-    ids = np.zeros(max((ord(character) for character in spelled), default=0) + ord("-") + 1, dtype=np.int64)
-    for number, character in enumerate(sorted(spelled)):
+        truncated[vocabulary.id(marker)] = "-"
+    lengths = np.fromiter(map(len, truncated), dtype=np.int64, count=len(truncated))
+    characters = set().union(
+        *(word for word, whole in zip(truncated, vocabulary.words, strict=True) if whole not in markers)
+    )
+    ids = np.zeros(max((ord(character) for character in characters), default=0) + ord("-") + 1, dtype=np.int64)
+    for number, character in enumerate(sorted(characters)):
         ids[ord(character)] = number
-    begin, end, first_marker = len(spelled), len(spelled) + 1, len(spelled) + 2
+    begin, end, first_marker = len(characters), len(characters) + 1, len(characters) + 2
     num_symbols = first_marker + len(markers)
     longest = int(lengths.max())
-    width = max(longest + 2, shortest_row)
-    table = np.full((len(cut), width), num_symbols, dtype=_smallest(num_symbols))
+    width = max(longest + 2, min_row_length)
+    table = np.full((len(truncated), width), num_symbols, dtype=_narrowest_dtype(num_symbols))
     table[:, 0] = begin
-    for start in range(0, len(cut), _CHUNK):
+    for start in range(0, len(truncated), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        points = np.array(cut[rows], dtype=f"U{longest}").view(np.uint32).reshape(-1, longest)
+        points = np.array(truncated[rows], dtype=f"U{longest}").view(np.uint32).reshape(-1, longest)
         is_character = np.arange(longest) < lengths[rows, None]
         table[rows, 1 : longest + 1][is_character] = ids[points[is_character]]
-    table[np.arange(len(cut)), lengths + 1] = end
+    table[np.arange(len(truncated)), lengths + 1] = end
     for number, marker in enumerate(markers):
         table[vocabulary.id(marker), 1] = first_marker + number
     return Spelling(torch.from_numpy(table), num_symbols)
 
 
-def _smallest(largest_value: int) -> type[np.integer]:
+def _narrowest_dtype(largest_value: int) -> type[np.integer]:
     for dtype in (np.uint8, np.int16):
         if largest_value <= np.iinfo(dtype).max:
             return dtype

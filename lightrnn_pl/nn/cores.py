@@ -1,4 +1,4 @@
-"""Recurrent cores behind one state type; each is one fused call over all steps, whatever the steps stand for."""
+"""Recurrent cores with a common state type; each processes all steps in one fused call."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from abc import ABC, abstractmethod
 
 from jaxtyping import Bool
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lightrnn_pl.checks import check_count, check_probability
 from lightrnn_pl.nn.part import Part
 from lightrnn_pl.types import Hidden, StepVectors
 
 State = tuple[Tensor, ...]
-"""Everything a core carries from one window to the next: tensors of shape (layers, B, H)."""
+"""The recurrent state after a window: tensors of shape (layers, B, H)."""
 
 
 def reset_state(state: State | None, reset: Bool[Tensor, " B"]) -> State | None:
-    """The state with the streams where ``reset`` is true set back to zero."""
+    """The state with zeros for the streams in which ``reset`` is true."""
     if state is None or not reset.any():
         return state
     keep = (~reset)[None, :, None]
@@ -24,58 +25,64 @@ def reset_state(state: State | None, reset: Bool[Tensor, " B"]) -> State | None:
 
 
 def detach_state(state: State) -> State:
-    """The state cut off from the graph that made it: truncated backpropagation through time ends here."""
+    """The state detached from the graph, for truncated backpropagation through time."""
     return tuple(part.detach() for part in state)
 
 
 class Core(Part, ABC):
-    """A causal sequence model: hidden state s depends on inputs 0..s and on the state handed in.
+    """Abstract: a causal sequence model, in which hidden state s depends on inputs 0..s and on the initial state.
 
     Args:
         input_dim: D.
         hidden_dim: H.
-        num_layers: How many layers are stacked.
-        dropout: Probability of zeroing a unit between layers; nothing is dropped over time (Zaremba et al. 2014).
+        num_layers: Number of stacked layers.
+        dropout: Dropout probability between layers; recurrent connections have no dropout (Zaremba et al. 2014).
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     layers: nn.RNNBase
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        for name, value in (("hidden_dim", hidden_dim), ("num_layers", num_layers)):
-            check_count(f"model.{name}", value)
+        check_count("model.hidden_dim", hidden_dim)
+        check_count("model.num_layers", num_layers)
         check_probability("model.dropout", dropout)
         self.hidden_dim = hidden_dim
-        between = dropout if num_layers > 1 else 0.0
-        self.layers = self._stack(input_dim, hidden_dim, num_layers, between)
+        layer_dropout = dropout if num_layers > 1 else 0.0
+        self.layers = self._build_layers(input_dim, hidden_dim, num_layers, layer_dropout)
 
     @abstractmethod
-    def _stack(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
+    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
         """The stacked layers, batch first."""
 
     def forward(self, inputs: StepVectors, state: State | None = None) -> tuple[Hidden, State]:
-        """Hidden state after each step (B, S, H), and the state after the last; no state means zeros."""
+        """Hidden state after each step (B, S, H), and the state after the last step; None as ``state`` means zeros."""
         carried = state if state is None or len(state) > 1 else state[0]
         hidden, after = self.layers(inputs, carried)
         return hidden, after if isinstance(after, tuple) else (after,)
 
 
 class LSTMCore(Core):
-    """Long short-term memory; its state is (h, c)."""
+    """Long short-term memory, with the state (h, c)."""
 
-    def _stack(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
+    @override
+    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
         return nn.LSTM(input_dim, hidden_dim, num_layers, dropout=dropout, batch_first=True)
 
 
 class GRUCore(Core):
-    """Gated recurrent unit; its state is (h,)."""
+    """Gated recurrent unit, with the state (h,)."""
 
-    def _stack(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
+    @override
+    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
         return nn.GRU(input_dim, hidden_dim, num_layers, dropout=dropout, batch_first=True)
 
 
 class RNNCore(Core):
-    """The plain recurrent network of LightRNN, Equation 1, with tanh; its state is (h,)."""
+    """The simple recurrent network of LightRNN, Equation 1, with tanh and the state (h,)."""
 
-    def _stack(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
+    @override
+    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
         return nn.RNN(input_dim, hidden_dim, num_layers, dropout=dropout, batch_first=True)

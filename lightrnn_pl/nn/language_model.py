@@ -1,7 +1,7 @@
-"""A language model is an embedding, a recurrent core and an output that share one word table.
+"""The language model: an embedding, a recurrent core, and an output that shares the allocation of the embedding.
 
-LightRNN is the two multi-component layers around an LSTM (LightRNN, section 3.1); the ordinary model is the two full
-layers.  Knows nothing of text, batches' origin, or training.
+LightRNN consists of the multi-component embedding and output and an LSTM (LightRNN, section 3.1).  The ordinary model
+has the full embedding and output instead.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from lightrnn_pl.types import Hidden, Words, WordScores
 
 
 class LanguageModel(nn.Module):
-    """Predicts each word of a stream from the words before it.
+    """Predicts each word of a stream from the preceding words.
 
     Args:
-        embedding: Words to step vectors.
-        core: Step vectors to hidden states.
-        output: Hidden states to word probabilities; must hold the very same word table as ``embedding``.
-        loss: What training minimises; None means the exact negative log-likelihood.
-        input_dropout: Probability of zeroing a unit of a step vector.
-        output_dropout: The same before the output layer.
-        init_scale: Parameters start uniform in [-init_scale, init_scale], unless their part knows better; None leaves
-            them to be loaded.
-        tied: The output uses the embedding's vectors, where both have the same shape.
+        embedding: Maps words to step vectors.
+        core: Maps step vectors to hidden states.
+        output: Maps hidden states to word probabilities; must have the same allocation object as ``embedding``.
+        loss: The training loss; None means the exact negative log-likelihood.
+        input_dropout: Dropout probability of the step vectors.
+        output_dropout: Dropout probability of the hidden states before the output.
+        init_scale: Parameters are initialized uniformly in [-init_scale, init_scale], unless a part has its own
+            initialization; None skips the initialization, for parameters that are loaded afterwards.
+        tied: Whether the output shares the vectors of the embedding.
+
+    Raises:
+        ValueError: If the parts do not fit together, or an argument is out of range.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         if embedding.allocation is not output.allocation:
-            raise ValueError("embedding and output must share one WordAllocation object, got two")
+            raise ValueError("embedding and output must share one WordAllocation object, got two different ones")
         check_probability("model.input_dropout", input_dropout)
         check_probability("model.output_dropout", output_dropout)
         self.embedding = embedding
@@ -64,20 +67,22 @@ class LanguageModel(nn.Module):
 
     @property
     def allocation(self) -> WordAllocation:
-        """The word table that embedding and output share."""
+        """The allocation that embedding and output share."""
         return self.embedding.allocation
 
     @property
     def num_parameters(self) -> int:
-        """Trained numbers, counted as the papers do: without the word table."""
+        """Number of parameters, counted as in the papers: without the word table."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def num_bytes(self) -> dict[str, int]:
-        """Bytes by what they hold: ``parameters`` as stored now, ``tables`` for what is looked up and not trained: the
-        word table and the maps of shared vectors."""
+        """Size in bytes of the ``parameters``, and of the ``tables`` that are not trained.
+
+        The tables are the word table and, for example, the maps of words to shared vectors.
+        """
         parameters = sum(parameter.numel() * parameter.element_size() for parameter in self.parameters())
-        # With one code a word the word table says nothing that the ids do not.
+        # With one code per word, no word table is needed.
         tables = self.allocation.num_bytes if self.allocation.num_components > 1 else 0
         return {"parameters": parameters, "tables": tables + self.embedding.table_bytes + self.output.table_bytes}
 
@@ -88,13 +93,13 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         reset: Bool[Tensor, " B"] | None = None,
     ) -> tuple[Hidden, State]:
-        """Hidden states that predict ``targets``, k a word, and the state after the window.
+        """Hidden states that predict ``targets``, k per word, and the state after the window.
 
         Args:
-            words: The words read, (B, T).
+            words: The input words, (B, T).
             targets: The words that follow them, (B, T); their true codes are fed (teacher forcing).
-            state: The state after the window before; None means zeros.
-            reset: Streams whose state is set to zero first, (B,).
+            state: The state after the previous window; None means zeros.
+            reset: True for streams whose state is first set to zero, (B,).
         """
         if reset is not None:
             state = reset_state(state, reset)
@@ -108,7 +113,7 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         reset: Bool[Tensor, " B"] | None = None,
     ) -> tuple[WordScores, State]:
-        """The training loss of each target, (B, T), and the state after the window."""
+        """The training loss of each target, (B, T), and the state after the window; see :meth:`hidden`."""
         hidden, state = self.hidden(words, targets, state, reset)
         return self.loss(self.output, hidden, targets), state
 
@@ -119,16 +124,16 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         reset: Bool[Tensor, " B"] | None = None,
     ) -> tuple[WordScores, State]:
-        """The exact natural-log probability of each target, (B, T), and the state after the window."""
+        """The natural-log probability of each target, (B, T), and the state after the window; see :meth:`hidden`."""
         hidden, state = self.hidden(words, targets, state, reset)
         return self.output.log_probability(hidden, targets), state
 
     def step(self, vectors: Float[Tensor, "N D"], state: State | None = None) -> tuple[Float[Tensor, "N H"], State]:
-        """One step of every stream: the hidden state that predicts the next code, and the state after the step.
+        """A single step of each stream: the hidden state that predicts the next code, and the state after the step.
 
         Args:
-            vectors: What is read, from ``embedding.first_step`` or ``embedding.code_step``.
-            state: The state after the step before; None means zeros.
+            vectors: Step vectors, as returned by ``embedding.first_step`` or ``embedding.code_step``.
+            state: The state after the previous step; None means zeros.
         """
         hidden, state = self.core(self.input_dropout(vectors[:, None]), state)
         return self.output_dropout(hidden[:, 0]), state

@@ -1,4 +1,4 @@
-"""What embeddings, cores, outputs and losses have in common: each knows how its parameters start."""
+"""The base class of embeddings, cores, outputs and losses."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import nn
 
 
 class Part(nn.Module):
-    """A part of a language model."""
+    """A part of a language model, which initializes its own parameters."""
 
     @property
     def table_bytes(self) -> int:
-        """Bytes of what is looked up and not trained, such as a map of shared vectors; the word table not counted."""
+        """Size in bytes of tables that are not trained, such as a map of shared vectors, without the word table."""
         return 0
 
     def initialise(self, scale: float) -> None:
-        """Draw the first values: uniform in [-scale, scale] (Zaremba et al. 2014), unless a part knows better."""
+        """Initialize the parameters: uniformly in [-scale, scale] (Zaremba et al. 2014), unless overridden."""
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -scale, scale)

@@ -1,7 +1,7 @@
-"""Layers in operations that a tracer can follow, for export to ONNX.
+"""Traceable replacements of layers, for export to ONNX.
 
 Hashes, convolutions over characters and gathers with a custom gradient cannot be traced.  Layers that use them override
-``traceable`` and return a module that computes the same from tables that were computed once.
+``traceable``, and return a module that computes the same result from precomputed tables.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightrnn_pl.nn.sharing.base import narrowest_dtype
+
 CHUNK = 4096
 """Words whose vectors are computed at a time."""
 
 
 class Traceable(NamedTuple):
-    """A module in traceable operations.
+    """A module that can be traced.
 
     Attributes:
-        module: For an embedding, word ids (N,) -> vectors (N, D); for an output, hidden states (N, H) ->
+        module: For an embedding, maps word ids (N,) to vectors (N, D).  For an output, maps hidden states (N, H) to
             log-probabilities (N, V).
-        tables: Bytes of each table that was computed for it, by a description of the table.
+        tables: Size in bytes of each precomputed table, by a description of the table.
     """
 
     module: nn.Module
@@ -31,7 +33,7 @@ class Traceable(NamedTuple):
 
 
 class FirstStep(nn.Module):
-    """The vectors of an embedding whose own lookup is traceable."""
+    """An embedding whose own ``first_step`` is traceable."""
 
     def __init__(self, embedding: Any) -> None:
         super().__init__()
@@ -43,7 +45,7 @@ class FirstStep(nn.Module):
 
 
 class TableLookup(nn.Module):
-    """Vectors that were computed once."""
+    """A lookup in a precomputed table of vectors."""
 
     vectors: Tensor
 
@@ -69,7 +71,7 @@ class AllWords(nn.Module):
 
 
 class DenseSoftmax(nn.Module):
-    """A softmax over output vectors that were computed once."""
+    """A softmax with a precomputed table of output vectors."""
 
     vectors: Tensor
 
@@ -89,11 +91,11 @@ def vectors_of_all_words(
     """The vectors of all words as a table, (V, D).
 
     Args:
-        layer: The layer, named in the error.
-        vectors: Word ids (N,) -> vectors (N, D).
+        layer: The layer, which the error message names.
+        vectors: Maps word ids (N,) to vectors (N, D).
         num_words: V.
         dim: D.
-        max_bytes: The largest table allowed.
+        max_bytes: The maximum size of the table in bytes.
 
     Raises:
         ValueError: If the table would be larger.
@@ -101,24 +103,21 @@ def vectors_of_all_words(
     size = num_words * dim * 4
     if size > max_bytes:
         raise ValueError(
-            f"{type(layer).__name__} computes its vectors in a way that ONNX does not support: as a table, those of "
-            f"{num_words:,} words take {size / 2**20:,.0f} MiB, more than largest_table={max_bytes / 2**20:,.0f}; "
-            "raise it, or export the model as format=safetensors"
+            f"{type(layer).__name__} computes its vectors with operations that ONNX does not support, and a table of "
+            f"the vectors of {num_words:,} words takes {size / 2**20:,.0f} MiB, more than "
+            f"largest_table={max_bytes / 2**20:,.0f}; raise largest_table, or export with format=safetensors"
         )
     return torch.cat([vectors(words) for words in torch.arange(num_words).split(CHUNK)])
 
 
 def map_of_all_words(map: nn.Module, num_words: int) -> Tensor:
     """A map of words to shared sub-vectors as a table, (V, K), in the narrowest integer type."""
-    return narrowest(torch.cat([map(words) for words in torch.arange(num_words).split(CHUNK)]))
+    return narrow_integers(torch.cat([map(words) for words in torch.arange(num_words).split(CHUNK)]))
 
 
-def narrowest(numbers: Tensor) -> Tensor:
-    """Non-negative integers in the narrowest type that can store them."""
-    for dtype in (torch.uint8, torch.int16):
-        if int(numbers.max()) <= torch.iinfo(dtype).max:
-            return numbers.to(dtype)
-    return numbers.to(torch.int32)
+def narrow_integers(numbers: Tensor) -> Tensor:
+    """Non-negative integers in the narrowest type that can represent them."""
+    return numbers.to(narrowest_dtype(int(numbers.max())))
 
 
 def num_bytes(table: Tensor) -> int:

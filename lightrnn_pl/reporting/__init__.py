@@ -1,1 +1,1 @@
-"""What runs have come to, beside the papers: tables, pictures, a page.  Reads run folders; knows no network."""
+"""Reports on runs, compared with the papers: tables, figures, and a web page.  Reads run folders; loads no model."""

@@ -1,4 +1,4 @@
-"""Where things lay on one machine says nothing elsewhere, and may say too much: folders are left out."""
+"""Removes the folders from absolute paths, because they are meaningless elsewhere and may reveal private names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _IN_TEXT = re.compile(r"(?<![\w.:/~<])(?:~|[A-Za-z]:)?/(?:[^\s/:'\",()\[\]]+/)+(
 
 
 def without_folders(content: Any) -> Any:
-    """The same content, with the last name alone of every absolute path that is a value."""
+    """The same content, with every value that is an absolute path shortened to its last component."""
     if isinstance(content, dict):
         return {key: without_folders(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -21,5 +21,5 @@ def without_folders(content: Any) -> Any:
 
 
 def text_without_folders(text: str) -> str:
-    """A message in which every absolute path is shortened to its last component."""
-    return _IN_TEXT.sub(lambda found: found[1], text)
+    """The same text, with every absolute path shortened to its last component."""
+    return _IN_TEXT.sub(lambda match: match[1], text)

@@ -1,7 +1,8 @@
-"""What other commands measured and wrote as JSON: mixtures, reranked translations, output layers.
+"""Results that other commands wrote as JSON: mixtures, reranked translations, and output layers.
 
-``lightrnn-evaluate interpolate=... json=FILE``, ``lightrnn-rescore json=FILE`` and ``benchmarks/output_layers.py
---json FILE``.  A model is known again by the hash of its file, which its run's ``metrics.json`` has, too.
+They are written by ``lightrnn-evaluate interpolate=... json=FILE``, ``lightrnn-rescore json=FILE`` and
+``benchmarks/output_layers.py --json FILE``.  The run of a model is identified by the hash of its bundle, which is also
+in ``metrics.json``.
 """
 
 from __future__ import annotations
@@ -13,31 +14,31 @@ from pathlib import Path
 from typing import Any
 
 from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
-from lightrnn_pl.reporting.report_rows import Line
+from lightrnn_pl.reporting.report_rows import Row
 from lightrnn_pl.reporting.run_groups import Group, Spread
 from lightrnn_pl.reporting.runs import Run, walk
 from lightrnn_pl.run_folder import RunFolder
 
-_LARGEST = 20 * 2**20
-"""Bytes; a file that is larger is none of a command's."""
+_MAX_BYTES = 20 * 2**20
+"""Larger JSON files are ignored."""
 
-_NAMES_OF_KNESER_NEY = ("KN", "Interpolated Kneser-Ney 5-gram")
-"""Its rows in the papers' tables."""
+_KNESER_NEY_ROWS = ("KN", "Interpolated Kneser-Ney 5-gram")
+"""Names of the Kneser-Ney rows in the papers' tables."""
 
-_LAYERS = {"full": "Uncompressed", "hashed": "HashNet", "slim": "SE"}
-"""Slim Embedding, Table 7: its rows by our output layers."""
+_LAYER_ROWS = {"full": "Uncompressed", "hashed": "HashNet", "slim": "SE"}
+"""Output layer -> row of Slim Embedding, Table 7."""
 
-_PAPERS_LAYER = {"vocabulary": 793_471, "hidden": 2048, "batch": 20}
+_PAPER_LAYER_SIZES = {"vocabulary": 793_471, "hidden": 2048, "batch": 20}
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A JSON file of a command.
+    """A JSON file that a command wrote.
 
     Attributes:
         path: The file.
         kind: ``mixture``, ``reranking`` or ``layers``.
-        content: What it holds.
+        content: The parsed content.
     """
 
     path: Path
@@ -45,46 +46,46 @@ class Measurement:
     content: Any
 
 
-def find_measurements(places: Iterable[str | Path]) -> list[Measurement]:
-    """The files among and below ``places`` that are a command's, each once, in the order of their names.
+def find_measurements(paths: Iterable[str | Path]) -> list[Measurement]:
+    """The commands' JSON files among and below ``paths``, each once, in natural order of their names.
 
     Raises:
-        ValueError: If a file that is given by its name is none of a command's.
+        ValueError: If one of ``paths`` is a file that no command wrote.
     """
-    found: dict[Path, Measurement] = {}
-    for place in map(Path, places):
-        for path in [place] if place.is_file() else _json_files(place):
-            measurement = _read(path)
+    measurements: dict[Path, Measurement] = {}
+    for path in map(Path, paths):
+        for file in [path] if path.is_file() else _json_files(path):
+            measurement = _read(file)
             if measurement is not None:
-                found.setdefault(path.resolve(), measurement)
-            elif place.is_file():
+                measurements.setdefault(file.resolve(), measurement)
+            elif path.is_file():
                 raise ValueError(
-                    f"{place} is not the JSON of lightrnn-evaluate interpolate=..., lightrnn-rescore or "
+                    f"{path} is not the JSON of lightrnn-evaluate interpolate=..., lightrnn-rescore or "
                     "benchmarks/output_layers.py"
                 )
-    return list(found.values())
+    return list(measurements.values())
 
 
-def lines_of_measurements(measurements: Sequence[Measurement], groups: Sequence[Group]) -> list[Line]:
-    """Lines for all that ``measurements`` say, models named as in ``groups``, seeds taken together."""
-    single: list[_Single] = []
+def measurement_rows(measurements: Sequence[Measurement], groups: Sequence[Group]) -> list[Row]:
+    """The rows of all measurements; models are named as in ``groups``, and seeds are combined into one row."""
+    singles: list[_Single] = []
     for measurement in measurements:
-        single += _READERS[measurement.kind](measurement.content, groups)
-    together: dict[tuple[Any, ...], list[_Single]] = {}
-    for line in single:
-        together.setdefault((line.label, line.paper, line.small, line.text), []).append(line)
+        singles += _READERS[measurement.kind](measurement.content, groups)
+    by_row: dict[tuple[Any, ...], list[_Single]] = {}
+    for single in singles:
+        by_row.setdefault((single.label, single.paper, single.small, single.text), []).append(single)
     return [
-        Line(label, _spreads(lines), _seeds(lines), paper, small, lines[0].corpus)
-        for (label, paper, small, _), lines in together.items()
+        Row(label, _spreads(members), _seeds(members), paper, small, members[0].corpus)
+        for (label, paper, small, _), members in by_row.items()
     ]
 
 
 @dataclass(frozen=True)
 class _Single:
-    """One measurement of what may have been measured for several seeds, on one and the same ``text``."""
+    """A measurement of one seed; those with the same label and ``text`` form a row."""
 
     label: str
-    figures: Mapping[str, float | None]
+    metrics: Mapping[str, float | None]
     run: Run | None = None
     paper: PaperRow | None = None
     small: bool = False
@@ -92,33 +93,33 @@ class _Single:
     corpus: str | None = None
 
 
-def _spreads(lines: Sequence[_Single]) -> dict[str, Spread]:
-    """What has no seed gives the same figures each time, and counts once."""
-    found = {}
-    for key in dict.fromkeys(key for line in lines for key in line.figures):
-        values = [line.figures.get(key) for line in lines]
-        spread = Spread.of(values if lines[0].run is not None else dict.fromkeys(values))
+def _spreads(members: Sequence[_Single]) -> dict[str, Spread]:
+    """Mean and deviation of each metric; equal values without a run, such as those of n-gram models, count once."""
+    spreads = {}
+    for key in dict.fromkeys(key for single in members for key in single.metrics):
+        values = [single.metrics.get(key) for single in members]
+        spread = Spread.of(values if members[0].run is not None else dict.fromkeys(values))
         if spread is not None:
-            found[key] = spread
-    return found
+            spreads[key] = spread
+    return spreads
 
 
-def _seeds(lines: Sequence[_Single]) -> tuple[int | None, ...]:
-    return tuple(sorted((line.run.seed for line in lines if line.run is not None), key=lambda seed: seed or 0))
+def _seeds(members: Sequence[_Single]) -> tuple[int | None, ...]:
+    return tuple(sorted((single.run.seed for single in members if single.run is not None), key=lambda seed: seed or 0))
 
 
 def _mixture(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
-    """LightRNN, Table 4: each partner alone, and all of them with the neural model."""
+    """LightRNN, Table 4: each other model alone, and the mixture of all with the neural model."""
     protocol, mixed = content["protocol"], content["interpolation"]
     label, run, group = _model(content, groups)
     corpus, text = protocol["corpus"], (protocol["corpus"], _num_test_tokens(protocol))
     paper = None if group is None else group.paper
     if run is not None and _num_test_tokens(run.metrics) != _num_test_tokens(protocol):
-        label, paper = f"{label} on {corpus}", None  # another text than the run's own
+        label, paper = f"{label} on {corpus}", None  # not the test text of the run
     small = group is not None and group.small
-    partners = mixed["members"][1:]
-    for member in partners:
-        row = _row(paper, _NAMES_OF_KNESER_NEY) if _is_kneser_ney(member) else None
+    others = mixed["members"][1:]
+    for member in others:
+        row = _paper_row(paper, _KNESER_NEY_ROWS) if _is_kneser_ney(member) else None
         yield _Single(
             f"{member['name']}, {corpus}",
             _perplexities(member["splits"]),
@@ -129,18 +130,18 @@ def _mixture(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
             corpus,
         )
     row = None
-    if paper is not None and len(partners) == 1 and _is_kneser_ney(partners[0]):
-        row = _row(paper, [f"KN + {paper.row}"])
-    names = " + ".join([label, *(member["name"] for member in partners)])
+    if paper is not None and len(others) == 1 and _is_kneser_ney(others[0]):
+        row = _paper_row(paper, [f"KN + {paper.row}"])
+    names = " + ".join([label, *(member["name"] for member in others)])
     yield _Single(names, _perplexities(mixed["combined"]), run, row, small and row is not None, text, corpus)
 
 
 def _reranking(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
-    """Slim Embedding, Table 6: the list's own features, and each language model beside them."""
-    models = {name: _model(one, groups) for name, one in content["models"].items()}
-    known = [group for _, _, group in models.values() if group is not None and group.paper is not None]
-    table = next((group.paper for group in known if group.paper and group.paper.table == "slim_table6"), None)
-    small = any(group.small for group in known)
+    """Slim Embedding, Table 6: the features of the list, without and with each language model."""
+    models = {name: _model(model, groups) for name, model in content["models"].items()}
+    in_papers = [group for _, _, group in models.values() if group is not None and group.paper is not None]
+    table = next((group.paper for group in in_papers if group.paper and group.paper.table == "slim_table6"), None)
+    small = any(group.small for group in in_papers)
     text = (content["settings"].get("test"), content.get("test", {}).get("hypotheses"))
     for system in content["systems"]:
         label, run, row = system["name"], None, None
@@ -149,36 +150,32 @@ def _reranking(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
             label, run, group = models[name]
             label, row = f"+ {label}", None if group is None or table is None else group.paper
         elif name.startswith("features of the list"):
-            row = _row(table, ["Moses"])
-        figures = {"bleu": system.get("test_bleu"), "perplexity": system.get("perplexity")}
-        yield _Single(label, figures, run, row, small and row is not None, text)
+            row = _paper_row(table, ["Moses"])
+        metrics = {"bleu": system.get("test_bleu"), "perplexity": system.get("perplexity")}
+        yield _Single(label, metrics, run, row, small and row is not None, text)
 
 
 def _layers(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
     """Slim Embedding, Table 7: the time of a minibatch on the CPU."""
-    for row in content:
-        if row["phase"] != "inference":
+    for layer in content:
+        if layer["phase"] != "inference":
             continue
-        name = _LAYERS.get(row["output"], row["output"])
+        name = _LAYER_ROWS.get(layer["output"], layer["output"])
         paper = paper_tables()["slim_table7"].rows.get(name, PaperRow("slim_table7", name, name))
-        small = any(row[key] != value for key, value in _PAPERS_LAYER.items())
-        label = ", ".join(
-            [
-                name,
-                *([f"{row['vocabulary']:,} words, {row['hidden']:,} hidden, batch {row['batch']}"] if small else []),
-                *([f"{row['threads']} threads"] if row["threads"] > 1 else []),
-            ]
-        )
-        yield _Single(label, {"cpu_seconds": row["seconds"]}, None, paper, small)
+        small = any(layer[key] != value for key, value in _PAPER_LAYER_SIZES.items())
+        sizes = f"{layer['vocabulary']:,} words, {layer['hidden']:,} hidden, batch {layer['batch']}"
+        threads = f"{layer['threads']} threads"
+        label = ", ".join([name, *([sizes] if small else []), *([threads] if layer["threads"] > 1 else [])])
+        yield _Single(label, {"cpu_seconds": layer["seconds"]}, None, paper, small)
 
 
 _READERS = {"mixture": _mixture, "reranking": _reranking, "layers": _layers}
 
 
 def _read(path: Path) -> Measurement | None:
-    """The file, if it is a command's."""
+    """The measurement in a file; None if no command wrote it."""
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > _MAX_BYTES:
             return None
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -199,21 +196,21 @@ def _json_files(folder: Path) -> Iterator[Path]:
         yield from (root / name for name in files if name.endswith(".json") and root / name != RunFolder(root).metrics)
 
 
-def _model(told: Mapping[str, Any], groups: Sequence[Group]) -> tuple[str, Run | None, Group | None]:
-    """What the model of that hash is called, its run and its group; by the hash where it is of no run."""
+def _model(content: Mapping[str, Any], groups: Sequence[Group]) -> tuple[str, Run | None, Group | None]:
+    """The label, run and group of the model with the given hash; the label is the hash if there is no such run."""
     for group in groups:
         for run in group.runs:
-            if (run.metrics.get("checkpoint") or {}).get("sha256") == told["sha256"]:
+            if (run.metrics.get("checkpoint") or {}).get("sha256") == content["sha256"]:
                 return group.label, run, group
-    return f"model {told['sha256'][:8]}", None, None
+    return f"model {content['sha256'][:8]}", None, None
 
 
-def _num_test_tokens(known: Mapping[str, Any]) -> Any:
-    return (known.get("tokens") or {}).get("test")
+def _num_test_tokens(content: Mapping[str, Any]) -> Any:
+    return (content.get("tokens") or {}).get("test")
 
 
-def _row(paper: PaperRow | None, names: Iterable[str]) -> PaperRow | None:
-    """The first of ``names`` that stands in the table of ``paper``."""
+def _paper_row(paper: PaperRow | None, names: Iterable[str]) -> PaperRow | None:
+    """The first row called one of ``names`` in the table of ``paper``."""
     rows = paper_tables()[paper.table].rows if paper is not None and paper.table in paper_tables() else {}
     return next((rows[name] for name in names if name in rows), None)
 
@@ -223,5 +220,5 @@ def _is_kneser_ney(member: Mapping[str, Any]) -> bool:
 
 
 def _perplexities(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    named = {"valid": "valid_perplexity", "test": "perplexity"}
-    return {named[split]: figures.get("perplexity") for split, figures in splits.items() if split in named}
+    keys = {"valid": "valid_perplexity", "test": "perplexity"}
+    return {keys[split]: result.get("perplexity") for split, result in splits.items() if split in keys}

@@ -1,7 +1,7 @@
-"""The report as one HTML file that needs nothing else: tables, pictures, and the word tables of the runs as maps.
+"""The report as a self-contained HTML file: tables, figures, and maps of the runs' word tables.
 
-The page is in ``page/``: markup with ``{{places}}``, a style sheet, and JavaScript modules, which are joined into one
-script for the page and one for its worker.  Data enters as escaped text, as JSON, or as base64, never as markup.
+The sources are in ``page/``: markup with ``{{placeholders}}``, a style sheet, and JavaScript modules, which are joined
+into one script for the page and one for its worker.  Data is inserted as escaped text, JSON or base64, never as markup.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from lightrnn_pl.web import shared_assets
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 64_000_000
-"""Word tables are left out of the page where they would make it larger than this."""
+MAX_BYTES = 64_000_000
+"""Word tables that would exceed this total size are omitted from the page."""
 
 _PAGE_SCRIPTS = (
     *("dom.js", "number_format.js", "colors.js", "worker_client.js", "table_canvas.js", "side_panel.js"),
@@ -42,95 +42,95 @@ _SMALL = " (small)"
 def write_page(
     path: str | Path,
     groups: Sequence[Group],
-    pictures: Mapping[str, Path],
+    figures: Mapping[str, Path],
     tables: Sequence[Table] = (),
     failures: Sequence[Table] = (),
     title: str = "Report",
     notes: Sequence[str] = (),
 ) -> Path:
-    """Write the page, atomically.
+    """Write the page atomically.
 
     Args:
         path: The HTML file.
-        groups: Whose word tables are shown: those of the best run of each.
-        pictures: As ``write_pictures`` returns them; their SVG is put into the page.
-        tables: Of results.
-        failures: Tables of what went wrong, at the end.
-        title: At the top.
-        notes: Lines below it.
+        groups: Groups of runs; the page shows the word tables of the best run of each.
+        figures: The result of :func:`~lightrnn_pl.reporting.figures.write_figures`; the SVG files are embedded.
+        tables: Tables of results.
+        failures: Tables of runs that did not complete, for the end of the page.
+        title: The title of the page.
+        notes: Lines below the title.
     """
-    return write_page_of_maps(path, word_maps(groups), pictures, tables, failures, title, notes)
+    return write_page_from_maps(path, word_maps(groups), figures, tables, failures, title, notes)
 
 
-def write_page_of_maps(
+def write_page_from_maps(
     path: str | Path,
     maps: Iterable[WordMap],
-    pictures: Mapping[str, Path] | None = None,
+    figures: Mapping[str, Path] | None = None,
     tables: Sequence[Table] = (),
     failures: Sequence[Table] = (),
     title: str = "Report",
     notes: Sequence[str] = (),
 ) -> Path:
-    """``write_page`` for word tables that are at hand already."""
-    pictures = pictures or {}
-    told, parts = _packed(maps)
+    """Like :func:`write_page`, for word maps that have been created already."""
+    descriptions, parts = _pack(maps)
     result_sections = [_section(f"results-{number}", table) for number, table in enumerate(tables)]
-    figures = [_figure(name, file) for name, file in pictures.items()]
-    places = [("results-0", "Results")] * bool(tables) + [("pictures", "Pictures")] * bool(figures)
-    places += [("map", "Word table")] * bool(told) + [("failures-0", "Not completed")] * bool(failures)
-    filled = {
+    figure_elements = [_figure(name, file) for name, file in (figures or {}).items()]
+    sections = [("results-0", "Results")] * bool(tables) + [("figures", "Figures")] * bool(figure_elements)
+    sections += [("map", "Word table")] * bool(descriptions) + [("failures-0", "Not completed")] * bool(failures)
+    values = {
         "title": html.escape(title),
         "notes": "".join(f"<p>{html.escape(note)}</p>" for note in notes),
-        "navigation": "".join(f'<a href="#{place}">{name}</a>' for place, name in places),
+        "navigation": "".join(f'<a href="#{section}">{name}</a>' for section, name in sections),
         "icon": "data:image/svg+xml;base64," + base64.b64encode(_text("icon.svg").encode()).decode("ascii"),
         "style": _text("theme.css") + _text("style.css"),
         "tables": "\n".join(result_sections),
-        "pictures": _pictures(figures),
-        "map": _text("map.html") if told else "",
+        "figures": _figures_section(figure_elements),
+        "map": _text("map.html") if descriptions else "",
         "failures": "\n".join(_section(f"failures-{number}", table) for number, table in enumerate(failures)),
-        "footer": "Made by lightrnn-report; this file needs no network.",
-        # In a script nothing is escaped, so that no text may look like the end of it.
-        "maps": json.dumps(told, ensure_ascii=False).replace("<", "\\u003c"),
-        "worker": _joined(_WORKER_SCRIPTS) if told else "",
-        "page": _joined(_PAGE_SCRIPTS) if told else _joined(("dom.js", "report_page.js")),
+        "footer": "Generated by lightrnn-report.  This file works offline.",
+        # HTML does not unescape script content, so no text may contain the end tag of the script.
+        "maps": json.dumps(descriptions, ensure_ascii=False).replace("<", "\\u003c"),
+        "worker": _join(_WORKER_SCRIPTS) if descriptions else "",
+        "page": _join(_PAGE_SCRIPTS) if descriptions else _join(("dom.js", "report_page.js")),
         "parts": "\n".join(
             f'<script type="application/octet-stream" id="{name}">{content}</script>' for name, content in parts
         ),
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], _text("index.html"))
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _text("index.html"))
     with atomic_write(path, "w") as file:
         file.write(page)
     return Path(path)
 
 
 def word_maps(groups: Sequence[Group]) -> Iterable[WordMap]:
-    """The word tables of each group's best run; a run whose files are damaged is logged and skipped."""
+    """The word map of each group's best run; runs with damaged files are logged and skipped."""
     for group in groups:
         best = min(group.runs, key=lambda run: (run.metrics.get("validation") or {}).get("perplexity") or float("inf"))
         seed = f", seed {best.seed}" if len(group.runs) > 1 else ""
         try:
-            found = WordMap.of_run(best, f"{group.label}{seed}")
+            word_map = WordMap.of_run(best, f"{group.label}{seed}")
         except ValueError as error:
-            log.warning("no word table of %s: %s", group.label, error)
+            log.warning("omitted the word table of %s: %s", group.label, error)
             continue
-        if found is not None:
-            yield found
+        if word_map is not None:
+            yield word_map
 
 
-def _packed(maps: Iterable[WordMap]) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """The maps' description for the page, and the ids and contents of their parts."""
-    told: list[dict[str, Any]] = []
+def _pack(maps: Iterable[WordMap]) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The descriptions of the maps for the page, and the ids and contents of their parts."""
+    descriptions: list[dict[str, Any]] = []
     parts: list[tuple[str, str]] = []
     size = 0
-    for found in maps:
-        about, packed = found.packed()
+    for word_map in maps:
+        description, packed = word_map.packed()
         size += sum(map(len, packed.values()))
-        if told and size > MOST_BYTES:
-            log.warning("no word table of %s: the page would have more than %d MB", found.name, MOST_BYTES // 1_000_000)
+        if descriptions and size > MAX_BYTES:
+            limit = MAX_BYTES // 1_000_000
+            log.warning("omitted the word table of %s: the page would exceed %d MB", word_map.name, limit)
             break
-        parts += [(f"map-{len(told)}-{name}", content) for name, content in packed.items()]
-        told.append(about)
-    return told, parts
+        parts += [(f"map-{len(descriptions)}-{name}", content) for name, content in packed.items()]
+        descriptions.append(description)
+    return descriptions, parts
 
 
 def _text(name: str) -> str:
@@ -138,12 +138,12 @@ def _text(name: str) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _joined(names: Sequence[str]) -> str:
-    """Modules as one script: what they import stands before them, so that imports and exports are dropped."""
+def _join(names: Sequence[str]) -> str:
+    """Join modules into one script without imports and exports; dependencies must come first."""
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", _text(name))) for name in names)
 
 
-def _section(place: str, table: Table) -> str:
+def _section(section_id: str, table: Table) -> str:
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
     head = "".join(
         f'<th scope="col" class="{_kind(table, column)}">{html.escape(_heading(name))}</th>'
@@ -151,7 +151,7 @@ def _section(place: str, table: Table) -> str:
     )
     body = "".join(_row(table, row) for row in table.rows)
     return (
-        f'<section id="{place}"><h2>{html.escape(table.title)}</h2>{notes}<div class="scroll">'
+        f'<section id="{section_id}"><h2>{html.escape(table.title)}</h2>{notes}<div class="scroll">'
         f'<table class="results sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
     )
 
@@ -169,7 +169,7 @@ def _kind(table: Table, column: int) -> str:
 
 def _row(table: Table, row: Sequence[str]) -> str:
     measured = [cell for cell, name in zip(row[1:], table.header[1:], strict=True) if not name.startswith(_PAPER)]
-    # A row of the paper that no run stands for.
+    # A row of the paper without a run.
     kind = ' class="elsewhere"' if measured and all(cell == NONE for cell in measured) else ""
     label = html.escape(row[0].removesuffix(_SMALL))
     badge = '<span class="badge">small</span>' if row[0].endswith(_SMALL) else ""
@@ -179,18 +179,18 @@ def _row(table: Table, row: Sequence[str]) -> str:
     return f'<tr{kind}><th scope="row">{label}{badge}</th>{cells}</tr>'
 
 
-def _pictures(figures: Sequence[str]) -> str:
+def _figures_section(figures: Sequence[str]) -> str:
     if not figures:
         return ""
-    return f'<section id="pictures"><h2>Pictures</h2><div class="pictures">{"".join(figures)}</div></section>'
+    return f'<section id="figures"><h2>Figures</h2><div class="figures">{"".join(figures)}</div></section>'
 
 
 def _figure(name: str, path: Path) -> str:
     caption = CAPTIONS[name]
     wide = ' class="wide"' if name == "reallocation" else ""
-    drawn = path.with_suffix(".svg").read_text(encoding="utf-8")
-    drawn = drawn.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption.title)}" ', 1)
+    svg = path.with_suffix(".svg").read_text(encoding="utf-8")
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption.title)}" ', 1)
     return (
         f"<figure{wide}><h3>{html.escape(caption.title)}</h3><figcaption>{html.escape(caption.text)}</figcaption>"
-        f"{drawn}</figure>"
+        f"{svg}</figure>"
     )

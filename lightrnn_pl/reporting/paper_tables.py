@@ -1,7 +1,7 @@
-"""The papers' own figures, as they print them, with their source (``paper/*.csv``).
+"""The results of the papers, as printed, with their source (``paper/*.csv``).
 
-Of a figure's curve only the points that the text gives in numbers are known; LightRNN's Figures 4 and 5 and Slim
-Embedding's Figure 4 have none.
+For figures, only points that the paper states as numbers are included.  There are none for LightRNN's Figures 4 and 5
+and Slim Embedding's Figure 4.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class PaperRow:
     """A row of a paper's table.
 
     Attributes:
-        table: Its table, such as ``slim_table2``.
-        row: Its name in there, such as ``SE 10K``.
-        label: What it is called in a report.
-        printed: Its figures as they are printed, by what they are: ``perplexity``, ``parameters``, ``bleu``, ...
+        table: The name of the table, such as ``slim_table2``.
+        row: The name of the row in that table, such as ``SE 10K``.
+        label: The label of the row in a report.
+        printed: Metric (``perplexity``, ``parameters``, ``bleu``, ...) -> its value as printed.
     """
 
     table: str
@@ -33,25 +33,25 @@ class PaperRow:
     label: str
     printed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    def number(self, what: str) -> float | None:
-        """The figure as a number; None where the paper has none, or no more than a bound."""
-        found = re.fullmatch(r"([\d.]+)([%KMG]?)", self.printed.get(what, ""))
-        return float(found[1]) * _UNITS[found[2]] if found else None
+    def number(self, metric: str) -> float | None:
+        """The value of a metric as a number; None if the paper has no value or only a bound."""
+        match = re.fullmatch(r"([\d.]+)([%KMG]?)", self.printed.get(metric, ""))
+        return float(match[1]) * _UNITS[match[2]] if match else None
 
     @property
     def perplexity(self) -> float | None:
-        """Of the test text."""
+        """The test perplexity."""
         return self.number("perplexity")
 
     @property
     def parameters(self) -> float | None:
-        """Word tables not counted."""
+        """The number of parameters, excluding word tables."""
         return self.number("parameters")
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table or figure of a paper, with the rows whose figures are known, in its order."""
+    """A table or figure of a paper, with the rows whose values are known, in the paper's order."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ class PaperTable:
 
 @functools.cache
 def paper_tables() -> dict[str, PaperTable]:
-    """All tables by name, in the papers' order."""
+    """All tables by name, in the order of the papers."""
     return {
         line["table"]: PaperTable(line["table"], line["title"], line["source"], _rows(line["table"]))
         for line in _lines("tables")
@@ -69,28 +69,28 @@ def paper_tables() -> dict[str, PaperTable]:
 
 
 def paper_row(config: Mapping[str, Any]) -> PaperRow | None:
-    """The row that a run's configuration names by its node ``paper``; without figures where the paper has none."""
+    """The row that the node ``paper`` of a run's configuration names; without values if the paper has none."""
     node = config.get("paper")
     if not isinstance(node, dict) or not node.get("table"):
         return None
     table, row = str(node["table"]), str(node.get("row") or "")
-    known = paper_tables().get(table)
-    return known.rows[row] if known and row in known.rows else PaperRow(table, row, row or table)
+    paper_table = paper_tables().get(table)
+    return paper_table.rows[row] if paper_table and row in paper_table.rows else PaperRow(table, row, row or table)
 
 
 def is_small(config: Mapping[str, Any]) -> bool:
-    """Whether a run is a small-scale version of the paper's, whose figures are not a reproduction."""
+    """Whether a run is a small-scale version of a row of a paper, and so does not reproduce its values."""
     node = config.get("paper")
     return isinstance(node, dict) and bool(node.get("table")) and node.get("scale") != "paper"
 
 
 def _rows(table: str) -> dict[str, PaperRow]:
-    found = {}
+    rows = {}
     for line in _lines(table):
         row = line.pop("row")
         label = line.pop("label", row)
-        found[row] = PaperRow(table, row, label, {what: printed for what, printed in line.items() if printed})
-    return found
+        rows[row] = PaperRow(table, row, label, {metric: printed for metric, printed in line.items() if printed})
+    return rows
 
 
 def _lines(name: str) -> list[dict[str, str]]:

@@ -1,12 +1,12 @@
-"""The figures of runs without the runs: what a report is made of, small enough to be committed.
+"""The inputs of a report without the models, small enough to be committed.
 
-Kept are ``metrics.json`` and ``config.yaml`` of every run and the JSON files of other commands, in folders that lie to
-one another as they did.  Absolute paths lose their folders: they tell of a machine, not of a model.
+A results folder contains ``metrics.json`` and ``config.yaml`` of each run and the JSON files of other commands, with
+the original relative paths.  The folders of absolute paths are removed, because they describe the machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +19,52 @@ from lightrnn_pl.reporting.runs import Run, find_runs
 from lightrnn_pl.run_folder import RunFolder
 
 
-def places_of(runs: Sequence[Run], measurements: Sequence[Measurement] = ()) -> tuple[list[Path], list[Path]]:
-    """Where runs and files are, seen from the deepest folder that holds them all."""
-    folders, files = [run.path.resolve() for run in runs], [one.path.resolve() for one in measurements]
+def relative_paths(runs: Sequence[Run], measurements: Sequence[Measurement] = ()) -> tuple[list[Path], list[Path]]:
+    """The paths of runs and files, relative to the deepest folder that contains all of them."""
+    folders, files = [run.path.resolve() for run in runs], [measured.path.resolve() for measured in measurements]
     parents = [path.parent for path in (*folders, *files)]
-    common = next((folder for folder in _and_parents(parents[0]) if _holds(folder, parents)), None) if parents else None
+    common = _common_parent(parents) if parents else None
     if common is None:
         return folders, files
     return [path.relative_to(common) for path in folders], [path.relative_to(common) for path in files]
 
 
-def keep(folder: str | Path, runs: Sequence[Run], measurements: Sequence[Measurement]) -> None:
-    """Write to ``folder`` what ``runs`` and ``measurements`` say.
+def save_results(folder: str | Path, runs: Sequence[Run], measurements: Sequence[Measurement]) -> None:
+    """Write the metrics and configurations of ``runs`` and the content of ``measurements`` to ``folder``.
 
     Raises:
-        ValueError: If ``folder`` holds other runs, which a report on it would take for some of these, or is one
-            of the runs or holds one.
+        ValueError: If ``folder`` contains other runs, which would appear in reports on it, or one of ``runs``.
     """
     folder = Path(folder)
-    places, files = places_of(runs, measurements)
+    run_paths, file_paths = relative_paths(runs, measurements)
     if folder.is_dir():
-        there = {run.path.resolve() for run in find_runs([folder])}
-        if own := [run.path for run in runs if run.path.resolve() in there]:
-            raise ValueError(f"keep={folder} is where {own[0]} is read from; give another folder")
-        if others := sorted(there - {(folder / place).resolve() for place in places}):
-            raise ValueError(f"keep={folder} holds other runs ({others[0]}); give another folder, or remove them first")
-    for place, run in zip(places, runs, strict=True):
+        existing = {run.path.resolve() for run in find_runs([folder])}
+        if sources := [run.path for run in runs if run.path.resolve() in existing]:
+            raise ValueError(f"keep={folder} contains {sources[0]}, which is read; pass another folder")
+        if others := sorted(existing - {(folder / path).resolve() for path in run_paths}):
+            raise ValueError(
+                f"keep={folder} contains other runs ({others[0]}); pass another folder, or remove them first"
+            )
+    for path, run in zip(run_paths, runs, strict=True):
         if run.config:
             config = without_folders(run.config)
             if isinstance(config.get("data"), dict):
-                config["data"].pop("root", None)  # a folder of the machine, whatever its last name is
-            with atomic_write(RunFolder(folder / place).config, "w") as file:
+                config["data"].pop("root", None)  # a folder of the machine, including its last component
+            with atomic_write(RunFolder(folder / path).config, "w") as file:
                 file.write(OmegaConf.to_yaml(OmegaConf.create(config)))
-        # What a run did not get to write itself, a reader could not know without its folder.
-        told: dict[str, Any] = {} if run.metrics else {"status": run.status, "error": run.error}
+        # Store what was read from other files of the run folder.
+        additions: dict[str, Any] = {} if run.metrics else {"status": run.status, "error": run.error}
         if run.overrides:
-            told["overrides"] = list(run.overrides)
+            additions["overrides"] = list(run.overrides)
         if run.choices:
-            told["choices"] = run.choices
-        RunFolder(folder / place).write_metrics(_of_no_machine({**run.metrics, **told}))
-    for place, measurement in zip(files, measurements, strict=True):
-        write_json(folder / place, _of_no_machine(measurement.content))
+            additions["choices"] = run.choices
+        RunFolder(folder / path).write_metrics(_anonymous({**run.metrics, **additions}))
+    for path, measurement in zip(file_paths, measurements, strict=True):
+        write_json(folder / path, _anonymous(measurement.content))
 
 
-def _of_no_machine(content: Any) -> Any:
-    """Without folders, also in the message of an error and in what was typed."""
+def _anonymous(content: Any) -> Any:
+    """The same content without folders, also in error messages and overrides."""
     plain = without_folders(content)
     if isinstance(plain, dict):
         if isinstance(plain.get("error"), str):
@@ -73,9 +74,7 @@ def _of_no_machine(content: Any) -> Any:
     return plain
 
 
-def _and_parents(folder: Path) -> Iterable[Path]:
-    return (folder, *folder.parents)
-
-
-def _holds(folder: Path, others: Iterable[Path]) -> bool:
-    return all(other.is_relative_to(folder) for other in others)
+def _common_parent(folders: Sequence[Path]) -> Path | None:
+    """The deepest folder that contains or equals all ``folders``."""
+    candidates = (folders[0], *folders[0].parents)
+    return next((parent for parent in candidates if all(path.is_relative_to(parent) for path in folders)), None)

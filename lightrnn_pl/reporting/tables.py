@@ -1,4 +1,4 @@
-"""A report's tables: beside the papers' rows, for Markdown, CSV and the terminal."""
+"""The tables of a report, including the papers' rows, for Markdown, CSV and the terminal."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from rich.text import Text
 
 from lightrnn_pl.reporting.anonymous_paths import text_without_folders
 from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
-from lightrnn_pl.reporting.report_rows import FIGURES, PRINTED, Line
-from lightrnn_pl.reporting.run_groups import Group, Spread, place_in_paper
+from lightrnn_pl.reporting.report_rows import METRICS, PAPER_COLUMNS, Row
+from lightrnn_pl.reporting.run_groups import Group, Spread, paper_order
 from lightrnn_pl.reporting.runs import Run
 
 NONE = "–"
 _SMALL = (
-    "Rows marked small were made on another corpus, at other sizes or in less time than the paper's; its figures "
-    "stand beside them for orientation, and nothing here reproduces them."
+    "Rows labeled small differ from the paper in corpus, model size or training time. The paper's values are shown for "
+    "orientation only; these rows do not reproduce them."
 )
-_SPARE = ("MB of tables", "rounds", "MB", "paper: size of input", "words/s", "paper: parameters", "valid perplexity")
+_OPTIONAL = ("MB of tables", "rounds", "MB", "paper: size of input", "words/s", "paper: parameters", "valid perplexity")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts.
+    """A table of formatted cells.
 
     Attributes:
-        title: Its heading.
-        header: The columns' names; the first is what a line is called.
+        title: The heading.
+        header: The names of the columns; the first column contains the labels of the rows.
         rows: The cells.
-        notes: What to know before reading it.
-        texts: How many columns, from the left, hold text and not numbers.
-        spare: Columns that a narrow terminal does without, the first of them first.
+        notes: Notes to be shown above the table.
+        texts: The number of columns, from the left, that contain text instead of numbers.
+        optional: Columns to omit on a narrow terminal, in that order.
     """
 
     title: str
@@ -43,98 +43,97 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     texts: int = 1
-    spare: Sequence[str] = ()
+    optional: Sequence[str] = ()
 
 
-def result_tables(lines: Sequence[Line]) -> list[Table]:
-    """A table for each of the papers' that ``lines`` stand beside, in the papers' order; last what stands alone."""
-    ordered = sorted(lines, key=lambda line: place_in_paper(line.paper))
-    names = list(dict.fromkeys(line.paper.table if line.paper is not None else None for line in ordered))
+def result_tables(rows: Sequence[Row]) -> list[Table]:
+    """One table for each table of a paper that ``rows`` refer to, in the papers' order; rows without a paper last."""
+    ordered = sorted(rows, key=lambda row: paper_order(row.paper))
+    names = list(dict.fromkeys(row.paper.table if row.paper is not None else None for row in ordered))
     return [
-        _result_table(name, [line for line in ordered if (line.paper.table if line.paper else None) == name])
+        _result_table(name, [row for row in ordered if (row.paper.table if row.paper else None) == name])
         for name in names
     ]
 
 
 def failure_table(runs: Iterable[tuple[str, Run]]) -> Table | None:
-    """The runs that did not end well, or not yet, with how far they came; None where all are completed.
+    """The runs that are not completed, with their progress; None if all are completed.
 
     Args:
-        runs: Each with where it is.
+        runs: The path and the run, for each run.
     """
     header = ("folder", "run", "status", "error", "seed", "epochs", "valid perplexity")
     rows = [
         (
-            place,
+            path,
             run.name,
             run.status,
             text_without_folders(run.error) if run.error else NONE,
             NONE if run.seed is None else str(run.seed),
             *_progress(run.metrics),
         )
-        for place, run in runs
+        for path, run in runs
         if run.status != "completed"
     ]
     if not rows:
         return None
     notes = [
-        "A run that says started or running may have been killed; its command, given again with its folder, goes on "
-        "where it was."
+        "Runs listed as started or running may have been killed. To resume one, rerun its command with the same folder."
     ]
     is_open = any(row[2] in ("started", "running") for row in rows)
-    return Table("Not completed", header, rows, notes if is_open else [], texts=4, spare=("run", "valid perplexity"))
+    return Table("Not completed", header, rows, notes if is_open else [], texts=4, optional=("run", "valid perplexity"))
 
 
 def command_table(groups: Sequence[Group]) -> Table | None:
-    """How each group was made, seeds apart; None where nobody knows."""
+    """The command of each group, without the seed; None if no command is known."""
     rows = []
     for group in groups:
-        overrides = [one for one in group.runs[0].overrides if not one.startswith("seed=")]
+        overrides = [override for override in group.runs[0].overrides if not override.startswith("seed=")]
         if overrides:
             rows.append((group.label, f"lightrnn-train {text_without_folders(' '.join(overrides))}"))
-    return Table("Commands", ("", "command, but for the seed"), rows, texts=2) if rows else None
+    return Table("Commands", ("", "command (without the seed)"), rows, texts=2) if rows else None
 
 
-def typical_table(groups: Sequence[Group], rows: int = 12) -> Table | None:
-    """LightRNN, Figure 5: the heaviest rows of the first group that has a word table, with their typical words."""
+def typical_table(groups: Sequence[Group], max_rows: int = 12) -> Table | None:
+    """LightRNN, Figure 5: the most frequent rows of the first group with a word table, with their typical words."""
     for group in groups:
         run = group.runs[0]
-        lines = (run.metrics.get("typical") or {}).get("rows") or ()
-        if lines:
-            cells = [(str(line["code"]), f"{line['share']:.1%}", " ".join(line["words"])) for line in lines[:rows]]
+        codes = (run.metrics.get("typical") or {}).get("rows") or ()
+        if codes:
+            cells = [(str(code["code"]), f"{code['share']:.1%}", " ".join(code["words"])) for code in codes[:max_rows]]
             title = f"Rows of the word table: {group.label}" + (f", seed {run.seed}" if run.seed is not None else "")
-            return Table(title, ("row", "of the text", "its typical words"), cells, texts=3)
+            return Table(title, ("row", "share of the text", "typical words"), cells, texts=3)
     return None
 
 
-def csv_text(lines: Sequence[Line]) -> str:
-    """All that ``lines`` know, in full precision: a row a line, an empty cell for what is not known."""
+def csv_text(rows: Sequence[Row]) -> str:
+    """All values of ``rows`` as CSV, in full precision; unknown values are empty."""
     header = ["label", "corpus", "paper_table", "paper_row", "scale", "seeds", "n"]
-    for key in FIGURES:
+    for key in METRICS:
         header += [key, f"{key}_deviation"]
-    header += [f"paper_{key}" for key in PRINTED]
+    header += [f"paper_{key}" for key in PAPER_COLUMNS]
     file = io.StringIO()
     writer = csv.DictWriter(file, header, lineterminator="\n")
     writer.writeheader()
-    for line in sorted(lines, key=lambda line: place_in_paper(line.paper)):
+    for row in sorted(rows, key=lambda row: paper_order(row.paper)):
         content: dict[str, Any] = {
-            "label": line.label,
-            "corpus": line.corpus,
-            "seeds": " ".join(str(seed) for seed in line.seeds),
-            "n": max((spread.n for spread in line.figures.values()), default=0),
+            "label": row.label,
+            "corpus": row.corpus,
+            "seeds": " ".join(str(seed) for seed in row.seeds),
+            "n": max((spread.n for spread in row.metrics.values()), default=0),
         }
-        if line.paper is not None:
-            content |= {"paper_table": line.paper.table, "paper_row": line.paper.row}
-            content |= {f"paper_{key}": printed for key, printed in line.paper.printed.items()}
-            content["scale"] = "small" if line.small else "paper"
-        for key, spread in line.figures.items():
+        if row.paper is not None:
+            content |= {"paper_table": row.paper.table, "paper_row": row.paper.row}
+            content |= {f"paper_{key}": printed for key, printed in row.paper.printed.items()}
+            content["scale"] = "small" if row.small else "paper"
+        for key, spread in row.metrics.items():
             content |= {key: spread.mean, f"{key}_deviation": spread.deviation}
         writer.writerow(content)
     return file.getvalue()
 
 
 def markdown(table: Table) -> str:
-    """The table under a heading, as GitHub reads it."""
+    """The table with its heading in GitHub-flavored Markdown."""
     lines = [f"## {table.title}", "", *(f"{note}\n" for note in table.notes)]
     lines.append(_markdown_row(table.header))
     lines.append(_markdown_row(["---" if number < table.texts else "---:" for number in range(len(table.header))]))
@@ -143,86 +142,87 @@ def markdown(table: Table) -> str:
 
 
 def for_terminal(table: Table, width: int) -> RichTable:
-    """The table for a rich console of so many characters a line; with fewer columns where they do not fit."""
-    needed = [_width(name, [row[place] for row in table.rows], place) for place, name in enumerate(table.header)]
-    shown = list(range(len(table.header)))
-    for name in table.spare:
-        if sum(needed[place] + 3 for place in shown) < width:
+    """The table for a rich console with ``width`` characters per line; optional columns that do not fit are omitted."""
+    columns = range(len(table.header))
+    widths = [_width(table.header[column], [row[column] for row in table.rows], column) for column in columns]
+    shown = list(columns)
+    for name in table.optional:
+        if sum(widths[column] + 3 for column in shown) < width:
             break
-        shown = [place for place in shown if table.header[place] != name]
+        shown = [column for column in shown if table.header[column] != name]
     notes = list(table.notes)
-    if left_out := [name for place, name in enumerate(table.header) if place not in shown]:
-        notes.append(f"Too narrow here for: {', '.join(left_out)}; the report has all columns.")
-    made = RichTable(title=table.title, title_justify="left", caption="\n".join(notes), caption_justify="left")
-    for place in shown:
-        is_number = place >= table.texts
-        # Numbers stay whole; it is the label that gives way.
-        made.add_column(
-            table.header[place].replace(" ", "\n") if is_number else table.header[place],
+    if omitted := [name for column, name in enumerate(table.header) if column not in shown]:
+        notes.append(f"Omitted columns: {', '.join(omitted)}; the report contains all columns.")
+    rich_table = RichTable(title=table.title, title_justify="left", caption="\n".join(notes), caption_justify="left")
+    for column in shown:
+        is_number = column >= table.texts
+        # Text may be wrapped, but numbers may not.
+        rich_table.add_column(
+            table.header[column].replace(" ", "\n") if is_number else table.header[column],
             justify="right" if is_number else "left",
             overflow="fold",
-            min_width=needed[place] if is_number else min(needed[place], 8),
+            min_width=widths[column] if is_number else min(widths[column], 8),
         )
     for row in table.rows:
-        made.add_row(*(Text(row[place]) for place in shown))
-    return made
+        rich_table.add_row(*(Text(row[column]) for column in shown))
+    return rich_table
 
 
-def _width(name: str, cells: Sequence[str], place: int) -> int:
-    """What a column takes: its longest cell, or the longest word of its name; of a label what is legible."""
+def _width(name: str, cells: Sequence[str], column: int) -> int:
+    """The width of the longest cell or word of the heading; at most 24 for labels, which may be wrapped."""
     longest = max(map(len, [*cells, *name.split()]), default=0)
-    return longest if place else min(longest, 24)
+    return longest if column else min(longest, 24)
 
 
-def _result_table(name: str | None, lines: Sequence[Line]) -> Table:
-    known = paper_tables().get(name) if name is not None else None
-    papers = [line.paper for line in lines if line.paper is not None]
-    all_rows = [*papers, *(known.rows.values() if known is not None else ())]
-    printed = [key for key in PRINTED if any(key in row.printed for row in all_rows)]
-    figures = [
+def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
+    paper_table = paper_tables().get(name) if name is not None else None
+    own_rows = [row.paper for row in rows if row.paper is not None]
+    paper_rows = list(paper_table.rows.values()) if paper_table is not None else []
+    printed = [key for key in PAPER_COLUMNS if any(key in row.printed for row in (*own_rows, *paper_rows))]
+    metrics = [
         key
-        for key, figure in FIGURES.items()
-        if (figure.everywhere or key in printed) and any(key in line.figures for line in lines)
+        for key, metric in METRICS.items()
+        if (not metric.only_with_paper or key in printed) and any(key in row.metrics for row in rows)
     ]
-    texts = ["", "corpus"] if len({line.corpus for line in lines} - {None}) > 1 else [""]
-    header = [*texts, "seeds", *(FIGURES[key].title for key in figures), *(PRINTED[key] for key in printed)]
-    placed = [(place_in_paper(line.paper), _cells(line, texts, figures, printed)) for line in lines]
-    # The paper's other rows, so that its table is complete.
-    missing = [row for row in (known.rows.values() if known is not None else ()) if row not in papers]
-    placed += [
-        (place_in_paper(row), [row.label, *[NONE] * (len(texts) + len(figures)), *_printed(row, printed)])
-        for row in missing
+    texts = ["", "corpus"] if len({row.corpus for row in rows} - {None}) > 1 else [""]
+    header = [*texts, "seeds", *(METRICS[key].title for key in metrics), *(PAPER_COLUMNS[key] for key in printed)]
+    ordered = [(paper_order(row.paper), _cells(row, texts, metrics, printed)) for row in rows]
+    # Add the paper's other rows, so that its table is complete.
+    ordered += [
+        (paper_order(row), [row.label, *[NONE] * (len(texts) + len(metrics)), *_printed(row, printed)])
+        for row in paper_rows
+        if row not in own_rows
     ]
-    rows = [cells for _, cells in sorted(placed, key=lambda pair: pair[0])]
+    cells = [row_cells for _, row_cells in sorted(ordered, key=lambda pair: pair[0])]
     notes = []
-    if any(line.small for line in lines):
+    if any(row.small for row in rows):
         notes.append(_SMALL)
-    if any(spread.deviation is not None for line in lines for spread in line.figures.values()):
+    if any(spread.deviation is not None for row in rows for spread in row.metrics.values()):
         notes.append("±: sample standard deviation over the seeds.")
-    if known is not None and printed:
-        notes.append(f"The paper's figures: {known.source}.")
-    title = known.title if known is not None else name or ("Other results" if papers else "Results")
-    return Table(title, header, rows, notes, texts=len(texts), spare=[name for name in _SPARE if name in header])
+    if paper_table is not None and printed:
+        notes.append(f"The paper's values: {paper_table.source}.")
+    title = paper_table.title if paper_table is not None else name or ("Other results" if own_rows else "Results")
+    return Table(title, header, cells, notes, texts=len(texts), optional=[name for name in _OPTIONAL if name in header])
 
 
-def _cells(line: Line, texts: Sequence[str], figures: Sequence[str], printed: Sequence[str]) -> list[str]:
+def _cells(row: Row, texts: Sequence[str], metrics: Sequence[str], printed: Sequence[str]) -> list[str]:
     seeds = NONE
-    if line.seeds:
-        told = ", ".join("?" if seed is None else str(seed) for seed in line.seeds)
-        seeds = f"{len(line.seeds)} ({told})"
+    if row.seeds:
+        numbers = ", ".join("?" if seed is None else str(seed) for seed in row.seeds)
+        seeds = f"{len(row.seeds)} ({numbers})"
     return [
-        f"{line.label} (small)" if line.small and "scale=small" not in line.label else line.label,
-        *([line.corpus or NONE] if "corpus" in texts else []),
+        f"{row.label} (small)" if row.small and "scale=small" not in row.label else row.label,
+        *([row.corpus or NONE] if "corpus" in texts else []),
         seeds,
-        *(_spread_text(line.figures.get(key), key) for key in figures),
-        *_printed(line.paper, printed),
+        *(_spread_text(row.metrics.get(key), key) for key in metrics),
+        *_printed(row.paper, printed),
     ]
 
 
 def _spread_text(spread: Spread | None, key: str) -> str:
     if spread is None:
         return NONE
-    text = FIGURES[key].text
+    text = METRICS[key].format
     return text(spread.mean) if not spread.deviation else f"{text(spread.mean)} ± {text(spread.deviation)}"
 
 
@@ -239,6 +239,6 @@ def _progress(metrics: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
-    # A bar would end the cell, a line break the row, and a tag would be taken for HTML.
+    # A bar would end the cell, a line break would end the row, and a tag would be parsed as HTML.
     escaped = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
     return f"| {' | '.join(escaped)} |"

@@ -1,7 +1,7 @@
-"""The word tables of a run, packed for the page: words, counts, and for each round the cells and losses.
+"""The word tables of a run, packed for the report page: words, counts, and the cells and losses of each round.
 
-Everything is bytes, deflated and in base64, so that a page of 800,000 words stays a few megabytes a round and a browser
-unpacks it beside the page, not in it.  The page's side of the format is ``page/tables.js``.
+The data is compressed and base64-encoded.  A table of 800,000 words takes a few megabytes per round, and the page can
+decode it in a worker.  ``page/word_tables.js`` reads this format.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from lightrnn_pl.allocation.table_snapshot import TableSnapshot
-from lightrnn_pl.checkpoint import table_of
+from lightrnn_pl.checkpoint import load_allocation
 from lightrnn_pl.reporting.runs import Run
 from lightrnn_pl.run_folder import RunFolder
 
 LOSS_STEP = 0.1
-"""Nats that losses are rounded to; a byte holds up to 25.4 of them, and 0 for unknown."""
+"""Resolution of losses in nats; a byte encodes losses up to 25.4 nats, and 0 means unknown."""
 
 
 @dataclass(frozen=True)
 class WordMap:
-    """A run's word tables.
+    """The word tables of a run.
 
     Attributes:
-        name: What the run is called.
-        words: In descending order of their counts.
-        counts: Occurrences in the training text, (V,).
-        rounds: Number of each round and its table, in order.
+        name: The label of the run.
+        words: The words of the vocabulary.
+        counts: Occurrences of the words in the training text, (V,).
+        rounds: The number and the word table of each round, in order.
     """
 
     name: str
@@ -42,33 +42,33 @@ class WordMap:
 
     @classmethod
     def of_run(cls, run: Run, name: str) -> WordMap | None:
-        """The tables that a run has kept, or of a run that kept none that of its best model.
+        """The word tables that a run saved, or that of its best model if it saved none.
 
         Returns:
-            None where there is no model, or its words have one code each.
+            None if there is no model, or its words have one code each.
 
         Raises:
-            ValueError: If a file is damaged, or of another vocabulary.
+            ValueError: If a file is damaged or belongs to another vocabulary.
         """
         folder = RunFolder(run.path)
         if not folder.best.is_file() or (run.metrics.get("components") or 1) < 2:
             return None
-        vocabulary, allocation = table_of(folder.best)
+        vocabulary, allocation = load_allocation(folder.best)
         rounds = [(number, TableSnapshot.load(path)) for number, path in folder.round_tables().items()]
         for number, snapshot in rounds:
             if len(snapshot.codes) != len(vocabulary) or snapshot.sides != allocation.sides:
                 raise ValueError(
-                    f"tables/round_{number}.npz in {run.path} is a table of {len(snapshot.codes)} words, sides "
-                    f"{list(snapshot.sides)}, and best.ckpt one of {len(vocabulary)}, sides {list(allocation.sides)}; "
-                    "take away what is of another run"
+                    f"tables/round_{number}.npz in {run.path} has {len(snapshot.codes)} words and sides "
+                    f"{list(snapshot.sides)}, but best.ckpt has {len(vocabulary)} words and sides "
+                    f"{list(allocation.sides)}; remove the file that belongs to another run"
                 )
         if not rounds:
-            last = max((done["round"] for done in run.metrics.get("rounds") or ()), default=1)
+            last = max((summary["round"] for summary in run.metrics.get("rounds") or ()), default=1)
             rounds = [(last, TableSnapshot.of(allocation.codes.numpy(), allocation.sides))]
         return cls(name, vocabulary.words, vocabulary.counts, rounds)
 
     def packed(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the page needs, and the parts: ``words``, ``counts``, and of each round ``cells_N``, ``losses_N``."""
+        """A description for the page, and the parts ``words``, ``counts``, and ``cells_N``, ``losses_N`` per round."""
         order = np.argsort(-self.counts, kind="stable")
         sides = self.rounds[0][1].sides
         parts = {
@@ -80,20 +80,20 @@ class WordMap:
             parts[f"cells_{number}"] = _pack(_planes(cells))
             if not np.isnan(snapshot.word_nll).all():
                 parts[f"losses_{number}"] = _pack(_steps(snapshot.word_nll[order]).tobytes())
-        told = {
+        description = {
             "name": self.name,
             "words": len(self.words),
             "sides": list(sides),
             "step": LOSS_STEP,
             "rounds": [{"number": number, "text": snapshot.text} for number, snapshot in self.rounds],
         }
-        return told, parts
+        return description, parts
 
 
 def _planes(values: Integer[np.ndarray, " V"]) -> bytes:
-    """32-bit numbers, the low bytes of all before the second bytes of all ...: the high ones are much alike."""
-    whole = np.minimum(values, np.iinfo(np.uint32).max).astype("<u4")
-    return whole.view(np.uint8).reshape(-1, 4).T.tobytes()
+    """32-bit numbers as byte planes (all low bytes first), which compress better because high bytes are similar."""
+    clipped = np.minimum(values, np.iinfo(np.uint32).max).astype("<u4")
+    return clipped.view(np.uint8).reshape(-1, 4).T.tobytes()
 
 
 def _steps(losses: Float[np.ndarray, " V"]) -> Integer[np.ndarray, " V"]:

@@ -1,1 +1,1 @@
-"""N-best lists: parsing, features, tuning of weights (MERT) and reranking."""
+"""Rescoring of n-best lists: parsing, language model features, tuning of weights (MERT), and reranking."""

@@ -1,9 +1,9 @@
-"""N-best lists of translations as Moses writes them: a hypothesis a line, the lines of a sentence together.
+"""N-best lists of translations in the format of Moses: one hypothesis per line, grouped by sentence.
 
-    id ||| hypothesis ||| Name0= 0.1 0.2 Name1= 3 ||| score [||| whatever else]
+    id ||| hypothesis ||| Name0= 0.1 0.2 Name1= 3 ||| score [||| more fields]
 
-Lists are read and written sentence by sentence.  What this module does not read (alignments, the features' own way of
-writing numbers) is kept as it stands.  Knows no model and no references.
+Lists are read and written sentence by sentence.  Fields that are not parsed, such as alignments, and the formatting of
+numbers are preserved.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from lightrnn_pl.rescoring.feature_layout import Features, Layout
+from lightrnn_pl.rescoring.feature_layout import FeatureLayout, Features
 
-_MARK = "|||"
+_SEPARATOR = "|||"
 
 
 @dataclass(slots=True)
@@ -23,11 +23,11 @@ class Hypothesis:
     """One line of a list.
 
     Attributes:
-        sentence: The number of the sentence that it translates, from 0.
-        text: Its words.
-        features: Their values.
-        score: The list's own model score; larger is better.
-        fields: The line as it was read, its parts stripped.
+        sentence: The number of the source sentence, from 0.
+        text: The words of the hypothesis.
+        features: The values of its features.
+        score: The score in the list; higher is better.
+        fields: The fields of the line without surrounding whitespace.
     """
 
     sentence: int
@@ -37,107 +37,109 @@ class Hypothesis:
     fields: list[str]
 
     def add_feature(self, name: str, value: float) -> None:
-        """Append a feature, to the precision with which it is written."""
-        written = f"{value:.6f}"
-        self.features[name] = (float(written),)
-        self.fields[2] = f"{self.fields[2]} {name}= {written}".strip()
+        """Append a feature, rounded to the precision with which it is written."""
+        formatted = f"{value:.6f}"
+        self.features[name] = (float(formatted),)
+        self.fields[2] = f"{self.fields[2]} {name}= {formatted}".strip()
 
     def line(self, score: float | None = None) -> str:
-        """The line as Moses writes it, with another score if one is given."""
+        """The line in the format of Moses, with ``score`` in place of the score if it is not None."""
         fields = self.fields if score is None else [*self.fields[:3], f"{score:.8g}", *self.fields[4:]]
-        return f" {_MARK} ".join(fields)
+        return f" {_SEPARATOR} ".join(fields)
 
 
 @dataclass
-class Malformed:
-    """Lines of a list that could not be read: how many, and the first of them.
+class MalformedLines:
+    """Counts the malformed lines of a list and reports the first ones.
 
     Args:
-        tell: Is called with a message for each of the first ``shown`` lines.
-        shown: Lines after which only the number is counted.
+        report: Called with a message for each of the first ``max_reported`` lines.
+        max_reported: Maximum number of lines to report.
+        count: Number of malformed lines.
+        numbers: The numbers of the reported lines, counted from 1.
     """
 
-    tell: Callable[[str], None] = print
-    shown: int = 20
+    report: Callable[[str], None] = print
+    max_reported: int = 20
     count: int = 0
     numbers: list[int] = field(default_factory=list)
 
     def add(self, number: int, reason: str) -> None:
-        """Note that a line, counted from 1, was left out, and why."""
+        """Record that line ``number``, counted from 1, is skipped for the given reason."""
         self.count += 1
-        if self.count <= self.shown:
+        if self.count <= self.max_reported:
             self.numbers.append(number)
-            self.tell(f"line {number} left out: {reason}")
+            self.report(f"line {number} skipped: {reason}")
 
 
 def parse_line(line: str) -> Hypothesis:
-    """Read one line.
+    """Parse one line.
 
     Raises:
-        ValueError: Saying what is wrong with it.
+        ValueError: If the line is malformed.
     """
     if not line.strip():
-        raise ValueError("an empty line")
-    fields = [part.strip() for part in line.split(_MARK)]
+        raise ValueError("empty line")
+    fields = [part.strip() for part in line.split(_SEPARATOR)]
     if len(fields) < 4:
-        raise ValueError(f"{len(fields)} fields between '{_MARK}', but id, hypothesis, features and score are needed")
+        raise ValueError(f"got {len(fields)} fields separated by '{_SEPARATOR}', need id, hypothesis, features, score")
     if not (fields[0].isascii() and fields[0].isdigit()):
-        raise ValueError(f"the sentence id {fields[0]!r} is no whole number from 0")
+        raise ValueError(f"the sentence id {fields[0]!r} is not a non-negative whole number")
     return Hypothesis(int(fields[0]), fields[1], parse_features(fields[2]), _number(fields[3], "score"), fields)
 
 
 def parse_features(text: str) -> Features:
-    """Read ``Name0= 0.1 0.2 Name1= 3``; ``Name=3`` in one piece is understood too.
+    """Parse features written as ``Name0= 0.1 0.2 Name1= 3`` or ``Name1=3``.
 
     Raises:
-        ValueError: If a number has no name, a name has no number or is duplicated, or a value is not finite.
+        ValueError: If a value has no name, a name has no value or is duplicated, or a value is not finite.
     """
-    found: dict[str, list[float]] = {}
+    features: dict[str, list[float]] = {}
     name = ""
     for token in text.split():
         head, equals, value = token.rpartition("=")
         if equals:
-            if name and not found[name]:
+            if name and not features[name]:
                 raise ValueError(f"feature {name!r} has no value")
             name = head
-            if not name or name in found:
+            if not name or name in features:
                 raise ValueError(f"feature {name!r} is duplicated" if name else f"{token!r} is not a feature name")
-            found[name] = [_number(value, name)] if value else []
+            features[name] = [_number(value, name)] if value else []
         elif not name:
-            raise ValueError(f"the feature value {token!r} comes before any name; features are written Name= value")
+            raise ValueError(f"the feature value {token!r} has no name; features are written Name= value")
         else:
-            found[name].append(_number(token, name))
-    if name and not found[name]:
+            features[name].append(_number(token, name))
+    if name and not features[name]:
         raise ValueError(f"feature {name!r} has no value")
-    return {name: tuple(values) for name, values in found.items()}
+    return {name: tuple(values) for name, values in features.items()}
 
 
 def read_nbest(
-    lines: Iterable[bytes], malformed: Malformed, layout: Layout | None = None
+    lines: Iterable[bytes], malformed: MalformedLines, layout: FeatureLayout | None = None
 ) -> Iterator[list[Hypothesis]]:
-    """The hypotheses of one sentence after the other; only one sentence is held.
+    """Read the hypotheses sentence by sentence.  Only one sentence is kept in memory.
 
     Args:
-        lines: Those of a file.
-        malformed: Called with lines that cannot be read, or whose sentence does not belong where they stand; they are
-            left out.
-        layout: Leaves out, too, what has another number of values for a feature, and learns names that are new.
+        lines: The lines of a list.
+        malformed: Receives lines that cannot be parsed, or whose sentence number is out of place.  They are skipped.
+        layout: If given, hypotheses whose features have a different number of values are skipped as well, and features
+            that are new are added to the layout.
 
     Raises:
-        ValueError: Naming the line at which a sentence comes after one with a larger number.
+        ValueError: If sentences are not in ascending order.  The message contains the line.
     """
     for group in _by_sentence(_parsed(lines, malformed), malformed):
         if layout is not None:
-            group = _fitting(group, layout, malformed)
+            group = _with_valid_sizes(group, layout, malformed)
         if group:
             yield [hypothesis for _, hypothesis in group]
 
 
 _Numbered = tuple[int, Hypothesis]
-"""A hypothesis and the number of its line."""
+"""The number of a line and its hypothesis."""
 
 
-def _parsed(lines: Iterable[bytes], malformed: Malformed) -> Iterator[_Numbered]:
+def _parsed(lines: Iterable[bytes], malformed: MalformedLines) -> Iterator[_Numbered]:
     for number, line in enumerate(lines, start=1):
         try:
             yield number, parse_line(line.decode("utf-8-sig" if number == 1 else "utf-8"))
@@ -147,24 +149,24 @@ def _parsed(lines: Iterable[bytes], malformed: Malformed) -> Iterator[_Numbered]
             malformed.add(number, str(error))
 
 
-def _by_sentence(hypotheses: Iterator[_Numbered], malformed: Malformed) -> Iterator[list[_Numbered]]:
+def _by_sentence(hypotheses: Iterator[_Numbered], malformed: MalformedLines) -> Iterator[list[_Numbered]]:
     group: list[_Numbered] = []
-    stray = -1
+    skipped_sentence = -1
     following = next(hypotheses, None)
     while following is not None:
         (number, hypothesis), following = following, next(hypotheses, None)
         last, sentence = group[-1][1].sentence if group else 0, hypothesis.sentence
         after = sentence if following is None else following[1].sentence
-        # One line among others in order has a damaged number; were it the same again, the list would not be in order.
-        if group and after >= last and not last <= sentence <= after and sentence != stray:
-            malformed.add(number, f"sentence {sentence} does not belong between sentences {last} and {after}")
-            stray = sentence
+        # A single line out of order has a damaged number.  If it occurs again, the list itself is not in order.
+        if group and after >= last and not last <= sentence <= after and sentence != skipped_sentence:
+            malformed.add(number, f"sentence {sentence} is out of place between sentences {last} and {after}")
+            skipped_sentence = sentence
             continue
         if group and sentence != last:
             if sentence < last:
                 raise ValueError(
-                    f"line {number}: sentence {sentence} comes after sentence {last}; the lines of a sentence belong "
-                    "together, in ascending order: sort the list (sort -s -n -k 1,1)"
+                    f"line {number}: sentence {sentence} comes after sentence {last}; lines must be in ascending "
+                    "order of sentences: sort the list (sort -s -n -k 1,1)"
                 )
             yield group
             group = []
@@ -173,8 +175,8 @@ def _by_sentence(hypotheses: Iterator[_Numbered], malformed: Malformed) -> Itera
         yield group
 
 
-def _fitting(group: list[_Numbered], layout: Layout, malformed: Malformed) -> list[_Numbered]:
-    """The hypotheses whose features have as many values as the layout says; names new to it are as most have them."""
+def _with_valid_sizes(group: list[_Numbered], layout: FeatureLayout, malformed: MalformedLines) -> list[_Numbered]:
+    """The hypotheses whose features match the layout.  New features get the size that most hypotheses have."""
     sizes: dict[str, Counter[int]] = {}
     for _, hypothesis in group:
         for name, values in hypothesis.features.items():
@@ -184,7 +186,7 @@ def _fitting(group: list[_Numbered], layout: Layout, malformed: Malformed) -> li
     kept = []
     for number, hypothesis in group:
         try:
-            layout.fit(hypothesis.features)
+            layout.check_features(hypothesis.features)
         except ValueError as error:
             malformed.add(number, str(error))
         else:
@@ -192,11 +194,11 @@ def _fitting(group: list[_Numbered], layout: Layout, malformed: Malformed) -> li
     return kept
 
 
-def _number(text: str, what: str) -> float:
+def _number(text: str, name: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{what}: {text!r} is no finite number")
+        raise ValueError(f"{name}: {text!r} is not a finite number")
     return number

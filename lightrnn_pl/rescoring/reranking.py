@@ -1,8 +1,8 @@
-"""Rescoring n-best lists with language models (Slim Embedding, "Machine Translation Reranking").
+"""Reranking of n-best lists with language models (Slim Embedding, "Machine Translation Reranking").
 
-Adds features to the hypotheses of a list, gathers what tuning needs to know of it, and reranks it; always one sentence
-after the other, a bounded number of hypotheses at a time.  Knows lists and BLEU's counts (tokenised by sacrebleu);
-neither commands nor bundles.
+This module adds language model features to the hypotheses of a list, collects the data for tuning, and selects
+hypotheses.  Lists are processed sentence by sentence with bounded memory.  BLEU statistics use the tokenizers of
+sacrebleu.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from numpy.typing import NDArray
 
 from lightrnn_pl.inference.scoring import score_stream
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.rescoring.feature_layout import Layout
+from lightrnn_pl.rescoring.feature_layout import FeatureLayout
 from lightrnn_pl.rescoring.nbest_lists import Hypothesis
 from lightrnn_pl.rescoring.tuning import NUM_COUNTS, ORDER, Candidates, Vector
 from lightrnn_pl.vocabulary import Vocabulary
 
 Feature = Callable[[Sequence[str]], Sequence[float]]
-"""From texts to a number each."""
+"""Maps texts to one number per text."""
 
 
 class LanguageModelFeature:
-    """The natural-log probability of each text, its end marker included, from a fresh state.
+    """The natural-log probability of each text under a language model, including its end marker.
 
-    Natural logarithms are also what Moses's own language models put into a list.
+    The state is reset before each text.  The language models of Moses use natural logarithms as well.
 
     Args:
-        model: Scores the texts.
-        vocabulary: The model's.
-        batch_size: Texts scored at a time.
+        model: The language model.
+        vocabulary: The vocabulary of the model.
+        batch_size: Number of texts scored at a time.
 
     Attributes:
-        num_words: Words scored so far, end markers apart.
-        num_unknown: Those of them that were read as the unknown word.
+        num_words: Number of words scored so far, without end markers.
+        num_unknown: Number of these words scored as the unknown word.
     """
 
     def __init__(self, model: LanguageModel, vocabulary: Vocabulary, batch_size: int = 64) -> None:
@@ -56,67 +56,72 @@ class LanguageModelFeature:
 
 
 def count_words(texts: Sequence[str]) -> list[float]:
-    """The number of words of each text, as a feature: a language model alone prefers what is short."""
+    """The number of words of each text, a feature that offsets the preference of language models for short texts."""
     return [float(len(text.split())) for text in texts]
 
 
 def add_features(
     groups: Iterable[list[Hypothesis]], features: Mapping[str, Feature], buffer: int = 4096
 ) -> Iterator[list[Hypothesis]]:
-    """The same sentences with features added to their hypotheses; a text that occurs often is asked for once.
+    """Add features to hypotheses.  Texts that occur several times in a buffer are scored once.
 
     Args:
-        groups: The hypotheses of one sentence after the other.
-        features: By the name that they get in the list.
-        buffer: Hypotheses that are held at least, so that texts of similar length can be scored together.
+        groups: The hypotheses of each sentence.
+        features: The features by their names in the list.
+        buffer: Minimum number of hypotheses scored together, so that texts of similar length can share a batch.
+
+    Yields:
+        The hypotheses of each sentence, with the features added.
 
     Raises:
-        ValueError: If the list has a feature of such a name.
+        ValueError: If the list already has a feature of the same name.
     """
-    held: list[list[Hypothesis]] = []
+    buffered: list[list[Hypothesis]] = []
     for group in groups:
-        held.append(group)
-        if sum(map(len, held)) >= buffer:
-            yield from _with_features(held, features)
-            held = []
-    yield from _with_features(held, features)
+        buffered.append(group)
+        if sum(map(len, buffered)) >= buffer:
+            yield from _with_features(buffered, features)
+            buffered = []
+    yield from _with_features(buffered, features)
 
 
-def _with_features(held: list[list[Hypothesis]], features: Mapping[str, Feature]) -> list[list[Hypothesis]]:
-    texts = list(dict.fromkeys(hypothesis.text for group in held for hypothesis in group))
+def _with_features(groups: list[list[Hypothesis]], features: Mapping[str, Feature]) -> list[list[Hypothesis]]:
+    texts = list(dict.fromkeys(hypothesis.text for group in groups for hypothesis in group))
     for name, feature in features.items():
         values = dict(zip(texts, feature(texts), strict=True))
-        for group in held:
+        for group in groups:
             for hypothesis in group:
                 if name in hypothesis.features:
                     raise ValueError(f"the list already has a feature {name}; choose another name with feature=...")
                 hypothesis.add_feature(name, values[hypothesis.text])
-    return held
+    return groups
 
 
 class References:
-    """Reference translations, and BLEU's counts of hypotheses compared with them.
+    """Reference translations, and the BLEU statistics of hypotheses.
 
     Args:
-        texts: One list a set of references, in the order of the sentences.
-        tokenize: Name of a tokeniser of sacrebleu; ``none`` takes the words as they stand.
-        lowercase: Hold everything against each other in lower case.
+        texts: The sets of references, each a list with one reference per sentence.
+        tokenize: Name of a sacrebleu tokenizer; ``none`` splits at whitespace.
+        lowercase: Whether to ignore case.
 
     Raises:
-        ValueError: If the sets have not the same number of lines, there is none, sacrebleu has no such tokeniser or is
-            not installed.
+        ValueError: If there are no references, the sets differ in length, sacrebleu is not installed, or it does not
+            have the tokenizer.
     """
 
     def __init__(self, texts: Sequence[Sequence[str]], tokenize: str = "none", lowercase: bool = False) -> None:
         try:
             from sacrebleu.metrics import BLEU
         except ModuleNotFoundError:
-            raise ValueError("BLEU is counted by sacrebleu; install it: pip install 'lightrnn_pl[rescore]'") from None
+            raise ValueError("BLEU requires sacrebleu: pip install 'lightrnn_pl[rescore]'") from None
         lengths = [len(lines) for lines in texts]
         if not lengths or len(set(lengths)) > 1:
-            raise ValueError(f"sets of references need as many lines each, one a sentence; theirs have {lengths}")
+            raise ValueError(f"all sets of references must have one line per sentence, got {lengths} lines")
         if tokenize not in BLEU.TOKENIZERS:
-            raise ValueError(f"tokenize={tokenize} is none of sacrebleu's: {', '.join(BLEU.TOKENIZERS)}")
+            raise ValueError(
+                f"tokenize={tokenize} is not a sacrebleu tokenizer; use one of {', '.join(BLEU.TOKENIZERS)}"
+            )
         self.texts = texts
         self._tokenize: Any = BLEU(tokenize=tokenize).tokenizer
         self._lowercase = lowercase
@@ -128,7 +133,7 @@ class References:
         return len(self.texts[0])
 
     def counts(self, sentence: int, text: str) -> list[int]:
-        """BLEU's counts of a text as the translation of a sentence, in the order that ``tuning`` describes.
+        """The BLEU statistics of a text as translation of a sentence, in the order of ``tuning.NUM_COUNTS``.
 
         Raises:
             ValueError: If the sentence has no reference.
@@ -136,7 +141,7 @@ class References:
         if sentence != self._sentence:
             self._prepare(sentence)
         ngrams, length = self._split(text)
-        # Of references equally close in length the shorter counts.
+        # The reference closest in length; if two are equally close, the shorter one.
         reference = min(self._lengths, key=lambda other: (abs(other - length), other))
         correct, total = [0] * ORDER, [0] * ORDER
         for ngram, count in ngrams.items():
@@ -146,7 +151,7 @@ class References:
 
     def _prepare(self, sentence: int) -> None:
         if sentence >= len(self):
-            raise ValueError(f"sentence {sentence} of the list has no reference; there are {len(self)}, from 0")
+            raise ValueError(f"sentence {sentence} of the list has no reference; there are only {len(self)}, from 0")
         self._ngrams, self._lengths = Counter(), []
         for lines in self.texts:
             ngrams, length = self._split(lines[sentence])
@@ -161,15 +166,18 @@ class References:
         return extract_all_word_ngrams(self._tokenize(text.rstrip()), 1, ORDER)
 
 
-class TuningList:
-    """What tuning needs of a list: features and counts on disk, beside them only a number a sentence.
+class TuningSet:
+    """The data of a list for tuning.  Features and BLEU statistics are stored on disk.
 
     Args:
-        layout: The columns of the features, all of them.
-        references: Of all sentences; those without a hypothesis count as translated by nothing.
+        layout: The columns of all features.
+        references: The references of all sentences.  Sentences without hypotheses count as empty translations.
+
+    Attributes:
+        num_missing: Number of sentences without hypotheses so far.
     """
 
-    def __init__(self, layout: Layout, references: References) -> None:
+    def __init__(self, layout: FeatureLayout, references: References) -> None:
         self.layout, self._references = layout, references
         self._features, self._counts = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self._sizes: list[int] = []
@@ -185,27 +193,28 @@ class TuningList:
         sentence = group[0].sentence
         self._skip_to(sentence)
         self._next = sentence + 1
-        known: dict[str, list[int]] = {}
+        counts_by_text: dict[str, list[int]] = {}
         for hypothesis in group:
-            if hypothesis.text not in known:
-                known[hypothesis.text] = self._references.counts(sentence, hypothesis.text)
+            if hypothesis.text not in counts_by_text:
+                counts_by_text[hypothesis.text] = self._references.counts(sentence, hypothesis.text)
         matrix = self.layout.matrix([hypothesis.features for hypothesis in group])
         scores = np.array([hypothesis.score for hypothesis in group])
         self._gram += matrix.T @ matrix
         self._moment += matrix.T @ scores
         self._squares += float(scores @ scores)
         self._features.write(matrix.astype(np.float32).tobytes())
-        self._counts.write(np.array([known[hypothesis.text] for hypothesis in group], dtype=np.int32).tobytes())
+        counts = np.array([counts_by_text[hypothesis.text] for hypothesis in group], dtype=np.int32)
+        self._counts.write(counts.tobytes())
         self._sizes.append(len(group))
 
     def candidates(self) -> Candidates:
-        """The list so far, for ``tune``.
+        """The candidates for ``tune``.
 
         Raises:
-            ValueError: If it holds no hypothesis.
+            ValueError: If the list contains no hypothesis.
         """
         if not self._sizes:
-            raise ValueError("the list to tune on holds no hypothesis that can be read")
+            raise ValueError("the list for tuning contains no valid hypothesis")
         self._skip_to(len(self._references))
         self._next = len(self._references)
         total = sum(self._sizes)
@@ -217,17 +226,20 @@ class TuningList:
         return Candidates(features, counts, starts, self._missing)
 
     def fit_scores(self) -> tuple[Vector, float]:
-        """Weights that give back the list's own scores (least squares), and the share of their size that is missed.
+        """Fit weights to the scores of the list by least squares.
 
-        A list's scores are the weighted sum of its features, so that the share is nearly nothing, unless the list
-        leaves features out.
+        The scores of a list are weighted sums of its features, so the error is close to zero unless the list omits
+        features.
+
+        Returns:
+            The weights, (D,), and the norm of the residuals relative to the norm of the scores.
         """
         units = np.sqrt(np.diag(self._gram))
         units = np.where(units > 0, units, 1.0)
         gram = self._gram / units / units[:, None]
         weights = np.linalg.lstsq(gram, self._moment / units, rcond=1e-10)[0] / units
-        missed = self._squares - 2 * float(weights @ self._moment) + float(weights @ self._gram @ weights)
-        return weights, float(np.sqrt(max(0.0, missed) / self._squares)) if self._squares else 0.0
+        residual = self._squares - 2 * float(weights @ self._moment) + float(weights @ self._gram @ weights)
+        return weights, float(np.sqrt(max(0.0, residual) / self._squares)) if self._squares else 0.0
 
     def _skip_to(self, sentence: int) -> None:
         for missing in range(self._next, sentence):
@@ -235,15 +247,18 @@ class TuningList:
             self.num_missing += 1
 
 
-class Chooser:
-    """Choosing one hypothesis a sentence in one way, and BLEU's counts of what was chosen.
+class Reranker:
+    """Selects one hypothesis per sentence, and sums the BLEU statistics of the selected hypotheses.
 
     Args:
         layout: The columns of ``weights``.
-        weights: (D,); None for the list's own scores.
+        weights: The weights of the features, (D,); None to use the scores of the list.
+
+    Attributes:
+        counts: The summed BLEU statistics, (10,).
     """
 
-    def __init__(self, layout: Layout, weights: Vector | None = None) -> None:
+    def __init__(self, layout: FeatureLayout, weights: Vector | None = None) -> None:
         self.layout, self.weights = layout, weights
         self.counts: NDArray[np.int64] = np.zeros(NUM_COUNTS, dtype=np.int64)
 
@@ -254,12 +269,12 @@ class Chooser:
         return self.layout.matrix([hypothesis.features for hypothesis in group]) @ self.weights
 
     def choose(self, group: Sequence[Hypothesis], references: References | None = None) -> Hypothesis:
-        """The hypothesis with the highest score, the first of equals; counted where there are references."""
+        """The first hypothesis with the highest score.  If there are references, its BLEU statistics are added."""
         chosen = group[int(np.argmax(self.scores(group)))]
         if references is not None:
             self.add(references.counts(chosen.sentence, chosen.text))
         return chosen
 
     def add(self, counts: Sequence[int]) -> None:
-        """Count what stands for a sentence."""
+        """Add the BLEU statistics of a sentence."""
         self.counts += np.asarray(counts, dtype=np.int64)

@@ -1,11 +1,9 @@
-"""Weights of a linear model over n-best lists that make BLEU highest (minimum error rate training, Och 2003).
+"""Tuning of the weights of a linear model over n-best lists to maximize BLEU (minimum error rate training, Och 2003).
 
-Along a line w + t d every hypothesis is a straight line in t, so the best of a sentence changes only at the corners of
-the upper envelope of its hypotheses, and the corpus's BLEU is constant in between: looking at every piece between
-corners finds the exact maximum along the line.  Lines are the axes and random directions, from the weights given and
-from random ones.
-
-Knows matrices of features and of BLEU's counts; neither texts nor where they come from.
+Along a line w + t d in weight space, the score of every hypothesis is a linear function of t.  The best hypothesis of a
+sentence changes only at the corners of the upper envelope of these functions, and corpus BLEU is constant between the
+corners.  Evaluating every interval between corners therefore finds the exact maximum along the line.  Lines are the
+axes and random directions, starting from the initial weights and from random weights.
 """
 
 from __future__ import annotations
@@ -20,22 +18,22 @@ from lightrnn_pl.checks import check_count
 
 ORDER = 4
 NUM_COUNTS = 2 + 2 * ORDER
-"""BLEU's counts: length of the hypothesis, length of the reference, n-grams that match, n-grams; n from 1 to 4."""
+"""Number of BLEU statistics: hypothesis length, reference length, matching n-grams, and n-grams, for n from 1 to 4."""
 
 _ROWS = 1 << 14
-"""Rows of a matrix on disk that are multiplied at a time."""
+"""Number of rows of a matrix on disk that are multiplied at a time."""
 
-_NARROW = 1e-9
-"""Pieces narrower than this share of where they lie are passed over: rounding could miss them."""
+_MIN_WIDTH = 1e-9
+"""Intervals narrower than this fraction of their position are ignored, because rounding could miss them."""
 
-_GAIN = 1e-3
-"""BLEU points that a pass over all directions must bring to be followed by another."""
+_MIN_GAIN = 1e-3
+"""Improvement in BLEU points below which the passes over all directions end."""
 
 Vector = NDArray[np.float64]
 
 
 def corpus_bleu(counts: NDArray[np.int64]) -> Vector:
-    """BLEU in points from summed counts, (..., 10) -> (...): sacrebleu's, with its default exponential smoothing."""
+    """BLEU in points from summed statistics, (..., 10) -> (...), like sacrebleu with its default smoothing."""
     values = np.asarray(counts, dtype=np.float64)
     length, reference = values[..., 0], values[..., 1]
     correct, total = values[..., 2 : 2 + ORDER], values[..., 2 + ORDER :]
@@ -49,13 +47,13 @@ def corpus_bleu(counts: NDArray[np.int64]) -> Vector:
 
 @dataclass(frozen=True)
 class Candidates:
-    """All hypotheses of a list, those of a sentence together.
+    """All hypotheses of a list, grouped by sentence.
 
     Attributes:
-        features: (N, D); may lie on disk.
-        counts: BLEU's counts of each, (N, 10); may lie on disk.
-        starts: The first hypothesis of each sentence, (sentences,).
-        constant: Counts that belong to the corpus whatever is chosen, (10,).
+        features: Features of each hypothesis, (N, D); may be a memory map.
+        counts: BLEU statistics of each hypothesis, (N, 10); may be a memory map.
+        starts: Index of the first hypothesis of each sentence, (sentences,).
+        constant: BLEU statistics of the corpus that do not depend on the selected hypotheses, (10,).
     """
 
     features: NDArray[np.float32]
@@ -72,14 +70,14 @@ class Candidates:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def best(self, scores: Vector) -> NDArray[np.int64]:
-        """The hypothesis with the highest score of each sentence, the first of equals."""
-        return _first_where(scores == self._spread(np.maximum.reduceat(scores, self.starts)), self.starts)
+        """The first hypothesis with the highest score of each sentence, (sentences,)."""
+        return _first_where(scores == self._repeat(np.maximum.reduceat(scores, self.starts)), self.starts)
 
     def bleu(self, scores: Vector) -> float:
-        """BLEU in points of the hypotheses that ``scores`` choose."""
+        """BLEU in points of the hypotheses with the highest ``scores``."""
         return float(corpus_bleu(self.constant + self.counts[self.best(scores)].sum(0, dtype=np.int64)))
 
-    def within_spread(self) -> Vector:
+    def within_sentence_std(self) -> Vector:
         """The standard deviation of each feature within sentences, (D,)."""
         lengths = np.diff([*self.starts, len(self.features)])
         total = np.zeros(self.features.shape[1])
@@ -89,23 +87,23 @@ class Candidates:
             total[column] = np.square(values - np.repeat(means, lengths)).mean()
         return np.sqrt(total)
 
-    def _spread(self, of_sentences: Vector) -> Vector:
-        return np.repeat(of_sentences, np.diff([*self.starts, len(self.features)]))
+    def _repeat(self, by_sentence: Vector) -> Vector:
+        return np.repeat(by_sentence, np.diff([*self.starts, len(self.features)]))
 
 
 def envelope(
     slopes: Vector, intercepts: Vector, starts: NDArray[np.int64]
 ) -> Iterator[tuple[Vector, NDArray[np.int64], NDArray[np.int64]]]:
-    """The upper envelope of each sentence's lines, walked from t = -inf to inf, all sentences at once.
+    """The upper envelope of the lines of each sentence from t = -inf to inf, for all sentences in parallel.
 
     Args:
-        slopes: (N,).
-        intercepts: (N,).
-        starts: The first line of each sentence.
+        slopes: The slope of each line, (N,).
+        intercepts: The value of each line at t = 0, (N,).
+        starts: Index of the first line of each sentence, (sentences,).
 
     Yields:
-        For the sentences that have another corner: t there, which line was the highest and which one is now.  The
-        first item holds every sentence, t = -inf, and twice the line that is the highest there.
+        For all sentences with another corner: t at the corner, the highest line before it and the highest line after
+        it.  The first item contains every sentence, with t = -inf and the highest line there as both lines.
     """
     index = np.arange(len(slopes))
     lengths = np.diff([*starts, len(slopes)])
@@ -115,35 +113,35 @@ def envelope(
     yield np.full(len(starts), -np.inf), current, current
     before = np.full(len(starts), -np.inf)
     while True:
-        # Only steeper lines can rise above the current one.
-        steeper = slopes > np.repeat(slopes[_places(index, current)], lengths)
+        # Only steeper lines can exceed the current one.
+        steeper = slopes > np.repeat(slopes[_positions(index, current)], lengths)
         remaining = np.add.reduceat(steeper, starts, dtype=np.int64)
-        live = remaining > 0
-        if not live.any():
+        active = remaining > 0
+        if not active.any():
             return
-        current_slopes, current_intercepts = (part[_places(index, current)] for part in (slopes, intercepts))
-        current, before, lengths = current[live], before[live], remaining[live]
+        current_slopes, current_intercepts = (part[_positions(index, current)] for part in (slopes, intercepts))
+        current, before, lengths = current[active], before[active], remaining[active]
         index, slopes, intercepts = index[steeper], slopes[steeper], intercepts[steeper]
         starts = np.cumsum(lengths) - lengths
-        gaps = np.repeat(current_intercepts[live], lengths) - intercepts
-        corners = gaps / (slopes - np.repeat(current_slopes[live], lengths))
+        gaps = np.repeat(current_intercepts[active], lengths) - intercepts
+        corners = gaps / (slopes - np.repeat(current_slopes[active], lengths))
         nearest = np.minimum.reduceat(corners, starts)
-        # Of the lines through one corner the steepest is the highest after it.
+        # Of several lines through a corner, the steepest is the highest after it.
         steep = np.where(corners == np.repeat(nearest, lengths), slopes, -np.inf)
-        follow = _first_where(steep == np.repeat(np.maximum.reduceat(steep, starts), lengths), starts)
-        # Rounding may put a corner a little before the one it follows.
+        next_line = _first_where(steep == np.repeat(np.maximum.reduceat(steep, starts), lengths), starts)
+        # Due to rounding, a corner may be slightly before the previous one.
         before = np.maximum(before, nearest)
-        yield before, current, index[follow]
-        current = index[follow]
+        yield before, current, index[next_line]
+        current = index[next_line]
 
 
 def line_search(candidates: Candidates, scores: Vector, slopes: Vector) -> tuple[float, float]:
-    """The step t along a direction with the highest BLEU of all, and that BLEU; t = 0 where nothing is better.
+    """The step t along a direction that maximizes BLEU, and the BLEU at that step.  t = 0 if no step improves BLEU.
 
     Args:
-        candidates: The list.
-        scores: Those at t = 0, (N,).
-        slopes: What each score gains a unit of t, (N,).
+        candidates: The candidates of the list.
+        scores: The scores at t = 0, (N,).
+        slopes: The derivatives of the scores with respect to t, (N,).
     """
     walk = envelope(slopes, scores, candidates.starts)
     _, first, _ = next(walk)
@@ -157,15 +155,15 @@ def line_search(candidates: Candidates, scores: Vector, slopes: Vector) -> tuple
     order = np.argsort(corners, kind="stable")
     corners = corners[order]
     bleu = corpus_bleu(np.concatenate([[start], start + np.cumsum(changes[order], axis=0)]))
-    reach = 1 + np.abs(corners[[0, -1]])
-    bounds = np.concatenate([[corners[0] - reach[0]], corners, [corners[-1] + reach[1]]])
+    margins = 1 + np.abs(corners[[0, -1]])
+    bounds = np.concatenate([[corners[0] - margins[0]], corners, [corners[-1] + margins[1]]])
     middles = (bounds[:-1] + bounds[1:]) / 2
-    bleu = np.where(np.diff(bounds) > _NARROW * (1e-3 + np.abs(middles)), bleu, -1.0)
-    here = candidates.bleu(scores)
-    if bleu.max() <= here:
-        return 0.0, here
+    bleu = np.where(np.diff(bounds) > _MIN_WIDTH * (1e-3 + np.abs(middles)), bleu, -1.0)
+    current_bleu = candidates.bleu(scores)
+    if bleu.max() <= current_bleu:
+        return 0.0, current_bleu
     ties = np.flatnonzero(bleu == bleu.max())
-    # The widest of equals: the least likely to be an accident.
+    # Of several optimal intervals, the widest is the most robust.
     chosen = ties[np.argmax(np.diff(bounds)[ties])]
     return float(middles[chosen]), float(bleu[chosen])
 
@@ -178,25 +176,26 @@ def tune(
     directions: int = 10,
     seed: int = 0,
 ) -> tuple[Vector, float]:
-    """The weights with the highest BLEU found, scaled so that their absolute values sum to one, and that BLEU.
-
-    It is never below that of ``start``.
+    """Tune the weights with line searches from several starting points.
 
     Args:
-        candidates: The list.
-        start: Weights to start from, (D,).
-        used: Features that may have a weight, (D,); None for all.
-        restarts: Random weights to start from as well.
-        directions: Random directions in each pass, beside the axes.
-        seed: Of both.
+        candidates: The candidates of the list.
+        start: The initial weights, (D,).
+        used: Mask of the features that may have a nonzero weight, (D,); None for all.
+        restarts: Number of additional random starting points.
+        directions: Number of random directions per pass, in addition to the axes.
+        seed: Seed of the random starting points and directions.
+
+    Returns:
+        The best weights, scaled to an L1 norm of one, and their BLEU, which is never below that of ``start``.
     """
     check_count("restarts", restarts, at_least=0)
     check_count("directions", directions, at_least=0)
     generator = np.random.default_rng(seed)
-    spread = candidates.within_spread()
+    spread = candidates.within_sentence_std()
     if used is not None:
         start, spread = np.where(used, start, 0.0), np.where(used, spread, 0.0)
-    # In these units a step of one along any axis moves scores about as much; what never differs is left alone.
+    # A step of one unit along any axis has a similar effect on scores.  Features that never differ are not tuned.
     units = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0.0)
     scale = float(np.abs(start * spread).max()) or 1.0
     best, best_bleu = start, candidates.bleu(candidates.project(start))
@@ -212,7 +211,7 @@ def tune(
 def _climb(
     candidates: Candidates, weights: Vector, units: Vector, directions: int, generator: np.random.Generator
 ) -> tuple[Vector, float]:
-    """Line searches until a pass over all directions brings nothing more."""
+    """Repeat passes of line searches over all directions until BLEU does not improve."""
     scores = candidates.project(weights)
     bleu = candidates.bleu(scores)
     while True:
@@ -223,20 +222,20 @@ def _climb(
         ):
             step, _ = line_search(candidates, scores, candidates.project(direction))
             if step:
-                moved = weights + step * direction
-                moved_scores = candidates.project(moved)
-                # Asked again, because what counts is what these weights choose, not what the walk promised.
-                if (found := candidates.bleu(moved_scores)) > bleu:
-                    weights, scores, bleu = moved, moved_scores, found
-        if bleu < before + _GAIN:
+                new_weights = weights + step * direction
+                new_scores = candidates.project(new_weights)
+                # Recomputed, because the selected hypotheses may differ from those of the line search due to rounding.
+                if (new_bleu := candidates.bleu(new_scores)) > bleu:
+                    weights, scores, bleu = new_weights, new_scores, new_bleu
+        if bleu < before + _MIN_GAIN:
             return weights, bleu
 
 
 def _first_where(mask: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first place of each stretch where ``mask`` is true."""
+    """The first index of each segment at which ``mask`` is True."""
     return np.minimum.reduceat(np.where(mask, np.arange(len(mask)), len(mask)), starts)
 
 
-def _places(index: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of ``wanted`` stands in the ascending ``index``."""
-    return np.searchsorted(index, wanted)
+def _positions(index: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The position of each of ``values`` in the ascending ``index``."""
+    return np.searchsorted(index, values)

@@ -1,7 +1,7 @@
-"""One run from configuration to result: the same for every model and corpus.
+"""A training run, from the configuration to the result.
 
-The order matters: text first (errors in it show before anything is built), then table, model, training, and at the
-end the best model's perplexity by the evaluation protocol.
+The steps are the same for every model and corpus: read the text (so that its errors appear before anything is built),
+compute the initial allocation, build the model, train it, and evaluate the best model with the evaluation protocol.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightrnn_pl.building import as_plain, build_allocation, build_model, instantiate
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.data.datamodule import CorpusDataModule
-from lightrnn_pl.evaluation.perplexity import sum_up, word_losses
+from lightrnn_pl.evaluation.perplexity import summarize, word_losses
 from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.run_folder import RunFolder
@@ -30,7 +30,7 @@ from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
 from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
-from lightrnn_pl.training.callbacks.run_plots import RunPictures
+from lightrnn_pl.training.callbacks.run_plots import RunPlots
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import is_first_rank
@@ -38,7 +38,7 @@ from lightrnn_pl.training.reallocation.callback import Reallocation
 from lightrnn_pl.training.reallocation.table_record import TableRecord
 from lightrnn_pl.training.resume_check import check_same_run
 from lightrnn_pl.training.tracking import wandb_runs as dashboard
-from lightrnn_pl.training.tracking.console import print_config, print_model, print_results, print_typical
+from lightrnn_pl.training.tracking.console import print_config, print_model, print_results, print_typical_words
 from lightrnn_pl.training.tracking.perplexity_plot import plot_perplexity
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -47,110 +47,110 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run consists of."""
+    """The objects of a run."""
 
     trainer: pl.Trainer
     module: LanguageModelingModule
     datamodule: CorpusDataModule
     reallocation: Reallocation
     metrics: RunMetrics
-    pictures: RunPictures
+    plots: RunPlots
 
 
 def train(config: DictConfig) -> dict[str, Any]:
-    """Run what ``config`` describes in ``config.paths.run_dir``; resume an interrupted earlier call.
+    """Train a model in ``config.paths.run_dir``, or resume an interrupted run there.
 
     Returns:
-        What ``metrics.json`` holds at the end.
+        The final content of ``metrics.json``; an empty dictionary on all ranks but the first.
 
     Raises:
-        ValueError, FileNotFoundError: For bad input, before training starts.
+        ValueError, FileNotFoundError: For invalid input, before training starts.
     """
     folder = RunFolder(config.paths.run_dir)
-    _anchor_paths(config)
+    _set_data_root(config)
     if config.resume:
         check_same_run(folder, config)
-        known = folder.read_metrics()
-        if known.get("status") == "completed":
+        metrics = folder.read_metrics()
+        if metrics.get("status") == "completed":
             if is_first_rank():
-                log.info("this run is complete and is not extended; resume=false would start it over")
-                print_results({folder.path.name: known})
-            return known
+                log.info("this run is already complete; pass resume=false to delete it and train again")
+                print_results({folder.path.name: metrics})
+            return metrics
 
-    _hush_lightning()
+    _silence_lightning()
     if is_first_rank():
         dashboard.offline_unless_logged_in()
         print_config(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    with _told_before_training(config, folder):
-        run = _assemble(config, folder)
-    with _told_how_it_ended(run, folder):
-        resumed = _resumed_from(config, folder)
-        if resumed is not None and is_first_rank():
-            log.info("resuming from %s", resumed)
-        run.trainer.fit(run.module, datamodule=run.datamodule, ckpt_path=resumed, weights_only=True)
+    with _record_setup_failure(config, folder):
+        run = _build_run(config, folder)
+    with _record_abnormal_end(run, folder):
+        checkpoint = _checkpoint_to_resume(config, folder)
+        if checkpoint is not None and is_first_rank():
+            log.info("resuming from %s", checkpoint)
+        run.trainer.fit(run.module, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
         run.reallocation.finish()
     if not run.trainer.is_global_zero:
         return {}
-    run.datamodule.trainer = None  # from here on this process reads all of the text, whatever the others do
-    with _told_how_it_ended(run, folder):
-        return _conclude(config, run, folder)
+    run.datamodule.trainer = None  # from here on, the first process alone reads the whole text
+    with _record_abnormal_end(run, folder):
+        return _evaluate_and_finish(config, run, folder)
 
 
-def _resumed_from(config: DictConfig, folder: RunFolder) -> Path | None:
+def _checkpoint_to_resume(config: DictConfig, folder: RunFolder) -> Path | None:
     return folder.last if config.resume and folder.last.is_file() else None
 
 
-def _assemble(config: DictConfig, folder: RunFolder) -> _Run:
-    """Text, what moves words, table, model, callbacks, trainer: bad values are refused before what takes long."""
+def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
+    """Build all objects of a run; parts that check their settings quickly are built before the slow ones."""
     datamodule: CorpusDataModule = instantiate(config.data)
     if "valid" not in datamodule.splits:
         raise ValueError("training needs a validation text to decide when a round has converged; set data.valid")
     if config.trainer.get("limit_val_batches") == 0:
         raise ValueError(
-            "trainer.limit_val_batches=0 leaves no validation to decide when a round has converged; raise it"
+            "trainer.limit_val_batches=0 disables validation, which decides when a round has converged; increase it"
         )
     datamodule.prepare_data()
     datamodule.setup("fit")
     schedule, record = instantiate(config.schedule), TableRecord(folder, datamodule.vocabulary)
     reallocation: Reallocation = instantiate(config.bootstrap, schedule=schedule, record=record)
-    # A run that goes on has its table in its checkpoint; a first one can take minutes to make.
-    words_placed = _resumed_from(config, folder) is None
-    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens(), words_placed)
+    # The initial allocation can take minutes to compute.  A resumed run has its allocation in the checkpoint.
+    assign_words = _checkpoint_to_resume(config, folder) is None
+    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens(), assign_words)
     model = build_model(config, allocation, datamodule.vocabulary, tokens=datamodule.training_tokens())
     if is_first_rank():
         print_model(model)
 
-    facts = _facts(config, datamodule, model)
-    metrics = RunMetrics(folder.metrics, facts, reallocation)
-    pictures = RunPictures(config.name, folder.perplexity_plot, metrics, record)
-    bundles = BestBundle(folder.best, _Bundler(config, datamodule.vocabulary, datamodule.protocol()))
-    resume = instantiate(config.resume_point, path=folder.last)
-    last = FinalValidation(metrics, bundles, reallocation)
+    metadata = _run_metadata(config, datamodule, model)
+    metrics = RunMetrics(folder.metrics, metadata, reallocation)
+    plots = RunPlots(config.name, folder.perplexity_plot, metrics, record)
+    best_bundle = BestBundle(folder.best, _BundleFactory(config, datamodule.vocabulary, datamodule.protocol()))
+    resume_point = instantiate(config.resume_point, path=folder.last)
+    final_validation = FinalValidation(metrics, best_bundle, reallocation)
     extra = [instantiate(callback) for callback in config.callbacks.values() if callback]
     loggers = [instantiate(logger) for logger in config.logger.values() if logger]
     for logger in loggers:
-        logger.log_hyperparams({**as_plain(config), "commit": facts["commit"]})
+        logger.log_hyperparams({**as_plain(config), "commit": metadata["commit"]})
     trainer: pl.Trainer = instantiate(
         config.trainer,
-        # The order is the order at the end of a validation: judge the rate, note, keep the best, then move words.
-        callbacks=[schedule, metrics, bundles, reallocation, pictures, resume, last, *extra],
+        # At the end of a validation: set the learning rate, record the metrics, save the best model, then reallocate.
+        callbacks=[schedule, metrics, best_bundle, reallocation, plots, resume_point, final_validation, *extra],
         logger=loggers,
-        # Without this, Lightning puts a bar of its own where the configuration has none.
+        # Lightning adds its own progress bar unless this is False.
         enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in extra),
         plugins=[AtomicCheckpointIO()],
     )
     module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
-    # Not before the run is known to be able to start: the folder would belong to it, and resume=false clears it.
+    # The folder is changed only once everything has been built: a run that cannot start must not delete another.
     if is_first_rank():
         if not config.resume:
             folder.clear()
         folder.write_config(config)
-    return _Run(trainer, module, datamodule, reallocation, metrics, pictures)
+    return _Run(trainer, module, datamodule, reallocation, metrics, plots)
 
 
-class _Bundler:
-    """Makes bundles of a run: all but the weights stays the same."""
+class _BundleFactory:
+    """Creates the bundles of a run, which differ only in weights and metrics."""
 
     def __init__(self, config: DictConfig, vocabulary: Vocabulary, protocol: dict[str, Any]) -> None:
         self.config, self.vocabulary, self.protocol = config, vocabulary, protocol
@@ -159,7 +159,8 @@ class _Bundler:
         return Bundle(model, self.vocabulary, self.config, self.protocol, metrics)
 
 
-def _facts(config: DictConfig, datamodule: CorpusDataModule, model: LanguageModel) -> dict[str, Any]:
+def _run_metadata(config: DictConfig, datamodule: CorpusDataModule, model: LanguageModel) -> dict[str, Any]:
+    """The entries of ``metrics.json`` that do not change during a run."""
     return {
         "name": config.name,
         "seed": config.seed,
@@ -177,10 +178,12 @@ def _facts(config: DictConfig, datamodule: CorpusDataModule, model: LanguageMode
     }
 
 
-def _conclude(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any]:
-    """The best model's perplexities, the picture, the last word of ``metrics.json``."""
+def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any]:
+    """Evaluate the best model, draw the perplexity plot, and write the final ``metrics.json``."""
     if not folder.best.is_file():
-        raise ValueError("no step of training was made, so there is no model; raise trainer.max_epochs or max_steps")
+        raise ValueError(
+            "no model was saved: training ended before the first step; increase trainer.max_epochs or max_steps"
+        )
     datamodule, metrics, device = run.datamodule, run.metrics, run.trainer.strategy.root_device
     bundle = load(folder.best, device=device)
     allocation = bundle.model.allocation
@@ -192,46 +195,46 @@ def _conclude(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any
             continue
         batches = datamodule.evaluation_dataloader(split)
         losses = word_losses(bundle.model, batches, device)
-        results[key] = sum_up(losses, bundle.vocabulary).as_dict()
+        results[key] = summarize(losses, bundle.vocabulary).as_dict()
         if split == "valid" and record is not None:
-            record.finish(len(run.reallocation.rounds), allocation, losses.means())
+            record.save_validation(len(run.reallocation.rounds), allocation, losses.means())
     if record is not None:
-        results["typical"] = record.typical(allocation)
+        results["typical"] = record.typical_words(allocation)
     if metrics.history:
         plot_perplexity({config.name: metrics.history}, folder.perplexity_plot)
-        run.pictures.conclude(run.trainer, allocation)
-    written = metrics.write(
+        run.plots.log_final(run.trainer, allocation)
+    final = metrics.write(
         "completed",
         **results,
         checkpoint={"path": folder.best.name, "sha256": file_hash(folder.best)},
         table=allocation.fingerprint(),
     )
-    dashboard.finish(run.trainer.loggers, written, folder.best)
+    dashboard.finish(run.trainer.loggers, final, folder.best)
     if record is not None:
-        print_typical(written["typical"])
-    print_results({config.name: written})
+        print_typical_words(final["typical"])
+    print_results({config.name: final})
     files = ", ".join(path.name for path in (folder.metrics, folder.best, folder.perplexity_plot))
     log.info("run folder: %s (%s)", folder.path, files)
-    return written
+    return final
 
 
 @contextlib.contextmanager
-def _told_before_training(config: DictConfig, folder: RunFolder) -> Iterator[None]:
-    """Leave a ``metrics.json`` also where a run fails before there is anything to measure; a sweep looks there."""
+def _record_setup_failure(config: DictConfig, folder: RunFolder) -> Iterator[None]:
+    """Write ``metrics.json`` if a run fails before training, because a sweep reads the status from there."""
     try:
         yield
     except Exception as error:
         if is_first_rank() and folder.read_metrics().get("status") != "completed":
-            told = {"name": config.name, "seed": config.seed, "error": f"{type(error).__name__}: {error}"}
-            written = {**folder.read_metrics(), **told, "status": "failed"}
-            folder.write_metrics(written)
-            dashboard.finish([], written)
+            failure = {"name": config.name, "seed": config.seed, "error": f"{type(error).__name__}: {error}"}
+            metrics = {**folder.read_metrics(), **failure, "status": "failed"}
+            folder.write_metrics(metrics)
+            dashboard.finish([], metrics)
         raise
 
 
 @contextlib.contextmanager
-def _told_how_it_ended(run: _Run, folder: RunFolder) -> Iterator[None]:
-    """Write how a run ended where it did not end well, and close its W&B run."""
+def _record_abnormal_end(run: _Run, folder: RunFolder) -> Iterator[None]:
+    """If a run fails or is interrupted, write its status to ``metrics.json`` and close its W&B run."""
     try:
         yield
     except BaseException as error:
@@ -239,21 +242,21 @@ def _told_how_it_ended(run: _Run, folder: RunFolder) -> Iterator[None]:
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         status = "interrupted" if interrupted else "failed"
         if is_first_rank():
-            written = run.metrics.write(status, error=None if interrupted else f"{type(error).__name__}: {error}")
-            dashboard.finish(run.trainer.loggers, written)
+            metrics = run.metrics.write(status, error=None if interrupted else f"{type(error).__name__}: {error}")
+            dashboard.finish(run.trainer.loggers, metrics)
             if interrupted and folder.last.is_file():
-                print(f"interrupted; the same command with hydra.run.dir={folder.path} goes on", file=sys.stderr)
+                print(f"interrupted; rerun the command with hydra.run.dir={folder.path} to resume", file=sys.stderr)
         raise
 
 
-def _anchor_paths(config: DictConfig) -> None:
-    """Let relative paths of text mean the same to whoever reads the saved configuration elsewhere."""
+def _set_data_root(config: DictConfig) -> None:
+    """Store the working directory, so that the saved configuration is valid in other directories too."""
     if "root" in config.data and OmegaConf.select(config, "data.root") is None:
         config.data.root = str(Path.cwd())
 
 
-def _hush_lightning() -> None:
-    """Lightning's notes on hardware and its tips say nothing about the run; its warnings stay."""
+def _silence_lightning() -> None:
+    """Hide Lightning's hardware summary and tips, and warnings that do not apply here."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*treespec.*")

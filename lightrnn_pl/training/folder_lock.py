@@ -1,6 +1,7 @@
-"""One training at a time in a run folder.
+"""A lock that admits one training process at a time to a run folder.
 
-A killed sweep may leave processes behind that train on; who starts it again must not write into their folders.
+Worker processes of a killed sweep may continue to train.  If the sweep is started again, it must not write into their
+folders.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def exclusive_lock(folder: str | Path) -> Iterator[None]:
-    """Wait until no other process trains in ``folder``; the system frees it when a process ends, however it ends.
+    """Wait until no other process trains in ``folder``.
+
+    The operating system releases the lock when the process ends for any reason.
 
     Raises:
-        OSError: With the path and the remedy, if the folder takes no files.
+        OSError: If the folder is not writable; the message contains the path and the remedy.
     """
-    if not is_first_rank():  # the processes of one training share its folder
+    if not is_first_rank():  # the ranks of a run share its folder
         yield
         return
     path = Path(folder) / ".lock"

@@ -1,4 +1,4 @@
-"""The first table from a trained model of any kind: words that it predicts alike share a row."""
+"""Initial allocation from the output vectors of a trained model: words with similar vectors share a row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.clustered import ClusteredAllocation
 from lightrnn_pl.allocation.word_vectors import unit_length
@@ -17,11 +18,11 @@ class ModelAllocation(ClusteredAllocation):
     """Rows are balanced clusters of a model's output vectors.
 
     Args:
-        checkpoint: A bundle, or the folder of a run or an export.  Its vocabulary may be another; words that it lacks
-            go where there is room.
-        iterations: See ClusteredAllocation.
-        columns: See ClusteredAllocation.
-        seed: See ClusteredAllocation.
+        checkpoint: A bundle, or the folder of a run or an export.  Its vocabulary may differ; words that it does not
+            contain are assigned to the remaining cells.
+        iterations: See :class:`~lightrnn_pl.allocation.initial.clustered.ClusteredAllocation`, as the other arguments.
+        columns: How words are assigned to the columns of their row.
+        seed: Seed of the clustering.
     """
 
     def __init__(
@@ -34,20 +35,22 @@ class ModelAllocation(ClusteredAllocation):
         super().__init__(iterations, columns, seed)
         self.checkpoint = checkpoint
 
+    @override
     def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
-        """See ClusteredAllocation.
+        """The model's output vectors of ``words``, scaled to unit length.
 
         Raises:
-            FileNotFoundError, ValueError: If there is no such model, or it knows none of ``words``.
+            FileNotFoundError: If there is no such model.
+            ValueError: If its vocabulary contains none of ``words``.
         """
         bundle = load(self.checkpoint)
-        known = {word: number for number, word in enumerate(bundle.vocabulary.words)}
-        places = np.array([known.get(word, -1) for word in words])
-        if (places < 0).all():
+        model_ids = {word: number for number, word in enumerate(bundle.vocabulary.words)}
+        ids = np.array([model_ids.get(word, -1) for word in words])
+        if (ids < 0).all():
             raise ValueError(
-                f"the model in {self.checkpoint} knows none of the vocabulary's {len(words)} words; give "
-                "allocation.checkpoint a model of the same language"
+                f"the model in {self.checkpoint} has none of the {len(words)} words of this run in its vocabulary; set "
+                "allocation.checkpoint to a model of the same language"
             )
-        vectors = bundle.word_vectors()[places]
-        vectors[places < 0] = 0
+        vectors = bundle.word_vectors()[ids]
+        vectors[ids < 0] = 0
         return unit_length(vectors)

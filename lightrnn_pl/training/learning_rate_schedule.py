@@ -1,4 +1,4 @@
-"""Learning-rate schedules that start over with each round of the bootstrap."""
+"""Learning-rate schedules that restart with each round."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from typing_extensions import override
 
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_number
 from lightrnn_pl.training.plateau import Plateau
 from lightrnn_pl.training.progress import learning_rate
 
 
 class RoundSchedule(pl.Callback, ABC):
-    """Multiplies every parameter group's first learning rate by ``factor``, set after each validation.
+    """Multiplies the initial learning rate of each parameter group by ``factor``, which is set after each validation.
 
     Args:
-        warmup_steps: Batches at the start of each round over which the rate rises, by equal steps, to what it would
-            be; moved words so do less harm to what was learned.
+        warmup_steps: Training steps at the start of each round over which the learning rate rises linearly to its
+            value.  A warm-up reduces the damage that reallocated words do to the trained weights.
     """
 
     def __init__(self, warmup_steps: int = 0) -> None:
         check_count("schedule.warmup_steps", warmup_steps, at_least=0)
         self.warmup_steps = warmup_steps
         self.factor = 1.0
-        self._step = 0  # batches of this round that were begun
+        self._step = 0  # training steps of this round so far, up to warmup_steps
 
     @abstractmethod
     def next_factor(self, validation_nll: float) -> float:
-        """The factor until the next validation, given the mean negative log-likelihood of the one just made."""
+        """The factor until the next validation, given the mean negative log-likelihood of the last one."""
 
     def start_round(self, trainer: pl.Trainer) -> None:
-        """Back to the first learning rate, and to the beginning of the warm-up."""
+        """Restore the initial learning rate and restart the warm-up."""
         self._step = 0
         self._apply(trainer, self.first_factor())
 
@@ -41,12 +42,12 @@ class RoundSchedule(pl.Callback, ABC):
         return 1.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the rate for what follows."""
+        """Set the learning rate until the next validation."""
         if not trainer.sanity_checking:
             self._apply(trainer, self.next_factor(float(trainer.callback_metrics["valid/nll"])))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Warm up; log the rate."""
+        """Warm up, and log the learning rate."""
         if self._step < self.warmup_steps:
             self._step += 1
             self._apply(trainer, self.factor)
@@ -54,13 +55,13 @@ class RoundSchedule(pl.Callback, ABC):
 
     def _apply(self, trainer: pl.Trainer, factor: float) -> None:
         self.factor = factor
-        reached = self._step / self.warmup_steps if self.warmup_steps else 1.0
+        warmup = self._step / self.warmup_steps if self.warmup_steps else 1.0
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor * reached
+                group["lr"] = group["initial_lr"] * factor * warmup
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The state for a checkpoint."""
         return {"step": self._step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -69,33 +70,32 @@ class RoundSchedule(pl.Callback, ABC):
 
 
 class PlateauSchedule(RoundSchedule):
-    """Decays the learning rate when validation stalls (LightRNN, section 4.1: halved).
+    """Decays the learning rate when validation stops improving (LightRNN, section 4.1, halves it).
 
     Args:
-        decay: What the rate is multiplied by.
-        patience: Validations without a gain that are waited for before a decay.
-        min_gain: Nats a word by which validation must fall below its best of this round to count as a gain.
+        decay: Factor by which the learning rate is multiplied.
+        patience: Validations without an improvement that are tolerated before a decay.
+        min_gain: Nats per word by which validation must improve on its best in this round to count as an improvement.
         warmup_steps: See :class:`RoundSchedule`.
     """
 
     def __init__(self, decay: float = 0.5, patience: int = 0, min_gain: float = 0.0, warmup_steps: int = 0) -> None:
         super().__init__(warmup_steps)
         if not 0 < decay < 1:
-            raise ValueError(f"schedule.decay must lie between 0 and 1, got {decay}")
+            raise ValueError(f"schedule.decay must be between 0 and 1, got {decay}")
         check_count("schedule.patience", patience, at_least=0)
-        if not min_gain >= 0:
-            raise ValueError(f"schedule.min_gain must be at least 0 nats a word, got {min_gain}")
+        check_number("schedule.min_gain", min_gain, at_least=0, hint=", in nats per word")
         self.decay = decay
         self.patience = patience
         self._validation = Plateau(min_gain)
 
     def start_round(self, trainer: pl.Trainer) -> None:
-        """Back to the first learning rate, and to no best validation."""
+        """Restore the initial learning rate, restart the warm-up, and reset the best validation."""
         self._validation.reset()
         super().start_round(trainer)
 
+    @override
     def next_factor(self, validation_nll: float) -> float:
-        """See :class:`RoundSchedule`."""
         self._validation.update(validation_nll)
         if self._validation.stalls <= self.patience:
             return self.factor
@@ -103,7 +103,7 @@ class PlateauSchedule(RoundSchedule):
         return self.factor * self.decay
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The state for a checkpoint."""
         return {**super().state_dict(), "factor": self.factor, "validation": self._validation.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -114,10 +114,10 @@ class PlateauSchedule(RoundSchedule):
 
 
 class StepSchedule(RoundSchedule):
-    """A given factor for each stretch between validations of a round; the last one stays.
+    """A fixed sequence of factors, one for each interval between validations of a round; the last one is repeated.
 
     Args:
-        factors: For example [1, 1, 0.25, 0.0625]: four epochs a round, annealed.
+        factors: For example [1, 1, 0.25, 0.0625] to anneal rounds of four epochs.
         warmup_steps: See :class:`RoundSchedule`.
     """
 
@@ -129,25 +129,25 @@ class StepSchedule(RoundSchedule):
         self._position = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The first factor, unless a resumed run is further on."""
+        """Set the first factor, or that of the restored position."""
         self._apply(trainer, self.factors[min(self._position, len(self.factors) - 1)])
 
     def start_round(self, trainer: pl.Trainer) -> None:
-        """Back to the first factor."""
+        """Restart with the first factor."""
         self._position = 0
         super().start_round(trainer)
 
+    @override
     def first_factor(self) -> float:
-        """See :class:`RoundSchedule`."""
         return self.factors[0]
 
+    @override
     def next_factor(self, validation_nll: float) -> float:
-        """See :class:`RoundSchedule`."""
         self._position += 1
         return self.factors[min(self._position, len(self.factors) - 1)]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The state for a checkpoint."""
         return {**super().state_dict(), "position": self._position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""The LightningModule: steps, logging, optimiser.  Receives objects, never the configuration.
+"""The LightningModule: training and validation steps, logging, and the optimizer.
 
-Truncated backpropagation through time: a batch is one window of every stream, and the hidden state waits on the
-module, detached, for the next.
+Training uses truncated backpropagation through time.  A batch contains one window of each stream, and the module keeps
+the detached hidden state from one batch to the next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.cores import State, detach_state
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.losses import ExactLoss
-from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
+from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
 from lightrnn_pl.types import Hidden, WordMask, Words
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -32,14 +32,14 @@ class LanguageModelingModule(pl.LightningModule):
     """Trains a :class:`LanguageModel` on windows of parallel text streams.
 
     Args:
-        model: What is trained.
+        model: The model to train.
         optimizer: Called with the parameters; a Hydra ``_partial_``.
-        loss_reduction: ``window`` minimises the loss summed over the words of a window and averaged over streams, the
-            convention under which the papers' learning rate of 1.0 and gradient norm of 5.0 are meant (Zaremba et al.
-            2014); ``word`` minimises the mean a word.
+        loss_reduction: ``window`` minimizes the loss summed over the words of a window and averaged over streams; the
+            papers' learning rate of 1.0 and maximum gradient norm of 5.0 assume it (Zaremba et al., 2014).  ``word``
+            minimizes the mean loss per word.
 
     Attributes:
-        observer: Called with the hidden states, targets and mask of every training batch; None for nobody.
+        observer: Called with the hidden states, targets and mask of each training batch, unless it is None.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class LanguageModelingModule(pl.LightningModule):
         self._state: State | None = None
         self._validation_state: State | None = None
         self._validation_sums = torch.zeros(2, dtype=torch.float64)
-        # Every rank makes the same tables, of words and of shared vectors.  Gloo and NCCL know no int16, and to send
-        # them anew every step would be waste.
+        # Integer buffers (allocations and sub-vector maps) are equal on all ranks, so DDP need not broadcast them at
+        # every step.  Gloo and NCCL do not support int16 anyway.
         self._ddp_params_and_buffers_to_ignore = [
             f"{name}.{buffer}"
             for name, part in self.named_modules(remove_duplicate=False)
@@ -64,21 +64,21 @@ class LanguageModelingModule(pl.LightningModule):
         ]
 
     def reset_state(self) -> None:
-        """Forget the text read so far, as after a change of the word table."""
+        """Discard the hidden state, as after a change of the allocation."""
         self._state = None
 
     def on_fit_start(self) -> None:
-        """Dropout of its own on every rank: all were seeded alike to start from the same weights."""
+        """Seed each rank differently, so that dropout differs; a common seed has initialized the weights."""
         if self.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_train_start(self) -> None:
-        """Bring a hidden state that was read from a checkpoint to the device."""
+        """Move a hidden state that was loaded from a checkpoint to the device."""
         if self._state is not None:
             self._state = tuple(part.to(self.device) for part in self._state)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one window, in the reduction chosen; logs the mean negative log-likelihood a word."""
+        """The loss of one window; logs the mean negative log-likelihood per word."""
         hidden, state = self.model.hidden(batch.inputs, batch.targets, self._state, batch.reset)
         losses = self.model.loss(self.model.output, hidden, batch.targets)
         self._state = detach_state(state)
@@ -87,18 +87,18 @@ class LanguageModelingModule(pl.LightningModule):
         total = losses[batch.mask].sum()
         words = batch.mask.sum()
         mean = total / words.clamp(min=1)
-        # A sampled loss is no likelihood, and must not pass for one.
+        # A sampled loss is not a likelihood, so it is logged under another name.
         name = "train/nll" if isinstance(self.model.loss, ExactLoss) else "train/loss"
         self.log(name, mean.detach(), prog_bar=True)
         return mean if self.loss_reduction == "word" else total / len(batch.inputs)
 
     def on_validation_epoch_start(self) -> None:
-        """Validation reads its text from the start."""
+        """Reset the hidden state and the sums."""
         self._validation_state = None
         self._validation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add up exact log-probabilities; nothing is averaged before the end."""
+        """Sum exact log-probabilities; the mean is taken once, at the end of the epoch."""
         scores, self._validation_state = self.model.score(
             batch.inputs, batch.targets, self._validation_state, batch.reset
         )
@@ -106,7 +106,7 @@ class LanguageModelingModule(pl.LightningModule):
         self._validation_sums += torch.stack([-counted.sum(), batch.mask.sum().double()])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean negative log-likelihood a word over all ranks, and the perplexity."""
+        """Log the mean negative log-likelihood per word over all ranks, and the perplexity."""
         self._validation_state = None
         total, words = all_reduce(self._validation_sums).tolist()
         nll = total / words if words else math.nan
@@ -114,19 +114,19 @@ class LanguageModelingModule(pl.LightningModule):
         self.log("valid/perplexity", perplexity(nll), prog_bar=True, rank_zero_only=True)
 
     def configure_optimizers(self) -> Optimizer:
-        """The optimiser over all parameters; each group remembers its first learning rate."""
+        """The optimizer; each parameter group stores its initial learning rate."""
         optimizer = self._optimizer(self.model.parameters())
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep every rank's hidden state, so that a resumed run goes on in the middle of its text."""
-        checkpoint["hidden_state"] = from_all_ranks(
+        """Save the hidden state of every rank, so that a resumed run continues in the middle of the text."""
+        checkpoint["hidden_state"] = gather_from_ranks(
             None if self._state is None else [part.cpu() for part in self._state]
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the hidden state back."""
-        parts = for_this_rank(checkpoint["hidden_state"])
+        """Restore this rank's hidden state."""
+        parts = select_own_rank(checkpoint["hidden_state"])
         self._state = None if parts is None else tuple(parts)

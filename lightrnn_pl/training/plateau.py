@@ -1,4 +1,4 @@
-"""The best validation so far, and how long ago it was."""
+"""Detection of a plateau in the validation loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Plateau:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all validations."""
+        """Discard all validations."""
         self.best = math.inf
         self.stalls = 0
         self._last_gain = math.inf
@@ -31,7 +31,7 @@ class Plateau:
         """Add a validation of ``nll`` nats per word.
 
         Returns:
-            Whether it is the lowest so far, by however little.
+            Whether it is the lowest so far, even if the improvement is smaller than ``min_gain``.
         """
         if nll < self._last_gain - self.min_gain:
             self._last_gain, self.stalls = nll, 0

@@ -1,4 +1,7 @@
-"""Where a training is.  Of epochs, Lightning's own counters move on only after the hooks in which this is asked."""
+"""Progress of training within an epoch, for callbacks.
+
+Lightning updates its epoch counter only after the hooks that call these functions.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import pytorch_lightning as pl
 
 
 def ends_epoch(trainer: pl.Trainer) -> bool:
-    """Whether the batch just trained on, or the validation after it, is the last of its epoch."""
+    """Whether the last training batch, or the validation that follows it, ends the epoch."""
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def epochs_done(trainer: pl.Trainer) -> float:
-    """Epochs of training so far, parts of one included."""
+    """Epochs of training so far, including the fraction of the current one."""
     if ends_epoch(trainer):
         return trainer.current_epoch + 1.0
     ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
@@ -19,7 +22,7 @@ def epochs_done(trainer: pl.Trainer) -> float:
 
 
 def validation_interval(trainer: pl.Trainer) -> float:
-    """Epochs from one validation to the next, at most one."""
+    """Epochs between two validations, at most one."""
     batches = trainer.val_check_batch
     if batches is None or batches >= trainer.num_training_batches:
         return 1.0
@@ -34,5 +37,5 @@ def validates_after(trainer: pl.Trainer, batch_idx: int) -> bool:
 
 
 def learning_rate(trainer: pl.Trainer) -> float:
-    """What the next step will be made at."""
+    """The learning rate of the next training step."""
     return float(trainer.optimizers[0].param_groups[0]["lr"])

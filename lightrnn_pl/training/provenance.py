@@ -1,4 +1,4 @@
-"""Which code a run is made by, and on what machine."""
+"""The code version and the hardware of a run."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import lightrnn_pl
 
 
 def code_commit() -> str | None:
-    """The git commit of this package's code, ``-dirty`` behind it where tracked files differ; None outside a checkout.
+    """The git commit of this package, with the suffix ``-dirty`` if tracked files differ; None outside a checkout.
 
-    The folder that a command is started in may be another repository, and so may the one around an installed
-    package; neither's commit says anything of this code.
+    The package must be tracked by the repository: an installed package, like the working directory, may lie inside an
+    unrelated one.
     """
     package = Path(lightrnn_pl.__file__).parent
     tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
-    # No tag matches, so that what is left is the commit alone.
+    # Excluding all tags leaves the bare commit.
     return None if tracked is None else _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def machine() -> str:
-    """The processor with its number of cores, and the first GPU; no name of the machine itself."""
+    """The processor, its number of cores, and the first GPU; never the host name."""
     parts = [f"{_processor()}, {os.cpu_count()} cores"]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name(0))
@@ -33,8 +33,7 @@ def machine() -> str:
 
 
 def _processor() -> str:
-    """Linux reports the processor's name in a file only."""
-    try:
+    try:  # on Linux, platform.processor() does not return the model name
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []

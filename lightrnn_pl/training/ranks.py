@@ -1,7 +1,7 @@
-"""What differs between the processes of one training, kept in one checkpoint.
+"""Per-rank state in a single checkpoint.
 
-Lightning writes the checkpoint of the first process only.  Each process reads streams of its own with dropout of its
-own, so hidden states and random generators of all of them go into it, and each takes its own back.
+Lightning saves the state of the first rank only.  Each rank reads its own streams and draws its own dropout, so the
+hidden states and random generators of all ranks are gathered into the checkpoint, and each rank restores its own.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the one that writes and prints; known before the processes have met."""
+    """Whether this process has rank 0; valid even before the process group is initialized."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def from_all_ranks(own: T) -> list[T]:
-    """What every rank hands in, in the order of the ranks; all ranks must call it."""
+def gather_from_ranks(own: T) -> list[T]:
+    """The values of all ranks, in order; every rank must call it."""
     if not is_distributed():
         return [own]
     gathered: list[T | None] = [None] * torch.distributed.get_world_size()
@@ -31,16 +31,16 @@ def from_all_ranks(own: T) -> list[T]:
     return gathered  # type: ignore[return-value]
 
 
-def for_this_rank(gathered: Sequence[T]) -> T:
-    """What this rank had handed in.
+def select_own_rank(gathered: Sequence[T]) -> T:
+    """This rank's entry in a list from :func:`gather_from_ranks`.
 
     Raises:
-        ValueError: If it was gathered from another number of processes.
+        ValueError: If the list was gathered from a different number of processes.
     """
     world_size = torch.distributed.get_world_size() if is_distributed() else 1
     if len(gathered) != world_size:
         raise ValueError(
-            f"the run was cut off with {len(gathered)} processes and cannot go on with {world_size}; resume with the "
-            "same trainer.devices and trainer.num_nodes"
+            f"the run was interrupted with {len(gathered)} processes and cannot resume with {world_size}; use the same "
+            "trainer.devices and trainer.num_nodes"
         )
     return gathered[torch.distributed.get_rank() if is_distributed() else 0]

@@ -25,7 +25,7 @@ DEFINES_A_RUN = (
     "trainer.precision",
     "trainer.val_check_interval",
 )
-"""Parts of the configuration that may not change when a run is resumed; the others may."""
+"""Keys of the configuration that must not change when a run is resumed."""
 
 
 def check_same_run(folder: RunFolder, config: DictConfig) -> None:
@@ -49,7 +49,7 @@ def check_same_run(folder: RunFolder, config: DictConfig) -> None:
 
 
 def value_at(config: Any, dotted: str) -> Any:
-    """What plain dictionaries hold under a dotted key, None if they do not have it."""
+    """The value of a dotted key in nested dictionaries; None if it is missing."""
     for key in dotted.split("."):
         config = config.get(key) if isinstance(config, dict) else None
     return config
@@ -58,5 +58,5 @@ def value_at(config: Any, dotted: str) -> Any:
 def _differences(prefix: str, one: Any, other: Any) -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         keys = sorted({*one, *other}, key=str)
-        return [found for key in keys for found in _differences(f"{prefix}.{key}", one.get(key), other.get(key))]
+        return [name for key in keys for name in _differences(f"{prefix}.{key}", one.get(key), other.get(key))]
     return [] if one == other else [prefix]

@@ -1,6 +1,4 @@
-"""Predicted against measured: plain float64 loops over tokens are the slow twin of every figure."""
-
-import math
+"""Loss statistics compared with loops over tokens in float64."""
 
 import numpy as np
 import pytest
@@ -9,12 +7,7 @@ import torch
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
 from lightrnn_pl.allocation.solvers import AuctionSolver
 from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
-
-
-def scattered(num_words, sides, seed):
-    """A table whose empty cells lie anywhere."""
-    cells = torch.randperm(math.prod(sides), generator=torch.Generator().manual_seed(seed))[:num_words]
-    return WordAllocation(torch.stack(torch.unravel_index(cells, sides), -1), sides)
+from lightrnn_pl.testing.utilities import random_allocation
 
 
 def shuffled_codes(allocation, seed):
@@ -27,7 +20,7 @@ def random_model(sides, hidden_dim, num_tokens, num_words, seed=0, scale=1.0):
     generator = torch.Generator().manual_seed(seed)
     weights = [torch.randn(side, hidden_dim, generator=generator) * scale for side in sides]
     biases = [torch.randn(side, generator=generator) for side in sides]
-    # Zipf's law, so that some words come often and some never.
+    # Zipf's law, so that some words are frequent and some do not occur.
     frequencies = 1 / torch.arange(1, num_words + 1)
     words = torch.multinomial(frequencies, num_tokens, replacement=True, generator=generator)
     hidden = torch.randn(num_tokens, len(sides), hidden_dim, generator=generator)
@@ -38,15 +31,15 @@ def nll_by_loops(weights, biases, words, hidden, codes):
     """Negative log-likelihood by axis: a softmax over the codes that follow the word's prefix in ``codes``."""
     codes = codes.tolist()
     continuations = {}
-    for spelling in codes:
-        for axis, code in enumerate(spelling):
-            continuations.setdefault(tuple(spelling[:axis]), set()).add(code)
+    for word_codes in codes:
+        for axis, code in enumerate(word_codes):
+            continuations.setdefault(tuple(word_codes[:axis]), set()).add(code)
     totals = [0.0] * len(weights)
     for word, states in zip(words.tolist(), hidden.double(), strict=True):
         for axis, code in enumerate(codes[word]):
             allowed = sorted(continuations[tuple(codes[word][:axis])])
-            scores = weights[axis].double()[allowed] @ states[axis] + biases[axis].double()[allowed]
-            totals[axis] -= float(scores.log_softmax(0)[allowed.index(code)])
+            logits = weights[axis].double()[allowed] @ states[axis] + biases[axis].double()[allowed]
+            totals[axis] -= float(logits.log_softmax(0)[allowed.index(code)])
     return totals
 
 
@@ -61,16 +54,16 @@ TABLES = {
     "full": WordAllocation.random(20, (4, 5), 0),
     "filled in order": WordAllocation.random(17, (4, 5), 0),
     "an empty row": WordAllocation.random(13, (4, 5), 0),
-    "scattered": scattered(12, (4, 5), 3),
+    "scattered": random_allocation(12, (4, 5), 3),
     "one axis": WordAllocation.random(7, (9,), 0),
     "cube": WordAllocation.random(21, (3, 3, 3), 0),
-    "scattered cube": scattered(14, (3, 4, 3), 5),
+    "scattered cube": random_allocation(14, (3, 4, 3), 5),
 }
 
 
 @pytest.mark.parametrize("storage", ["hidden", "scores"])
 @pytest.mark.parametrize("name", TABLES)
-def test_measured_and_predicted_are_the_loops(name, storage):
+def test_measured_and_predicted_losses_match_loops(name, storage):
     allocation = TABLES[name]
     model = random_model(allocation.sides, 6, 400, allocation.num_words)
     statistics = gather(allocation, *model, storage)
@@ -86,7 +79,7 @@ def test_measured_and_predicted_are_the_loops(name, storage):
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if "cube" not in name])
-def test_the_costs_are_the_predicted_loss(name):
+def test_costs_equal_the_predicted_loss(name):
     allocation = TABLES[name]
     statistics = gather(allocation, *random_model(allocation.sides, 6, 400, allocation.num_words))
     problem = statistics.problem()
@@ -98,7 +91,7 @@ def test_the_costs_are_the_predicted_loss(name):
         assert problem.cost(codes.numpy()) == pytest.approx(statistics.predicted_nll(codes), rel=1e-6)
 
 
-def test_a_cube_filled_in_order_neglects_one_line_at_most():
+def test_costs_of_a_cube_never_underestimate_the_loss():
     allocation = TABLES["cube"]
     statistics = gather(allocation, *random_model(allocation.sides, 6, 400, allocation.num_words))
     problem = statistics.problem()
@@ -107,8 +100,8 @@ def test_a_cube_filled_in_order_neglects_one_line_at_most():
         assert problem.cost(codes.numpy()) >= statistics.predicted_nll(codes) * (1 - 1e-6)
 
 
-def test_a_mask_that_leaves_only_improbable_codes():
-    """The words of the last row get nearly no probability before its empty cells are masked."""
+def test_mask_that_allows_only_improbable_codes():
+    """The words of the last row have almost no probability until its empty cells are masked."""
     allocation = WordAllocation.in_order(7, (2, 6))
     weights, biases, words, hidden = random_model((2, 6), 4, 50, 7)
     biases[1][0] = -60.0
@@ -119,7 +112,7 @@ def test_a_mask_that_leaves_only_improbable_codes():
 
 
 @pytest.mark.parametrize("storage", ["hidden", "scores"])
-def test_the_mean_of_each_word_adds_up_to_the_whole(storage):
+def test_mean_losses_of_the_words_add_up_to_the_total(storage):
     allocation = TABLES["filled in order"]
     weights, biases, words, hidden = random_model(allocation.sides, 6, 400, allocation.num_words)
     words = torch.where(words == 2, 0, words)
@@ -133,8 +126,8 @@ def test_the_mean_of_each_word_adds_up_to_the_whole(storage):
     assert np.nansum(means * counts) == pytest.approx(statistics.total_nll(), rel=1e-6)
 
 
-def test_rare_words_are_not_lost_beside_frequent_ones():
-    """Sums of 200,000 tokens stay within 1e-6 of their float64 twin, the frequent word's and the rare ones'."""
+def test_sums_are_precise_for_frequent_and_rare_words():
+    """Sums over 200,000 tokens are within 1e-6 of the sums in float64."""
     generator = torch.Generator().manual_seed(0)
     words = torch.where(torch.rand(200_000, generator=generator) < 0.95, 0, 1)
     words[-1] = 2
@@ -148,15 +141,15 @@ def test_rare_words_are_not_lost_beside_frequent_ones():
         assert torch.allclose(sums[word], exact, rtol=1e-6, atol=0)
 
 
-def test_storage_is_the_narrower():
+def test_auto_storage_selects_the_narrower():
     allocation = WordAllocation.in_order(30, balanced_sides(30, 2))
     wide = random_model(allocation.sides, 8, 5, 30)
     narrow = random_model(allocation.sides, 4, 5, 30)
-    assert LossStatistics(allocation, *wide[:2])._keeps_hidden == [False, False]
-    assert LossStatistics(allocation, *narrow[:2])._keeps_hidden == [True, True]
+    assert LossStatistics(allocation, *wide[:2])._stores_hidden == [False, False]
+    assert LossStatistics(allocation, *narrow[:2])._stores_hidden == [True, True]
 
 
-def test_later_moves_do_not_disturb_it():
+def test_later_reallocations_have_no_effect():
     allocation = WordAllocation.random(17, (4, 5), 0)
     model = random_model(allocation.sides, 6, 100, 17)
     statistics = gather(allocation, *model)
@@ -165,7 +158,7 @@ def test_later_moves_do_not_disturb_it():
     assert np.array_equal(statistics.problem().codes, before)
 
 
-def test_bad_input_is_refused():
+def test_mismatched_shapes_are_rejected():
     allocation = WordAllocation.in_order(20, (4, 5))
     weights, biases, *_ = random_model((5, 4), 6, 1, 20)
     with pytest.raises(ValueError, match="table of sides"):
@@ -187,18 +180,18 @@ def _reduce_on_rank(rank, world_size, address, results):
     torch.distributed.destroy_process_group()
 
 
-def test_two_ranks_have_the_statistics_and_the_new_table_of_one(tmp_path):
+def test_two_ranks_agree_with_a_single_process(tmp_path):
     context = torch.multiprocessing.get_context("spawn")
     with context.Manager() as manager:
         results = manager.dict()
         torch.multiprocessing.spawn(_reduce_on_rank, (2, f"file://{tmp_path}/meeting", results), nprocs=2)
         first, second = results[0], results[1]
     allocation = WordAllocation.random(17, (4, 5), 0)
-    alone = gather(allocation, *random_model(allocation.sides, 6, 3000, 17))
-    assert first[:2] == second[:2] == (pytest.approx(alone.total_nll(), rel=1e-6), 3000)
-    for ours, theirs, single in zip(first[2], second[2], alone.problem().costs, strict=True):
-        assert np.array_equal(ours, theirs)
-        # Relative to the word: its cheapest codes are differences of larger sums.
-        assert (abs(ours - single) <= 1e-6 * single.max(axis=1, keepdims=True)).all()
-    table = AuctionSolver().solve(alone.problem()).codes
-    assert np.array_equal(first[3], table) and np.array_equal(second[3], table)
+    single = gather(allocation, *random_model(allocation.sides, 6, 3000, 17))
+    assert first[:2] == second[:2] == (pytest.approx(single.total_nll(), rel=1e-6), 3000)
+    for first_costs, second_costs, expected in zip(first[2], second[2], single.problem().costs, strict=True):
+        assert np.array_equal(first_costs, second_costs)
+        # Relative to the largest cost of the word, because its smallest costs are differences of larger sums.
+        assert (abs(first_costs - expected) <= 1e-6 * expected.max(axis=1, keepdims=True)).all()
+    codes = AuctionSolver().solve(single.problem()).codes
+    assert np.array_equal(first[3], codes) and np.array_equal(second[3], codes)

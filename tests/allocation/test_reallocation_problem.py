@@ -21,18 +21,18 @@ def test_result():
     result = problem.result(np.array([[0, 0], [0, 1], [1, 0]]), lower_bound=20.0, seconds=0.1)
     assert (result.cost, result.lower_bound, result.moved) == (24.0, 24.0, 1) or result.moved == 1
     assert result.cost == 11 + 13
-    assert result.gap == 0, "it costs the floor, so a lower bound below that is raised to it"
+    assert result.gap == 0, "the cost equals the floor, so the lower bound is raised to the floor"
     worse = problem.result(problem.codes, lower_bound=-np.inf, seconds=0.0)
     assert worse.lower_bound == problem.floor
     assert worse.gap == 1
     assert problem.result(problem.codes, lower_bound=25.0, seconds=0.0).gap == 0.5
-    unstarted = ReallocationProblem((ROW, COLUMN))
-    assert unstarted.result(problem.codes, 0.0, 0.0).moved == 3
+    without_codes = ReallocationProblem((ROW, COLUMN))
+    assert without_codes.result(problem.codes, 0.0, 0.0).moved == 3
 
 
-def test_costs_are_taken_as_they_are_or_made_float64():
-    narrow = ROW.astype(np.float32)
-    assert ReallocationProblem((narrow,) * 2).costs[0] is narrow
+def test_costs_keep_their_precision_or_become_float64():
+    single = ROW.astype(np.float32)
+    assert ReallocationProblem((single,) * 2).costs[0] is single
     assert ReallocationProblem((np.array([[1, 2]]),)).costs[0].dtype == np.float64
 
 
@@ -41,18 +41,18 @@ def test_capacities_count_available_cells():
     problem = ReallocationProblem((ROW, COLUMN), available=available)
     assert problem.capacities(0).tolist() == [2, 1]
     assert problem.cells.tolist() == [0, 1, 2]
-    assert problem.number(problem.spell(problem.cells)).tolist() == [0, 1, 2]
+    assert problem.cells_of(problem.codes_of(problem.cells)).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"costs": ()}, "costs is empty"),
-        ({"costs": (np.zeros(3),)}, r"costs\[0\] must have the shape"),
-        ({"costs": (ROW, np.zeros((3, 0)))}, r"costs\[1\] must have the shape"),
+        ({"costs": (np.zeros(3),)}, r"costs\[0\] must have shape"),
+        ({"costs": (ROW, np.zeros((3, 0)))}, r"costs\[1\] must have shape"),
         ({"costs": (ROW, COLUMN[:2])}, r"costs\[1\] has 2 words"),
         ({"costs": (ROW, np.where(COLUMN == 10, np.nan, COLUMN))}, r"costs\[1\]\[0, 0\] is NaN"),
-        ({"costs": (np.where(ROW == 3, -np.inf, ROW), COLUMN)}, r"costs\[0\]\[1\] holds -inf"),
+        ({"costs": (np.where(ROW == 3, -np.inf, ROW), COLUMN)}, r"costs\[0\]\[1\] contains -inf"),
         ({"costs": (np.full((3, 2), np.inf), COLUMN)}, r"costs\[0\]\[0\] forbids every code"),
         ({"costs": (np.array([["a"]]),)}, "real numbers"),
         ({"costs": (ROW, np.zeros((3, 1)))}, "do not fit into 2 available cells"),
@@ -72,7 +72,7 @@ def test_capacities_count_available_cells():
         ),
     ],
 )
-def test_bad_input_is_named(changes, message):
+def test_invalid_arguments_are_rejected(changes, message):
     arguments = {"costs": (ROW, COLUMN), **changes}
     with pytest.raises(ValueError, match=message):
         ReallocationProblem(**arguments)

@@ -6,15 +6,15 @@ from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 CODES = np.array([[0, 1], [2, 0], [1, 1]], dtype=np.int64)
 
 
-def test_reads_back_what_was_written(tmp_path):
+def test_save_and_load(tmp_path):
     path = tmp_path / "tables" / "round_1.npz"
     TableSnapshot.of(CODES, (3, 2), np.array([1.5, np.nan, 7.0]), "training").save(path)
-    found = TableSnapshot.load(path)
-    assert found.codes.tolist() == CODES.tolist() and found.sides == (3, 2) and found.text == "training"
-    np.testing.assert_array_equal(found.word_nll, np.array([1.5, np.nan, 7.0], np.float32))
+    loaded = TableSnapshot.load(path)
+    assert loaded.codes.tolist() == CODES.tolist() and loaded.sides == (3, 2) and loaded.text == "training"
+    np.testing.assert_array_equal(loaded.word_nll, np.array([1.5, np.nan, 7.0], np.float32))
 
 
-def test_takes_the_smallest_type_and_leaves_unknown_losses_unknown():
+def test_codes_use_the_narrowest_type_and_missing_losses_are_nan():
     assert TableSnapshot.of(CODES, (3, 2)).codes.dtype == np.uint8
     assert TableSnapshot.of(CODES, (256, 2)).codes.dtype == np.uint8
     wide = TableSnapshot.of(CODES, (257, 2))
@@ -22,7 +22,7 @@ def test_takes_the_smallest_type_and_leaves_unknown_losses_unknown():
     assert np.isnan(wide.word_nll).all() and wide.word_nll.dtype == np.float32
 
 
-def test_other_files_are_named(tmp_path):
+def test_damaged_and_missing_files_are_rejected(tmp_path):
     damaged = tmp_path / "round_1.npz"
     damaged.write_bytes(b"PK\x03\x04 half a file")
     with pytest.raises(ValueError, match=r"round_1.npz is damaged"):

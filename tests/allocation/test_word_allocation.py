@@ -11,12 +11,12 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_side
 
 @given(st.integers(1, 100_000), st.integers(1, 4))
 @settings(deadline=None)
-def test_balanced_sides_hold_the_words(num_words, num_components):
+def test_balanced_sides_have_room_for_all_words(num_words, num_components):
     sides = balanced_sides(num_words, num_components)
     assert len(sides) == num_components
     assert math.prod(sides) >= num_words
     assert max(sides) - min(sides) <= 2 or num_components > 2
-    assert (sides[0] - 1) * math.prod(sides[1:]) < num_words, "no row is left empty"
+    assert (sides[0] - 1) * math.prod(sides[1:]) < num_words, "no row is empty"
 
 
 def test_balanced_sides_of_known_vocabularies():
@@ -36,13 +36,13 @@ def test_codes_and_words_are_inverse(sides):
     assert torch.equal(table.flatten()[allocation.cells()], torch.arange(17))
 
 
-def test_random_tables_differ_by_seed_only():
+def test_random_allocations_depend_only_on_the_seed():
     first, same, other = (WordAllocation.random(50, (8, 8), seed) for seed in (0, 0, 1))
     assert torch.equal(first.codes, same.codes)
     assert first.fingerprint() == same.fingerprint() != other.fingerprint()
 
 
-def test_masks_follow_the_words():
+def test_masks_of_a_partly_filled_table():
     allocation = WordAllocation.in_order(7, (3, 4))
     assert allocation.allowed(0).tolist() == [[True, True, False]]
     assert allocation.allowed(1).tolist() == [[True] * 4, [True] * 3 + [False], [False] * 4]
@@ -57,41 +57,41 @@ def test_a_full_table_needs_no_mask():
     assert allocation.allowed(1) is None
 
 
-def test_masks_of_a_cube_by_loops():
+def test_masks_of_a_cube_match_loops():
     allocation = WordAllocation.random(14, (3, 2, 4), seed=0)
-    spelled = {tuple(codes) for codes in allocation.codes.tolist()}
+    all_codes = {tuple(codes) for codes in allocation.codes.tolist()}
     for axis in range(3):
         allowed = allocation.allowed(axis)
         if allowed is None:
             continue
-        for spelling in spelled:
-            prefix = int(allocation.prefixes(torch.tensor(spelling), axis))
-            continuations = {other[axis] for other in spelled if other[:axis] == spelling[:axis]}
+        for codes in all_codes:
+            prefix = int(allocation.prefixes(torch.tensor(codes), axis))
+            continuations = {other[axis] for other in all_codes if other[:axis] == codes[:axis]}
             assert set(allowed[prefix].nonzero()[:, 0].tolist()) == continuations
 
 
-def test_assign_refuses_and_leaves_the_table_as_it_was():
+def test_assign_rejects_invalid_codes_without_changing_the_allocation():
     allocation = WordAllocation.in_order(4, (2, 2))
     before = allocation.codes.clone()
     for codes, message in [
         ([[0, 0], [0, 0], [1, 0], [1, 1]], "share the cell"),
         ([[0, 0], [0, 2], [1, 0], [1, 1]], "outside a table"),
         ([[0, 0], [0, -1], [1, 0], [1, 1]], "outside a table"),
-        ([[0, 0]], "do not spell"),
+        ([[0, 0]], "expected codes of shape"),
     ]:
         with pytest.raises(ValueError, match=message):
             allocation.assign(torch.tensor(codes))
     assert torch.equal(allocation.codes, before)
 
 
-def test_a_table_that_is_too_small_is_refused_with_one_that_is_not():
+def test_too_small_sides_are_rejected_with_a_suggestion():
     with pytest.raises(ValueError, match=r"\[4, 4\]"):
         WordAllocation.in_order(13, (3, 4))
     with pytest.raises(ValueError, match="at least 1"):
         WordAllocation.in_order(13, (0, 4))
 
 
-def test_state_dict_brings_the_masks_along():
+def test_loading_a_state_dict_updates_the_masks():
     saved = WordAllocation.random(7, (3, 4), seed=0)
     loaded = WordAllocation.random(7, (3, 4), seed=1)
     saved.assign(torch.tensor([[2, 0], [2, 1], [0, 3], [0, 2], [2, 2], [0, 0], [0, 1]]))
@@ -102,7 +102,7 @@ def test_state_dict_brings_the_masks_along():
         assert torch.equal(loaded.allowed(axis), saved.allowed(axis))
 
 
-def test_a_deep_copy_is_on_its_own():
+def test_a_deep_copy_is_independent():
     allocation = WordAllocation.random(7, (3, 4), seed=0)
     copied = copy.deepcopy(allocation)
     copied.assign(torch.flip(allocation.codes, [0]).long())
@@ -110,7 +110,7 @@ def test_a_deep_copy_is_on_its_own():
     assert torch.equal(allocation.codes, WordAllocation.random(7, (3, 4), seed=0).codes)
 
 
-def test_wide_tables_keep_their_codes():
+def test_long_axes_use_wider_codes():
     allocation = WordAllocation.in_order(40_000, (40_000,))
     assert allocation.codes.max() == 39_999
     assert allocation.num_bytes == 4 * 40_000

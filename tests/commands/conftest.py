@@ -1,4 +1,4 @@
-"""What tests of the commands share."""
+"""Fixtures of the command tests."""
 
 import pytest
 

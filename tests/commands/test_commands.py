@@ -1,4 +1,4 @@
-"""The commands as people type them, each in a process of its own; few, because each takes seconds to start."""
+"""The commands, run in separate processes; only a few tests, because each process takes seconds to start."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.training.runs import SMALL, compose_run
 
 
 def run(command: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``lightrnn-train`` or ``lightrnn-evaluate``, away from the checkout."""
+    """Run a command in a separate process, outside the checkout."""
     return subprocess.run(
         [script(command.removeprefix("lightrnn-")), *arguments],
         cwd=cwd,
@@ -29,8 +29,8 @@ def run(command: str, *arguments: str, cwd: Path, **environment: str) -> subproc
     )
 
 
-def in_process(name: str, arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command and print at its end whether torch was imported."""
+def imports_of(name: str, arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a separate process that prints the heavy packages it has imported."""
     script = heavy_imports(name, *arguments, packages=("torch", "pytorch_lightning", "wandb"))
     return subprocess.run(
         [sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
@@ -44,7 +44,7 @@ def corpus(tiny_text) -> list[str]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory, corpus) -> list[str]:
-    """A run of one epoch."""
+    """The overrides of a run of one epoch."""
     small = [override for override in SMALL if not override.startswith(("name=", "logger="))]
     return [
         *small,
@@ -59,21 +59,21 @@ def trained(tmp_path_factory, small) -> tuple[Path, subprocess.CompletedProcess[
     return folder / "run", run("lightrnn-train", "hydra.run.dir=run", *small, cwd=folder)
 
 
-def test_help_and_configuration_need_no_torch(tmp_path):
+def test_help_and_configuration_do_not_import_torch(tmp_path):
     own = tmp_path / "my_conf" / "experiment"
     own.mkdir(parents=True)
     (own / "mine.yaml").write_text("# @package _global_\nmodel:\n  hidden_dim: 77\n")
-    told = in_process("train", ["--help"], tmp_path)
-    assert "usage: lightrnn-train" in told.stdout and "HEAVY []" in told.stdout, told.stderr
+    done = imports_of("train", ["--help"], tmp_path)
+    assert "usage: lightrnn-train" in done.stdout and "HEAVY []" in done.stdout, done.stderr
     arguments = ["--cfg", "job", "--config-dir", "my_conf", "experiment=mine"]
-    told = in_process("train", arguments, tmp_path)
-    assert "hidden_dim: 77" in told.stdout and "HEAVY []" in told.stdout, told.stderr
-    told = in_process("evaluate", ["--help"], tmp_path)
-    assert "lightrnn-evaluate" in told.stdout and "HEAVY []" in told.stdout, told.stderr
+    done = imports_of("train", arguments, tmp_path)
+    assert "hidden_dim: 77" in done.stdout and "HEAVY []" in done.stdout, done.stderr
+    done = imports_of("evaluate", ["--help"], tmp_path)
+    assert "lightrnn-evaluate" in done.stdout and "HEAVY []" in done.stdout, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["my_conf"]
 
 
-def test_trains_and_says_where_everything_is(trained):
+def test_trains_and_prints_the_run_folder(trained):
     run_dir, done = trained
     assert done.returncode == 0, done.stderr
     assert "run folder: run" in done.stdout.replace(str(run_dir.parent) + "/", "")
@@ -90,8 +90,8 @@ def test_evaluates_a_run_folder_to_the_same_number(trained, tmp_path):
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert report["splits"]["test"] == metrics["test"] and report["splits"]["valid"] == metrics["validation"]
     assert report["sha256"] == metrics["checkpoint"]["sha256"] and report["table"] == metrics["table"]
-    for said in (f"{metrics['test']['perplexity']:.2f}", "without end markers", report["sha256"][:16]):
-        assert said in done.stdout
+    for text in (f"{metrics['test']['perplexity']:.2f}", "without end markers", report["sha256"][:16]):
+        assert text in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
@@ -106,14 +106,14 @@ def test_evaluates_any_text(trained, tmp_path, monkeypatch):
     assert (split["tokens"], split["end_tokens"], split["unknown_tokens"]) == (6, 2, 1)
 
 
-def ended(main, arguments: list[str], monkeypatch, capsys) -> str:
-    """The only line of an error that a command prints, run in this process to save seconds."""
+def error_of(main, arguments: list[str], monkeypatch, capsys) -> str:
+    """The error line of a command that must fail, run in this process to save time."""
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
-    told = capsys.readouterr().err
-    errors = [line for line in told.splitlines() if line.startswith("error: ")]
-    assert end.value.code == 2 and len(errors) == 1 and "Traceback" not in told, (arguments, told)
+    output = capsys.readouterr().err
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert end.value.code == 2 and len(errors) == 1 and "Traceback" not in output, (arguments, output)
     return errors[0]
 
 
@@ -126,28 +126,28 @@ def test_training_errors_are_one_line(small, tmp_path, monkeypatch, capsys):
             ("data.train=nowhere.txt", "nowhere.txt"),
             ("data.train=bad.txt", "bad.txt, line 2"),
             ("data.train=empty.txt", "data.train"),
-            ("data.train=???", "data.train is missing; give data.train=..."),
+            ("data.train=???", "data.train is required; pass data.train=..."),
             ("model.sides=[3,3]", "49 words do not fit into a table of sides [3, 3]"),
             ("model.sides=[0,49]", "every side of the table must be at least 1"),
             ("data.sequence_length=5000", "fewer than one window of data.sequence_length=5000"),
         )
     ):
-        told = ended(train_main, [f"hydra.run.dir=run{number}", *small, override], monkeypatch, capsys)
-        assert message in told
+        error = error_of(train_main, [f"hydra.run.dir=run{number}", *small, override], monkeypatch, capsys)
+        assert message in error
         if "???" not in override:
             metrics = json.loads((tmp_path / f"run{number}" / "metrics.json").read_text())
-            assert metrics["status"] == "failed" and metrics["error"].partition(": ")[2] in told
+            assert metrics["status"] == "failed" and metrics["error"].partition(": ")[2] in error
 
 
-def test_an_unknown_key_is_named(tmp_path, monkeypatch, capsys):
+def test_the_error_names_an_unknown_key(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["lightrnn-train", "model.hidden_dims=3"])
     with pytest.raises(SystemExit) as end:
         train_main()
-    told = capsys.readouterr().err
-    assert end.value.code == 1 and "model.hidden_dims" in told and "Traceback" not in told
+    error = capsys.readouterr().err
+    assert end.value.code == 1 and "model.hidden_dims" in error and "Traceback" not in error
 
 
-def test_the_protocol_stated_is_the_one_used(tiny_text, tmp_path, monkeypatch, capsys):
+def test_the_reported_protocol_is_the_one_used(tiny_text, tmp_path, monkeypatch, capsys):
     run_dir = tmp_path / "run"
     sentences = ["data.batching=sentence", "trainer.max_steps=2"]
     train(compose_run(run_dir, tiny_text, *sentences))
@@ -178,6 +178,6 @@ def test_evaluation_errors_are_one_line(trained, tmp_path, monkeypatch, capsys):
         ("checkpoint=cut.ckpt", "cut.ckpt is damaged"),
         ("checkpoint=flipped.ckpt", "flipped.ckpt is damaged"),
         ("checkpoint=null", "checkpoint=None does not name a model"),
-        ("splits=[valid]", "checkpoint is missing; give checkpoint=..."),
+        ("splits=[valid]", "checkpoint is required; pass checkpoint=..."),
     ):
-        assert message in ended(evaluate_main, [argument], monkeypatch, capsys)
+        assert message in error_of(evaluate_main, [argument], monkeypatch, capsys)

@@ -1,4 +1,4 @@
-"""``lightrnn-export`` as people type it: what it writes, what it says, and what it refuses."""
+"""``lightrnn-export``: its files, its report, and its errors."""
 
 import json
 import subprocess
@@ -23,12 +23,12 @@ TOLERANCE = {"safetensors": 0, "int8": 1e-2, "onnx": 1e-5, "onnx_int8": 1e-2}
 
 @pytest.fixture
 def export(trained, tmp_path, monkeypatch, capsys):
-    """Runs the command in this process; what it wrote to report.json and what it told."""
+    """Runs the command in this process; returns report.json and standard output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, checkpoint=trained):
-        given = [f"checkpoint={checkpoint}", "output=out", "json=report.json", *arguments]
-        monkeypatch.setattr(sys, "argv", ["lightrnn-export", *given])
+        argv = [f"checkpoint={checkpoint}", "output=out", "json=report.json", *arguments]
+        monkeypatch.setattr(sys, "argv", ["lightrnn-export", *argv])
         main()
         return json.loads((tmp_path / "report.json").read_text()), " ".join(capsys.readouterr().out.split())
 
@@ -36,68 +36,68 @@ def export(trained, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("format", ["safetensors", "int8", "onnx", "onnx_int8"])
-def test_says_sizes_agreement_and_perplexity(trained, export, tmp_path, format):
-    report, told = export(f"format={format}")
+def test_reports_sizes_agreement_and_perplexity(trained, export, tmp_path, format):
+    report, output = export(f"format={format}")
     metrics = json.loads((trained / "metrics.json").read_text())
-    found = report["perplexity"]
-    assert found["before"] == pytest.approx(metrics["validation"]["perplexity"])
-    assert found["after"] == pytest.approx(found["before"], rel=TOLERANCE[format])
+    perplexity = report["perplexity"]
+    assert perplexity["before"] == pytest.approx(metrics["validation"]["perplexity"])
+    assert perplexity["after"] == pytest.approx(perplexity["before"], rel=TOLERANCE[format])
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
     assert report["bytes"] == sizes and report["total_bytes"] == sum(sizes.values())
-    assert (
-        f"{report['total_bytes']:,}" in told and report["agreement"] in told and f"{found['after']:.2f} after" in told
-    )
+    assert f"{report['total_bytes']:,}" in output and report["agreement"] in output
+    assert f"{perplexity['after']:.2f} after" in output
     assert {"README.md", "vocabulary.txt"} <= sizes.keys()
-    # Whoever may read one of the files may read all of them.
+    # All files have the same permissions.
     assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
     card = (tmp_path / "out" / "README.md").read_text()
-    assert f"{load(trained).model.num_parameters:,}" in card and f"{found['after']:.2f}" in card
+    assert f"{load(trained).model.num_parameters:,}" in card and f"{perplexity['after']:.2f}" in card
     if not format.startswith("onnx"):
         again = load(tmp_path / "out")
         assert again.score(["w01 w02"])[0] == pytest.approx(load(trained).score(["w01 w02"])[0], abs=1e-1)
 
 
-def test_any_text_and_an_export_of_an_export(export, tmp_path, tiny_text):
+def test_evaluates_on_any_text_and_exports_an_export(export, tmp_path, tiny_text):
     export("valid=null")
     report, _ = export(f"valid={tiny_text['test']}", "output=small", "format=int8", "words=100", checkpoint="out")
     assert "test.txt" in report["perplexity"]["text"] and report["checkpoint_bytes"] > 0
-    # Whole windows until there are as many words.
+    # Whole windows are read until there are at least that many words.
     assert 100 <= int(report["perplexity"]["text"].split(", ")[1].split()[0]) < 200
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "report.json", "small"]
 
 
-def test_where_no_text_is_at_hand_graphs_are_checked_on_drawn_words(tmp_path, tiny_text, export):
-    moved = {}
+def test_verifies_onnx_graphs_on_random_words_if_no_text_is_available(tmp_path, tiny_text, export):
+    copies = {}
     for split, path in tiny_text.items():
-        moved[split] = tmp_path / path.name
-        moved[split].write_text(path.read_text())
-    train(compose_run(tmp_path / "run", moved, "trainer.max_steps=1"))
-    for path in moved.values():
+        copies[split] = tmp_path / path.name
+        copies[split].write_text(path.read_text())
+    train(compose_run(tmp_path / "run", copies, "trainer.max_steps=1"))
+    for path in copies.values():
         path.unlink()
-    report, told = export("format=onnx", checkpoint="run")
-    assert "drawn by frequency" in report["agreement"] and "not at hand" in told and "perplexity" not in report
+    report, output = export("format=onnx", checkpoint="run")
+    assert "drawn by frequency" in report["agreement"] and "is not available" in output
+    assert "perplexity" not in report
 
 
-def test_only_an_older_export_is_replaced(export, tmp_path, capsys):
-    def refused(*arguments: str) -> str:
+def test_overwrites_only_an_earlier_export(export, tmp_path, capsys):
+    def error(*arguments: str) -> str:
         with pytest.raises(SystemExit) as end:
             export("valid=null", *arguments)
-        told = capsys.readouterr().err
-        assert end.value.code == 2 and "Traceback" not in told
-        return told
+        message = capsys.readouterr().err
+        assert end.value.code == 2 and "Traceback" not in message
+        return message
 
     export("valid=null")
-    assert "output=out is there already; give another folder, or overwrite=true" in refused()
-    (tmp_path / "out" / "left.txt").write_text("of before")
+    assert "output=out already exists; pass another folder, or overwrite=true" in error()
+    (tmp_path / "out" / "old.txt").write_text("from the earlier export")
     export("valid=null", "format=onnx", "overwrite=true")
-    assert not (tmp_path / "out" / "left.txt").exists() and (tmp_path / "out" / "row.onnx").exists()
+    assert not (tmp_path / "out" / "old.txt").exists() and (tmp_path / "out" / "row.onnx").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    assert "is no export of lightrnn_pl, and is not overwritten" in refused("output=mine", "overwrite=true")
+    assert "is not an export of lightrnn_pl, so it is not overwritten" in error("output=mine", "overwrite=true")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
-def test_what_is_not_the_same_is_not_exported(export, tmp_path, monkeypatch, capsys):
+def test_an_export_that_differs_from_the_model_is_discarded(export, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lightrnn_pl.export.formats.largest_difference", lambda *_: Difference(0.0, float("nan")))
     with pytest.raises(SystemExit):
         export("format=onnx", "valid=null")
@@ -115,8 +115,8 @@ def test_what_is_not_the_same_is_not_exported(export, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("format=pickle", "format=pickle is none of safetensors, int8, onnx, onnx_int8"),
-        ("valid=nowhere.txt", "valid=nowhere.txt is no file"),
+        ("format=pickle", "format must be safetensors or int8 or onnx or onnx_int8, got 'pickle'"),
+        ("valid=nowhere.txt", "valid=nowhere.txt is not a file"),
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
         ("words=0", "words must be a whole number of at least 1"),
         ("check_words=no", "check_words must be a whole number"),
@@ -124,15 +124,15 @@ def test_what_is_not_the_same_is_not_exported(export, tmp_path, monkeypatch, cap
         ("overwrite=perhaps", "overwrite must be true or false, got perhaps"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(export, tmp_path, capsys, argument, message):
+def test_errors_are_one_line(export, tmp_path, capsys, argument, message):
     with pytest.raises(SystemExit) as end:
         export(argument)
-    told = capsys.readouterr().err
-    assert end.value.code == 2 and f"{message}" in told and "Traceback" not in told
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and message in error and "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_needs_no_torch(tmp_path):
+def test_help_does_not_import_torch(tmp_path):
     script = heavy_imports("export", "--help", packages=("torch", "onnx", "onnxruntime"))
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
@@ -140,17 +140,17 @@ def test_help_needs_no_torch(tmp_path):
     assert "usage: lightrnn-export" in done.stdout and "HEAVY []" in done.stdout, done.stderr
 
 
-def test_an_exported_folder_is_evaluated_and_its_table_shown(trained, export, tmp_path, monkeypatch, capsys):
+def test_other_commands_accept_an_exported_folder(trained, export, tmp_path, monkeypatch, capsys):
     from lightrnn_pl.cli.commands import evaluate, table
 
     export("format=safetensors")
-    told = {}
+    reports = {}
     for checkpoint in (trained, tmp_path / "out"):
         monkeypatch.setattr(sys, "argv", ["lightrnn-evaluate", f"checkpoint={checkpoint}", "json=evaluated.json"])
         evaluate()
-        told[checkpoint] = json.loads((tmp_path / "evaluated.json").read_text())
-    assert told[trained]["splits"] == told[tmp_path / "out"]["splits"]
-    assert told[tmp_path / "out"]["checkpoint"].endswith("model.safetensors")
+        reports[checkpoint] = json.loads((tmp_path / "evaluated.json").read_text())
+    assert reports[trained]["splits"] == reports[tmp_path / "out"]["splits"]
+    assert reports[tmp_path / "out"]["checkpoint"].endswith("model.safetensors")
     monkeypatch.setattr(sys, "argv", ["lightrnn-table", f"checkpoint={tmp_path / 'out'}", "rows=1"])
     table()
-    assert told[trained]["table"][:16] in capsys.readouterr().out.replace("\n", "")
+    assert reports[trained]["table"][:16] in capsys.readouterr().out.replace("\n", "")

@@ -1,4 +1,4 @@
-"""``lightrnn-report`` as people type it."""
+"""``lightrnn-report``, run in this process."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def sweep(tmp_path):
     return folder
 
 
-def test_folders_may_be_given_as_they_are():
+def test_folders_as_arguments():
     assert folders_as_overrides(["a", "b/c=1", "output=x", "--help"]) == ["runs=['a','b/c=1']", "output=x", "--help"]
     assert folders_as_overrides(["runs=[a]", "--cfg", "job"]) == ["runs=[a]", "--cfg", "job"]
     assert folders_as_overrides(["it's"]) == ["runs=['it\\'s']"]
@@ -51,14 +51,14 @@ def test_folders_may_be_given_as_they_are():
 
 def test_a_sweep_becomes_a_table(report, sweep):
     printed = report(str(sweep))
-    for told in (
+    for text in (
         "LightRNN (small)",
         "100.50 ± 0.71",
         "102.50 ± 0.71",
         "90.00",
         "failed",
     ):
-        assert told in printed
+        assert text in printed
     assert "6 runs: 4 completed, in 2 groups of seeds; 2 not completed." in printed
     text = (sweep / "report" / "report.md").read_text()
     assert "| LightRNN + Kneser-Ney 5-gram (small) | 1 (0) | 90.00 | 90.00 |" in text
@@ -66,15 +66,15 @@ def test_a_sweep_becomes_a_table(report, sweep):
     assert (sweep / "report" / "report.csv").read_text().count("\n") == 5
     page = (sweep / "report" / "report.html").read_text()
     assert "100.50 ± 0.71" in page and "<svg" in page
-    for picture in re.findall(r"!\[.*\]\((.*)\)", text):
-        assert (sweep / "report" / picture).stat().st_size > 1000
-    assert "![Perplexity over training](pictures/epochs.png)" in text
+    for figure in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (sweep / "report" / figure).stat().st_size > 1000
+    assert "![Perplexity over training](figures/epochs.png)" in text
 
 
-def test_what_was_kept_makes_the_very_same_report(report, sweep, tmp_path):
+def test_saved_results_reproduce_the_report(report, sweep, tmp_path):
     printed = report(str(sweep), "output=first", "keep=kept")
-    (again,) = (tmp_path / "kept").glob("0/kn.json")
-    assert "someone" not in again.read_text()
+    (saved,) = (tmp_path / "kept").glob("0/kn.json")
+    assert "someone" not in saved.read_text()
     assert report("runs=kept", "output=second").replace("second", "first") == printed
     for name in ("report.md", "report.csv", "report.html"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
@@ -86,33 +86,33 @@ def test_the_order_of_the_folders_does_not_matter(report, sweep, tmp_path):
     assert (tmp_path / "first" / "report.md").read_text() == (tmp_path / "second" / "report.md").read_text()
 
 
-def test_repeated_runs_are_left_out_and_told(report, tmp_path):
+def test_repeated_runs_are_skipped_and_listed(report, tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b")
     assert "Skipped duplicates (same configuration and seeds): b." in report("a", "b", "output=out")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nowhere"], "there is no folder nowhere"),
         (["empty"], "there is no run in empty"),
         (["runs=[]"], "no run folders given"),
-        ([], "no run folders given; name them: lightrnn-report FOLDER ..."),
+        ([], "no run folders given; pass them as arguments: lightrnn-report FOLDER ..."),
     ],
 )
-def test_what_cannot_be_reported_on_is_told_in_a_line(arguments, told, report, tmp_path, capsys):
+def test_errors_are_one_line(arguments, message, report, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit) as stopped:
         report(*arguments)
     errors = capsys.readouterr().err
-    assert stopped.value.code == 2 and told in errors and "Traceback" not in errors
+    assert stopped.value.code == 2 and message in errors and "Traceback" not in errors
 
 
 def test_a_real_run(report, tiny_text, tmp_path):
     metrics = train(compose_run(tmp_path / "run", tiny_text, "trainer.max_steps=2"))
     printed = report("run", "keep=kept", "output=out")
-    assert f": {metrics['tokens']['train']:,} tokens, {metrics['vocabulary']} words of vocabulary." in printed
+    assert f"({metrics['tokens']['train']:,} tokens, vocabulary of {metrics['vocabulary']} words)." in printed
     assert f"{metrics['parameters']:,}" in printed and "1 run: 1 completed, in 1 group of seeds." in printed
     assert f"{metrics['test']['perplexity']:,.2f}" in (tmp_path / "out" / "report.md").read_text()
     assert str(tmp_path) not in (tmp_path / "kept" / "run" / "config.yaml").read_text()

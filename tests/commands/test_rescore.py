@@ -1,4 +1,4 @@
-"""``lightrnn-rescore`` as people type it: on lists of noisy variants of sentences that a small model has learned."""
+"""``lightrnn-rescore`` on lists of noisy variants of sentences that a small model has learned."""
 
 import gzip
 import json
@@ -22,9 +22,9 @@ FEATURES = ("TM0", "Noise0", "Noise1")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two trained models, and lists of 20 hypotheses each for 60 and 60 sentences of a made-up language.
+    """Two trained models, and two lists of 60 sentences with 20 hypotheses each, in an artificial language.
 
-    In it a word is nearly always followed by the same one, so that a language model can tell damage.
+    A word is nearly always followed by the same word, so that a language model can detect noise.
     """
     folder = tmp_path_factory.mktemp("rescore")
     generator = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def rescore(folder, tmp_path, monkeypatch, capsys):
-    """Runs the command in this process and returns its report, what it printed and what it told."""
+    """Runs the command in this process; returns its report, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
 
@@ -57,20 +57,22 @@ def rescore(folder, tmp_path, monkeypatch, capsys):
         common = ["json=report.json", "device=cpu", "restarts=2", "directions=2"]
         monkeypatch.setattr(sys, "argv", ["lightrnn-rescore", *common, *arguments])
         main()
-        told = capsys.readouterr()
-        return json.loads((tmp_path / "report.json").read_text()), told.out, told.err
+        captured = capsys.readouterr()
+        return json.loads((tmp_path / "report.json").read_text()), captured.out, captured.err
 
     return run
 
 
 @pytest.fixture
-def refused(rescore, capsys):
+def rescore_error(rescore, capsys):
+    """Runs the command, which must fail, and returns the error message."""
+
     def run(*arguments: str) -> str:
         with pytest.raises(SystemExit) as end:
             rescore(*arguments)
-        told = capsys.readouterr().err
-        assert end.value.code == 2 and "Traceback" not in told, told
-        (line,) = [line for line in told.splitlines() if line.startswith("error: ")]
+        errors = capsys.readouterr().err
+        assert end.value.code == 2 and "Traceback" not in errors, errors
+        (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
         return line
 
     return run
@@ -82,21 +84,21 @@ def bleu_of(folder, onebest) -> float:
     return sacrebleu.corpus_bleu(hypotheses, [references], tokenize="none", force=True).score
 
 
-def test_a_language_model_raises_bleu(folder, rescore, tmp_path):
+def test_a_language_model_improves_bleu(folder, rescore, tmp_path):
     lists = [f"{key}={folder / name}" for key, name in (("dev", "dev.nbest"), ("test", "eval.nbest"))]
     references = [f"dev_references=[{folder}/dev.ref]", f"test_references={folder}/eval.ref"]
     outputs = ["output=new.nbest.gz", "onebest=best.txt", "weights_out=weights.json"]
     models = f"checkpoints=[{folder}/bad,{folder}/good]"
-    report, printed, told = rescore(models, *lists, *references, *outputs)
-    of_runs = [json.loads((folder / name / "metrics.json").read_text())["checkpoint"] for name in ("bad", "good")]
-    assert [one["sha256"] for one in report["models"].values()] == [one["sha256"] for one in of_runs]
+    report, output, errors = rescore(models, *lists, *references, *outputs)
+    checkpoints = [json.loads((folder / name / "metrics.json").read_text())["checkpoint"] for name in ("bad", "good")]
+    assert [model["sha256"] for model in report["models"].values()] == [one["sha256"] for one in checkpoints]
     listed, tuned, bad, good, both = report["systems"]
     assert good["test_bleu"] > tuned["test_bleu"] + 3 and good["test_bleu"] > listed["test_bleu"] + 5
     assert listed["dev_bleu"] <= tuned["dev_bleu"] <= min(bad["dev_bleu"], good["dev_bleu"])
     assert max(bad["dev_bleu"], good["dev_bleu"]) <= both["dev_bleu"]
     for system in report["systems"]:
-        assert f"{system['name']}" in printed and f"{system['test_bleu']:.2f}" in printed
-    # What the table says is what sacrebleu says of the file.
+        assert f"{system['name']}" in output and f"{system['test_bleu']:.2f}" in output
+    # The reported BLEU equals that of sacrebleu.
     assert both["test_bleu"] == pytest.approx(bleu_of(folder, tmp_path / "best.txt"), abs=1e-9)
 
     weights = json.loads((tmp_path / "weights.json").read_text())
@@ -118,23 +120,23 @@ def test_a_language_model_raises_bleu(folder, rescore, tmp_path):
     assert list(by_sentence) == list(range(60))
     for number, group in by_sentence.items():
         assert [one.score for one in group] == sorted((one.score for one in group), reverse=True)
-        kept = sorted((one.text, one.fields[2].split(" LanguageModel0=")[0]) for one in group)
-        assert kept == sorted((one.text, one.fields[2]) for one in before if one.sentence == number)
+        unchanged = sorted((one.text, one.fields[2].split(" LanguageModel0=")[0]) for one in group)
+        assert unchanged == sorted((one.text, one.fields[2]) for one in before if one.sentence == number)
     assert [group[0].text for group in by_sentence.values()] == (tmp_path / "best.txt").read_text().splitlines()
 
     references_scored = bundle.score((folder / "eval.ref").read_text().splitlines())
     mean = sum(map(sum, references_scored)) / sum(map(len, references_scored))
     assert good["perplexity"] == pytest.approx(math.exp(-mean), rel=1e-4)
-    assert "LanguageModel1: " in told and "unknown" in told
+    assert "LanguageModel1: " in errors and "unknown" in errors
 
-    # The weights applied alone choose the same.
+    # Applying the written weights reproduces the choices.
     again, _, _ = rescore(models, lists[1], references[1], "weights=weights.json", "onebest=again.txt")
     assert again["systems"][-1]["test_bleu"] == both["test_bleu"]
     assert (tmp_path / "again.txt").read_bytes() == (tmp_path / "best.txt").read_bytes()
     assert rescore(models, *lists, *references)[0]["systems"] == report["systems"]
 
 
-def test_adds_features_and_leaves_the_rest(folder, rescore, tmp_path):
+def test_adds_features_without_changing_the_other_fields(folder, rescore, tmp_path):
     rescore(
         f"checkpoints={folder}/good", f"test={folder}/eval.nbest", "output=new.nbest", "word_count=true", "feature=N"
     )
@@ -147,15 +149,15 @@ def test_adds_features_and_leaves_the_rest(folder, rescore, tmp_path):
         assert (other.features, other.fields[:2], other.fields[3:]) == (one.features, one.fields[:2], one.fields[3:])
 
 
-def test_malformed_lines_and_missing_sentences_are_told(folder, rescore, tmp_path):
+def test_reports_malformed_lines_and_missing_sentences(folder, rescore, tmp_path):
     lines = [line for line in (folder / "eval.nbest").read_text().splitlines() if not line.startswith(("3 ", "59 "))]
     lines[30:30] = ["1 ||| half a line", "1 ||| x ||| TM0= 1 ||| 2"]
     (tmp_path / "test.nbest").write_text("\n".join(lines) + "\n")
     weights = "weights={TM0: [1, 1], Noise0: 0, Gone0: 1}"
-    report, _, told = rescore("test=test.nbest", f"test_references={folder}/eval.ref", weights, "onebest=best.txt")
-    assert "test.nbest, line 31 left out" in told and "test.nbest, line 32 left out" in told
-    assert "features of test without a weight, which count nothing: 1 (Noise1)" in told
-    assert "weights without a feature of test, which count nothing: 1 (Gone0)" in told
+    report, _, errors = rescore("test=test.nbest", f"test_references={folder}/eval.ref", weights, "onebest=best.txt")
+    assert "test.nbest, line 31 skipped" in errors and "test.nbest, line 32 skipped" in errors
+    assert "ignored features of test, which have no weight: 1 (Noise1)" in errors
+    assert "ignored weights, which have no feature in test: 1 (Gone0)" in errors
     assert report["malformed"]["test"] == {"count": 2, "first": [31, 32]}
     assert report["test"] == {"sentences": 60, "hypotheses": 58 * 20, "sentences_without": 2}
     best = (tmp_path / "best.txt").read_text().split("\n")
@@ -163,30 +165,30 @@ def test_malformed_lines_and_missing_sentences_are_told(folder, rescore, tmp_pat
     assert report["systems"][-1]["test_bleu"] == pytest.approx(bleu_of(folder, tmp_path / "best.txt"), abs=1e-9)
 
 
-def test_what_cannot_be_done_is_one_line(folder, refused, tmp_path):
+def test_errors_are_one_line(folder, rescore_error, tmp_path):
     test, dev = f"test={folder}/eval.nbest", f"dev={folder}/dev.nbest"
     (tmp_path / "back.nbest").write_text("".join(f"{n} ||| a ||| TM0= 1 ||| 1\n" for n in (0, 1, 1, 0)))
     (tmp_path / "short.ref").write_text("a\n")
     (tmp_path / "empty").write_text("")
     for arguments, message in (
         ([], "nothing to do"),
-        ([dev], "dev= and dev_references= belong together"),
+        ([dev], "tuning needs both a list and its references"),
         (["test=nowhere"], "nowhere"),
         (["test=back.nbest"], "back.nbest: line 4: sentence 0 comes after sentence 1"),
-        (["test=empty"], "test=empty holds no hypothesis"),
-        (["dev=empty", "dev_references=short.ref"], "holds no hypothesis"),
+        (["test=empty"], "test=empty contains no valid hypothesis"),
+        (["dev=empty", "dev_references=short.ref"], "contains no valid hypothesis"),
         ([test, "test_references=short.ref"], "sentence 1 of the list has no reference"),
-        ([test, "test_references=[short.ref,empty]"], "as many lines each"),
+        ([test, "test_references=[short.ref,empty]"], "one line per sentence, got"),
         ([test, "tokenize=latin", "test_references=short.ref"], "tokenize=latin"),
         ([test, "weights={TM0: 1}"], "feature 'TM0' has 2 values in the list, but 1 weights"),
-        ([test, f"output={folder}/eval.nbest"], "is also what is read"),
-        ([test, "output=a", "onebest=a"], "is also what is read"),
-        ([test, "weights_out=w.json"], "is for tuned weights"),
+        ([test, f"output={folder}/eval.nbest"], "is also used as another file"),
+        ([test, "output=a", "onebest=a"], "is also used as another file"),
+        ([test, "weights_out=w.json"], "requires tuning"),
         ([test, f"checkpoints={folder}/good", "feature=Noise"], "already has a feature Noise0"),
         ([dev, f"dev_references={folder}/dev.ref", f"checkpoints={folder}/good", "feature=TM"], "feature TM0"),
-        ([test, "feature='a b'"], "feature=a b must be a name without white space"),
+        ([test, "feature='a b'"], "feature=a b must be a name without whitespace"),
         ([test, "word_count=some"], "word_count must be true or false, got some"),
         ([test, "seed=x"], "seed must be a whole number"),
     ):
-        assert message in refused(*arguments), arguments
+        assert message in rescore_error(*arguments), arguments
     assert (folder / "eval.nbest").stat().st_size > 0

@@ -1,4 +1,4 @@
-"""``lightrnn-score`` as people type it: a stream in, a line out for each of its lines."""
+"""``lightrnn-score``: one output line for each line of a stream."""
 
 import gzip
 import io
@@ -18,16 +18,16 @@ TEXT = "w01 w02 w07\n\nnever seen w01\nw05\n"
 
 @pytest.fixture
 def score(trained, tmp_path, monkeypatch, capsys):
-    """Runs the command in this process and returns its lines and what it told."""
+    """Runs the command in this process; returns the lines of standard output, and standard error."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
 
-    def run(*arguments: str, checkpoint=trained, given: bytes = b""):
+    def run(*arguments: str, checkpoint=trained, stdin: bytes = b""):
         monkeypatch.setattr(sys, "argv", ["lightrnn-score", f"checkpoint={checkpoint}", "device=cpu", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         main()
-        told = capsys.readouterr()
-        return told.out.splitlines(), told.err
+        captured = capsys.readouterr()
+        return captured.out.splitlines(), captured.err
 
     return run
 
@@ -36,16 +36,16 @@ def expected(trained) -> list[float]:
     return [sum(scores) for scores in load(trained).score(TEXT.splitlines())]
 
 
-def test_a_line_for_each_line_in_order(trained, score):
-    lines, told = score("text=text.txt")
+def test_scores_each_line_in_order(trained, score):
+    lines, errors = score("text=text.txt")
     assert [line.split("\t", 1)[1] for line in lines] == TEXT.splitlines()
     assert [float(line.split("\t")[0]) for line in lines] == pytest.approx(expected(trained), abs=1e-4)
-    assert "lines: 4, each from a fresh state; 7 words and 4 end markers scored" in told
-    assert "unknown words: 2, 28.57% of the words, scored as <unk>" in told
-    assert score("text=-", given=TEXT.encode())[0] == score("buffer=1", given=TEXT.encode())[0]
+    assert "lines: 4, each scored from a fresh state; 7 words and 4 end markers" in errors
+    assert "unknown words: 2, 28.57% of the words, scored as <unk>" in errors
+    assert score("text=-", stdin=TEXT.encode())[0] == score("buffer=1", stdin=TEXT.encode())[0]
 
 
-def test_json_tells_each_word(trained, score, tmp_path):
+def test_json_contains_each_word(trained, score, tmp_path):
     (tmp_path / "text.txt.gz").write_bytes(gzip.compress(TEXT.encode()))
     assert score("text=text.txt.gz", "output=scores.jsonl", "format=json")[0] == []
     lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
@@ -61,27 +61,27 @@ def test_json_tells_each_word(trained, score, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["text=nowhere.txt"], "there is no text file at nowhere.txt"),
+        (["text=nowhere.txt"], "the text file nowhere.txt does not exist"),
         (["text=bad.txt"], "bad.txt, line 2: not UTF-8"),
-        (["format=xml"], "format=xml is none of tsv, json"),
+        (["format=xml"], "format must be tsv or json, got 'xml'"),
         (["batch_size=0"], "batch_size must be a whole number of at least 1"),
-        (["text=text.txt", "output=text.txt"], "output=text.txt is also what is read"),
+        (["text=text.txt", "output=text.txt"], "output=text.txt is also used as another file"),
         (["output=."], "output=. is a folder"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(score, tmp_path, capsys, arguments, message):
+def test_errors_are_one_line(score, tmp_path, capsys, arguments, message):
     (tmp_path / "bad.txt").write_bytes(b"w01\n\xff\n")
     with pytest.raises(SystemExit) as end:
         score(*arguments)
-    told = capsys.readouterr().err
-    assert end.value.code == 2 and f"error: {message}" in told and "Traceback" not in told
+    errors = capsys.readouterr().err
+    assert end.value.code == 2 and f"error: {message}" in errors and "Traceback" not in errors
     assert (tmp_path / "text.txt").read_text() == TEXT
 
 
-def test_closed_streams_are_told(score, monkeypatch, capsys):
+def test_rejects_closed_streams(score, monkeypatch, capsys):
     for stream, arguments, message in (
         ("stdin", ["output=out.tsv"], "error: standard input is closed"),
-        ("stdout", ["text=text.txt"], "error: standard output is closed; give output=FILE"),
+        ("stdout", ["text=text.txt"], "error: standard output is closed; pass output=FILE"),
     ):
         with monkeypatch.context() as changed:
             changed.setattr(io, "TextIOWrapper", lambda *_: None)
@@ -91,7 +91,7 @@ def test_closed_streams_are_told(score, monkeypatch, capsys):
         assert end.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_a_line_is_answered_before_the_next_is_read(trained, tmp_path):
+def test_writes_each_line_before_reading_the_next(trained, tmp_path):
     command = [script("score"), f"checkpoint={trained}", "buffer=1"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
@@ -103,14 +103,14 @@ def test_a_line_is_answered_before_the_next_is_read(trained, tmp_path):
     assert process.wait(60) == 0
 
 
-def test_an_error_leaves_no_output(score, tmp_path, capsys):
+def test_an_error_leaves_no_output_file(score, tmp_path, capsys):
     (tmp_path / "bad.txt").write_bytes(b"w01\n\xff\n")
     with pytest.raises(SystemExit):
         score("text=bad.txt", "output=out.tsv", "buffer=1")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "text.txt"]
 
 
-def test_whoever_has_read_enough_may_go(trained, tmp_path):
+def test_stops_quietly_when_the_reader_closes_the_pipe(trained, tmp_path):
     (tmp_path / "long.txt").write_text("w01 w02 w03\n" * 20_000)
     command = [script("score"), f"checkpoint={trained}", "text=long.txt"]
     done = subprocess.run(
@@ -126,7 +126,7 @@ def test_whoever_has_read_enough_may_go(trained, tmp_path):
     assert len(done.stdout.splitlines()) == 2
 
 
-def test_help_needs_no_torch(tmp_path):
+def test_help_does_not_import_torch(tmp_path):
     for name in ("score", "rescore"):
         script = heavy_imports(name, "--help", packages=("torch", "sacrebleu"))
         done = subprocess.run(

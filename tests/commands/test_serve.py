@@ -1,4 +1,4 @@
-"""``lightrnn-serve`` as people start it, and what it refuses to start with."""
+"""``lightrnn-serve``: a running server, and its settings."""
 
 import json
 import os
@@ -42,9 +42,9 @@ def test_serves_until_interrupted(saved, tmp_path):
     )
     try:
         assert process.stdout is not None
-        told = process.stdout.readline()
-        address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/)   \(Ctrl-C ends it\)\n", told)
-        assert address, told
+        output = process.stdout.readline()
+        address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/)   \(press Ctrl-C to stop\)\n", output)
+        assert address, output
         request = urllib.request.Request(
             f"{address[1]}api/next", b'{"text": "the cat", "k": 2}', {"Content-Type": "application/json"}
         )
@@ -68,27 +68,27 @@ def test_serves_until_interrupted(saved, tmp_path):
         ({"checkpoint": "/nowhere"}, "no checkpoint at /nowhere"),
         ({"port": "http"}, "port must be a whole number of at least 0, got http"),
         ({"port": 65536}, "port must be at most 65535"),
-        ({"host": "no.such.name.invalid"}, "host=no.such.name.invalid is no address of this machine"),
-        ({"host": "192.0.2.1"}, "cannot listen at host=192.0.2.1"),
+        ({"host": "no.such.name.invalid"}, "host=no.such.name.invalid is not an address of this machine"),
+        ({"host": "192.0.2.1"}, "cannot listen on host=192.0.2.1"),
         ({"hosts": "one.example"}, "hosts must be a list of names, such as [one.example]"),
         ({"prefixes": 0}, "prefixes must be a whole number of at least 1"),
     ],
 )
-def test_what_cannot_be_served_is_refused(saved, changes, message):
+def test_rejects_invalid_settings(saved, changes, message):
     with pytest.raises((ValueError, OSError), match=re.escape(message)):
         serve(settings(saved, **changes))
 
 
-def test_a_port_that_is_taken_is_told():
+def test_rejects_a_port_in_use():
     with listen("127.0.0.1", 0) as first:
-        assert first.proto == socket.IPPROTO_TCP  # else asyncio leaves Nagle's algorithm on, 40 ms an answer
+        assert first.proto == socket.IPPROTO_TCP  # otherwise, asyncio keeps Nagle's algorithm on: 40 ms per response
         first.listen()
         port = first.getsockname()[1]
-        with pytest.raises(OSError, match=f"port={port} of 127.0.0.1 is taken by another program"):
+        with pytest.raises(OSError, match=f"port={port} of 127.0.0.1 is already in use"):
             listen("127.0.0.1", port)
 
 
-def test_host_names_that_are_answered_to():
+def test_allowed_host_names():
     loopback = ["localhost", "127.0.0.1", "[::1]"]
     assert allowed_hosts("127.0.0.1") == loopback
     assert allowed_hosts("localhost", ["Model.example"]) == [*loopback, "model.example"]
@@ -98,7 +98,7 @@ def test_host_names_that_are_answered_to():
     assert allowed_hosts("2001:db8::1") == [*loopback, here, "[2001:db8::1]"]
 
 
-def test_others_are_let_in_only_with_a_warning(saved, monkeypatch, capsys):
+def test_warns_if_other_machines_can_connect(saved, monkeypatch, capsys):
     import lightrnn_pl.commands.serve as command
 
     class Server:
@@ -112,14 +112,14 @@ def test_others_are_let_in_only_with_a_warning(saved, monkeypatch, capsys):
     serve(settings(saved))
     assert capsys.readouterr().err == ""
     serve(settings(saved, host="0.0.0.0", hosts=["models.example"]))
-    told = capsys.readouterr()
-    assert "http://127.0.0.1:" in told.out and told.err.startswith("warning: host=0.0.0.0 lets everybody")
-    assert "models.example" in told.err
+    captured = capsys.readouterr()
+    assert "http://127.0.0.1:" in captured.out and captured.err.startswith("warning: with host=0.0.0.0, everyone")
+    assert "models.example" in captured.err
 
 
-def test_help_needs_no_torch(tmp_path):
+def test_help_does_not_import_torch(tmp_path):
     script = heavy_imports("serve", "--help", packages=("torch", "starlette", "uvicorn"))
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -128,4 +128,4 @@ def test_help_needs_no_torch(tmp_path):
         timeout=60,
         check=False,
     )
-    assert "usage: lightrnn-serve" in told.stdout and "HEAVY []" in told.stdout, told.stderr
+    assert "usage: lightrnn-serve" in done.stdout and "HEAVY []" in done.stdout, done.stderr

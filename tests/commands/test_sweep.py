@@ -1,4 +1,4 @@
-"""Sweeps as people run them: killed and started again, with a broken job, with jobs that fail fast."""
+"""Sweeps: killed and resumed, with failing jobs, and with fail_fast."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def corpus(tiny_text) -> list[str]:
 
 
 def sweep(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
-    """Status and output of ``lightrnn-train -m``, run in this process to save seconds."""
+    """Exit status and output of ``lightrnn-train -m``, run in this process to save time."""
     monkeypatch.setattr(sys, "argv", ["lightrnn-train", "-m", *arguments])
     monkeypatch.setenv("COLUMNS", "140")
     capsys.readouterr()
@@ -47,7 +47,7 @@ def sweep(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
     return status, capsys.readouterr().out
 
 
-def noted(folder: Path) -> dict[int, str]:
+def statuses(folder: Path) -> dict[int, str]:
     jobs = [json.loads(path.read_text()) for path in (folder / ".jobs").glob("*.json")]
     return {job["job"]: job["status"] for job in jobs}
 
@@ -56,7 +56,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".ckpt", ".json", ".yaml")}
 
 
-def test_a_killed_sweep_goes_on_and_repeats_nothing(cache, tmp_path, monkeypatch, capsys):
+def test_a_killed_sweep_resumes_without_repeating_jobs(cache, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "sweep"
     arguments = [
         *("seed=0,1", "model.dropout=0.1,0.3", f"hydra.sweep.dir={folder}", cache, *TINY),
@@ -78,70 +78,70 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(cache, tmp_path, monkeypatch
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-    assert noted(folder) == {0: "completed", 1: "running"}
-    done = content(folder / "0")
+    assert statuses(folder) == {0: "completed", 1: "running"}
+    first = content(folder / "0")
 
-    status, told = sweep(monkeypatch, capsys, *arguments)
+    status, output = sweep(monkeypatch, capsys, *arguments)
     assert status == 0
-    assert noted(folder) == {0: "complete before", 1: "resumed, completed", 2: "completed", 3: "completed"}
-    assert content(folder / "0") == done
+    assert statuses(folder) == {0: "complete before", 1: "resumed, completed", 2: "completed", 3: "completed"}
+    assert content(folder / "0") == first
     log = (folder / "1" / "train.log").read_text()
     assert log.count("resuming from") == 1
     for number in range(4):
         metrics = json.loads((folder / str(number) / "metrics.json").read_text())
         assert metrics["status"] == "completed" and [line["epoch"] for line in metrics["history"]] == [1, 2]
-        assert all(f" {metrics[split]['perplexity']:.2f} │" in told for split in ("validation", "test"))
+        assert all(f" {metrics[split]['perplexity']:.2f} │" in output for split in ("validation", "test"))
 
     everything = [content(folder / str(number)) for number in range(4)]
     status, _ = sweep(monkeypatch, capsys, *arguments)
-    assert status == 0 and set(noted(folder).values()) == {"complete before"}
+    assert status == 0 and set(statuses(folder).values()) == {"complete before"}
     assert [content(folder / str(number)) for number in range(4)] == everything
 
 
-def test_a_broken_job_stops_no_other_and_is_shown(corpus, cache, tmp_path, monkeypatch, capsys):
+def test_a_failed_job_is_reported_and_does_not_stop_the_others(corpus, cache, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "sweep"
     arguments = [*corpus, cache, *TINY, f"hydra.sweep.dir={folder}", "hydra.sweeper.max_batch_size=1", "logger=wandb"]
     monkeypatch.setenv("WANDB_MODE", "offline")
-    status, told = sweep(monkeypatch, capsys, "model.sides=[7,7],[3,3],[8,8]", *arguments)
+    status, output = sweep(monkeypatch, capsys, "model.sides=[7,7],[3,3],[8,8]", *arguments)
     assert status == 1
-    assert noted(folder) == {0: "completed", 1: "failed", 2: "completed"}
+    assert statuses(folder) == {0: "completed", 1: "failed", 2: "completed"}
     for line in ("model.sides=[3,3]", "failed", "49 words do not fit into a table of sides [3, 3]"):
-        assert line in " ".join(told.replace("│", " ").split()), told
-    assert "Traceback" not in told
-    bad = json.loads((folder / "1" / "metrics.json").read_text())
-    assert bad["status"] == "failed" and "do not fit" in bad["error"]
+        assert line in " ".join(output.replace("│", " ").split()), output
+    assert "Traceback" not in output
+    failed = json.loads((folder / "1" / "metrics.json").read_text())
+    assert failed["status"] == "failed" and "do not fit" in failed["error"]
 
     for number in (0, 2):
         assert len(list((folder / str(number) / "wandb").glob("offline-run-*"))) == 1
 
-    # Mended, it alone is trained.
+    # After the setting is fixed, only the failed job is trained.
     good = content(folder / "0"), content(folder / "2")
     status, _ = sweep(monkeypatch, capsys, "model.sides=[7,7],[9,9],[8,8]", *arguments)
     assert status == 0
-    assert noted(folder) == {0: "complete before", 1: "completed", 2: "complete before"}
+    assert statuses(folder) == {0: "complete before", 1: "completed", 2: "complete before"}
     assert (content(folder / "0"), content(folder / "2")) == good
 
 
 def test_fail_fast_starts_no_further_job(corpus, cache, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "sweep"
     arguments = [*corpus, cache, *TINY, f"hydra.sweep.dir={folder}", "sweep.fail_fast=true"]
-    status, told = sweep(monkeypatch, capsys, "model.sides=[3,3],[7,7]", *arguments)
-    assert status == 1 and noted(folder) == {0: "failed", 1: "not started"}
-    assert "job 0 had failed" in told and not (folder / "1" / "metrics.json").exists()
+    status, output = sweep(monkeypatch, capsys, "model.sides=[3,3],[7,7]", *arguments)
+    assert status == 1 and statuses(folder) == {0: "failed", 1: "not started"}
+    assert "job 0 failed" in output and not (folder / "1" / "metrics.json").exists()
 
 
-def test_what_nobody_expected_keeps_its_place_in_the_code(corpus, cache, tmp_path, monkeypatch, capsys):
+def test_an_unexpected_error_is_logged_with_its_traceback(corpus, cache, tmp_path, monkeypatch, capsys):
     def broken(*arguments, **named):
-        raise RuntimeError("the roof is on fire")
+        raise RuntimeError("unexpected error")
 
     monkeypatch.setattr("lightrnn_pl.training.experiment.build_model", broken)
     folder = tmp_path / "sweep"
-    status, told = sweep(monkeypatch, capsys, "seed=0,1", *corpus, cache, *TINY, f"hydra.sweep.dir={folder}")
-    assert status == 1 and noted(folder) == {0: "failed", 1: "failed"}
-    assert "RuntimeError: the roof is on fire" in told and "in broken" in (folder / "1" / "train.log").read_text()
+    status, output = sweep(monkeypatch, capsys, "seed=0,1", *corpus, cache, *TINY, f"hydra.sweep.dir={folder}")
+    assert status == 1 and statuses(folder) == {0: "failed", 1: "failed"}
+    assert "RuntimeError: unexpected error" in output and "in broken" in (folder / "1" / "train.log").read_text()
 
 
-def test_a_sweep_of_optuna_trials_survives_a_failed_one_and_goes_on(corpus, cache, tmp_path, monkeypatch, capsys):
+def test_an_optuna_sweep_survives_a_failed_trial_and_resumes(corpus, cache, tmp_path, monkeypatch, capsys):
     pytest.importorskip("optuna", reason="needs hydra-optuna-sweeper")
     folder = tmp_path / "sweep"
     arguments = [
@@ -149,17 +149,17 @@ def test_a_sweep_of_optuna_trials_survives_a_failed_one_and_goes_on(corpus, cach
         *(*corpus, cache, *TINY, f"hydra.sweep.dir={folder}"),
     ]
     status, _ = sweep(monkeypatch, capsys, *arguments)
-    first = noted(folder)
+    first = statuses(folder)
     assert status == 1 and sorted(first) == [0, 1, 2] and set(first.values()) == {"completed", "failed"}
     assert "best_value" in (folder / "optimization_results.yaml").read_text()
     done = {number: content(folder / str(number)) for number, state in first.items() if state == "completed"}
-    # The same seed draws the same trials, so a study that was cut off is not begun anew.
+    # The same seed draws the same trials, so an interrupted study resumes.
     sweep(monkeypatch, capsys, *arguments)
-    assert all(noted(folder)[number] == "complete before" for number in done)
+    assert all(statuses(folder)[number] == "complete before" for number in done)
     assert {number: content(folder / str(number)) for number in done} == done
 
 
-def test_a_folder_is_one_training_s_at_a_time(tmp_path):
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path):
     entered = threading.Event()
 
     def train():

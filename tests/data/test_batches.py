@@ -1,4 +1,4 @@
-"""Windows: every token a target exactly once, contexts true, epochs resumed exactly."""
+"""Batches: every token is a target exactly once, inputs precede targets, and epochs resume exactly."""
 
 import numpy as np
 import pytest
@@ -9,24 +9,24 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
-from lightrnn_pl.data.streaming import LINES_PER_PIECE, StreamedBatches, deal, pieces
+from lightrnn_pl.data.streaming import LINES_PER_CHUNK, UncachedBatches, assign_chunks, chunks
 
 CONTEXT = 999
 BEGIN = 7
 
 
-def places(length):
-    """Tokens that are all different, so that each can be told from the others."""
+def distinct_tokens(length):
+    """Tokens that are all different."""
     return np.arange(1000, 1000 + length, dtype=np.int32)
 
 
 def targets_of(loaders):
-    """All targets that count, in any order."""
+    """All targets that count, sorted."""
     return sorted(int(t) for loader in loaders for batch in loader for t in batch.targets[batch.mask])
 
 
 def streams_of(loader):
-    """The inputs and targets of each row, windows joined, padding left out."""
+    """The inputs and targets of each row over all windows, without padding."""
     batches = list(loader)
     rows = range(len(batches[0].mask))
     return [
@@ -42,7 +42,7 @@ def streams_of(loader):
 
 @given(st.integers(0, 200), st.integers(1, 5), st.integers(1, 12), st.integers(1, 3))
 def test_evaluation_reads_every_token_once(length, batch_size, window, world_size):
-    tokens = places(length)
+    tokens = distinct_tokens(length)
     loaders = [
         StreamBatches(
             tokens, batch_size, window, context=CONTEXT, drop_remainder=False, rank=rank, world_size=world_size
@@ -61,7 +61,7 @@ def test_evaluation_reads_every_token_once(length, batch_size, window, world_siz
 @given(st.integers(1, 200), st.integers(1, 5), st.integers(1, 12), st.integers(1, 3))
 def test_training_streams_are_contiguous_and_equal(length, batch_size, window, world_size):
     num_streams = batch_size * world_size
-    tokens = places(length)
+    tokens = distinct_tokens(length)
     if length // num_streams < window:
         with pytest.raises(ValueError, match=r"fewer than one window of data\.sequence_length="):
             StreamBatches(tokens, batch_size, window, context=CONTEXT, world_size=world_size)
@@ -81,7 +81,7 @@ def test_training_streams_are_contiguous_and_equal(length, batch_size, window, w
     assert length - used < num_streams
 
 
-def test_begin_marker_is_read_but_no_target():
+def test_begin_marker_is_an_input_but_not_a_target():
     tokens = np.array([BEGIN, 1, 2, 3, BEGIN, 4, 3], dtype=np.int32)
     (batch,) = StreamBatches(tokens, 1, 7, context=BEGIN, ignored=BEGIN)
     assert batch.inputs.tolist() == [[BEGIN, BEGIN, 1, 2, 3, BEGIN, 4]]
@@ -91,19 +91,19 @@ def test_begin_marker_is_read_but_no_target():
 LINES = st.lists(st.integers(0, 9), max_size=30)
 
 
-def text_of(lengths, begin):
-    """Tokens of lines, each line's last one unlike all others; with a begin marker where asked."""
+def tokens_of_lines(lengths, begin):
+    """Distinct tokens of lines of the given lengths, with a begin marker before each line if ``begin`` is true."""
     lengths = np.array(lengths, dtype=np.int32) + begin
-    tokens = places(int(lengths.sum()))
+    tokens = distinct_tokens(int(lengths.sum()))
     if begin:
         tokens[np.cumsum(lengths) - lengths] = BEGIN
     return tokens, lengths
 
 
 @given(LINES, st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.booleans(), st.sampled_from([None, 1]))
-def test_sentences_are_sequences_of_their_own(lengths, batch_size, window, world_size, begin, seed):
-    tokens, marked = text_of(lengths, begin)
-    wanted = sorted(t for t in tokens.tolist() if t != BEGIN)
+def test_sentences_are_independent_sequences(lengths, batch_size, window, world_size, begin, seed):
+    tokens, marked = tokens_of_lines(lengths, begin)
+    expected = sorted(t for t in tokens.tolist() if t != BEGIN)
     context, ignored = (BEGIN, BEGIN) if begin else (CONTEXT, None)
     loaders = [
         SentenceBatches(
@@ -120,7 +120,7 @@ def test_sentences_are_sequences_of_their_own(lengths, batch_size, window, world
         for rank in range(world_size)
     ]
     for _ in range(2):
-        assert targets_of(loaders) == wanted
+        assert targets_of(loaders) == expected
     firsts = set((1000 + np.cumsum(marked) - marked + begin)[np.array(lengths, dtype=int) > 0].tolist())
     assert len({len(loader) for loader in loaders}) == 1
     for loader in loaders:
@@ -135,8 +135,8 @@ def test_sentences_are_sequences_of_their_own(lengths, batch_size, window, world
                     assert bool(batch.reset[row]) == (int(batch.targets[row, 0]) in firsts)
 
 
-def test_sentence_order_is_drawn_anew_each_epoch_and_depends_on_the_seed_only():
-    tokens, lengths = text_of([3] * 40 + [5] * 40, False)
+def test_sentence_order_changes_each_epoch_and_depends_only_on_the_seed():
+    tokens, lengths = tokens_of_lines([3] * 40 + [5] * 40, False)
     one, two = (SentenceBatches(tokens, lengths, 4, 8, context=CONTEXT, seed=3) for _ in range(2))
     epochs = [[batch.targets.tolist() for batch in one] for _ in range(2)]
     assert epochs[0] != epochs[1]
@@ -149,14 +149,14 @@ def blocks_of(tokens, lengths, block):
     """The text in blocks of ``block`` lines."""
     ends = np.cumsum(lengths)
     for first in range(0, len(lengths), block):
-        some = lengths[first : first + block]
+        block_lengths = lengths[first : first + block]
         end = ends[min(first + block, len(lengths)) - 1]
-        yield tokens[end - some.sum() : end], some
+        yield tokens[end - block_lengths.sum() : end], block_lengths
 
 
-def streamed(tokens, lengths, batch_size, window, world_size=1, rank=0, block=50):
-    lines = np.array([len(piece) for piece in pieces(blocks_of(tokens, lengths, 7))], dtype=np.int32)
-    return StreamedBatches(
+def uncached(tokens, lengths, batch_size, window, world_size=1, rank=0, block=50):
+    lines = np.array([len(chunk) for chunk in chunks(blocks_of(tokens, lengths, 7))], dtype=np.int32)
+    return UncachedBatches(
         lambda: blocks_of(tokens, lengths, block),
         lines,
         batch_size,
@@ -174,12 +174,12 @@ def streamed(tokens, lengths, batch_size, window, world_size=1, rank=0, block=50
     st.integers(1, 3),
     st.integers(1, 100),
 )
-def test_streaming_reads_every_token_once(lengths, batch_size, window, world_size, block):
-    tokens, lengths = text_of(lengths, False)
-    loaders = [streamed(tokens, lengths, batch_size, window, world_size, rank, block) for rank in range(world_size)]
+def test_uncached_batches_read_every_token_once(lengths, batch_size, window, world_size, block):
+    tokens, lengths = tokens_of_lines(lengths, False)
+    loaders = [uncached(tokens, lengths, batch_size, window, world_size, rank, block) for rank in range(world_size)]
     assert targets_of(loaders) == tokens.tolist()
     assert len({len(loader) for loader in loaders}) == 1
-    starts = {1000, *(1000 + np.cumsum(lengths)[LINES_PER_PIECE - 1 :: LINES_PER_PIECE]).tolist()}
+    starts = {1000, *(1000 + np.cumsum(lengths)[LINES_PER_CHUNK - 1 :: LINES_PER_CHUNK]).tolist()}
     for loader in loaders:
         assert len(list(loader)) == len(loader)
         for stream in streams_of(loader) if len(loader) else []:
@@ -187,19 +187,19 @@ def test_streaming_reads_every_token_once(lengths, batch_size, window, world_siz
                 assert given_word == target - 1 or target in starts
 
 
-def test_streams_run_dry_at_about_the_same_time():
+def test_streams_have_similar_lengths():
     sizes = np.random.default_rng(0).integers(300, 900, size=2000).astype(np.int32)
-    _, dealt = deal(sizes, 20, 35)
-    assert dealt.max() - dealt.min() < 2 * 900
+    _, stream_lengths = assign_chunks(sizes, 20, 35)
+    assert stream_lengths.max() - stream_lengths.min() < 2 * 900
 
 
 def loaders_of_every_kind():
     lengths = np.random.default_rng(0).integers(0, 9, size=300).astype(np.int32)
-    tokens = places(int(lengths.sum()))
+    tokens = distinct_tokens(int(lengths.sum()))
     return {
         "stream": lambda: StreamBatches(tokens, 4, 7, context=CONTEXT),
         "sentence": lambda: SentenceBatches(tokens, lengths, 4, 3, context=CONTEXT, seed=5),
-        "streamed": lambda: streamed(tokens, lengths, 4, 7),
+        "uncached": lambda: uncached(tokens, lengths, 4, 7),
     }
 
 
@@ -207,12 +207,12 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["stream", "sentence", "streamed"])
+@pytest.mark.parametrize("kind", ["stream", "sentence", "uncached"])
 @pytest.mark.parametrize("stop", [1, 5, 30, -1, 0])
-def test_an_epoch_resumes_after_the_last_batch_used(kind, stop):
+def test_resumes_after_the_last_batch_used(kind, stop):
     make = loaders_of_every_kind()[kind]
     whole = make()
-    wanted = list(whole) + list(whole)
+    expected = list(whole) + list(whole)
     cut = make()
     size = len(cut)
     stop = stop if stop >= 0 else size
@@ -221,29 +221,29 @@ def test_an_epoch_resumes_after_the_last_batch_used(kind, stop):
         next(iterator)
     state = cut.state_dict()
     resumed = make()
-    iter(resumed)  # Lightning makes iterators it never reads
+    iter(resumed)  # Lightning creates iterators that it never uses
     resumed.load_state_dict(state)
     assert len(resumed) == size
     rest = list(resumed) + (list(resumed) if stop < size else [])
     assert len(rest) == 2 * size - stop
-    assert all(map(same, rest, wanted[stop:]))
+    assert all(map(same, rest, expected[stop:]))
 
 
-def test_state_of_other_batches_is_refused():
-    tokens = places(100)
+def test_rejects_a_state_with_another_number_of_batches():
+    tokens = distinct_tokens(100)
     state = StreamBatches(tokens, 2, 5, context=CONTEXT).state_dict()
     with pytest.raises(ValueError, match="epoch of 10 batches, but this one has 25"):
         StreamBatches(tokens, 4, 1, context=CONTEXT).load_state_dict(state)
 
 
 @pytest.mark.parametrize(("batch_size", "window"), [(0, 5), (2, 0), (-1, 5)])
-def test_sizes_below_one_are_refused(batch_size, window):
+def test_rejects_sizes_below_one(batch_size, window):
     with pytest.raises(ValueError, match=r"must be a whole number of at least 1, got (0|-1)"):
-        StreamBatches(places(100), batch_size, window, context=CONTEXT)
+        StreamBatches(distinct_tokens(100), batch_size, window, context=CONTEXT)
 
 
 class Recorder(pl.LightningModule):
-    """Notes which batches it was trained on."""
+    """Records the batches it is trained on."""
 
     def __init__(self, loader):
         super().__init__()
@@ -255,7 +255,7 @@ class Recorder(pl.LightningModule):
         return self.loader
 
     def val_dataloader(self):
-        return StreamBatches(places(20), 2, 5, context=CONTEXT, drop_remainder=False)
+        return StreamBatches(distinct_tokens(20), 2, 5, context=CONTEXT, drop_remainder=False)
 
     def training_step(self, batch, batch_idx):
         self.seen.append((self.current_epoch, batch_idx, batch.targets.tolist()))
@@ -269,7 +269,7 @@ class Recorder(pl.LightningModule):
 
 
 class SaveAt(pl.Callback):
-    """Saves a checkpoint in one hook, the first time that so many batches have been seen."""
+    """Saves a checkpoint in the given hook after the given number of batches."""
 
     def __init__(self, path, hook, batches):
         self.path, self.batches = path, batches
@@ -296,7 +296,7 @@ def fit(loader, callbacks=(), resume=None, **options):
     return module.seen
 
 
-@pytest.mark.parametrize("kind", ["stream", "sentence", "streamed"])
+@pytest.mark.parametrize("kind", ["stream", "sentence", "uncached"])
 @pytest.mark.parametrize(
     ("hook", "epochs", "extra"),
     [
@@ -309,12 +309,12 @@ def fit(loader, callbacks=(), resume=None, **options):
     ],
 )
 @pytest.mark.parametrize("limit", [None, 7])
-def test_lightning_resumes_with_the_very_next_batch(tmp_path, kind, hook, epochs, extra, limit):
+def test_lightning_resumes_with_the_next_batch(tmp_path, kind, hook, epochs, extra, limit):
     make = loaders_of_every_kind()[kind]
     options = {"limit_train_batches": limit} if limit else {}
     stop = epochs * (limit or len(make())) + extra
-    wanted = fit(make(), **options)
-    assert len(wanted) == 3 * (limit or len(make()))
+    expected = fit(make(), **options)
+    assert len(expected) == 3 * (limit or len(make()))
     path = tmp_path / "cut.ckpt"
     fit(make(), [SaveAt(path, hook, stop)], **options)
-    assert fit(make(), resume=path, **options) == wanted[stop:]
+    assert fit(make(), resume=path, **options) == expected[stop:]

@@ -1,4 +1,4 @@
-"""Sources of text: what they read, and what they say when they cannot."""
+"""Corpora: what they read, and the errors for text that cannot be read."""
 
 import bz2
 import gzip
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightrnn_pl.data.corpus import DiskCorpus, HubCorpus, TextCorpus, split_words
+from lightrnn_pl.data.corpus import TextCorpus, split_words
+from lightrnn_pl.data.dataset_corpus import DiskCorpus, HubCorpus
 from lightrnn_pl.data.pydoc import PydocCorpus, sentences, split_of
 
 TEXT = "the cat sat\n\n on\tthe \u00a0mat  \nlast line without an end"
@@ -23,7 +24,7 @@ def _working_folder(tmp_path, monkeypatch):
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=8))
-def test_splits_as_python_does(texts):
+def test_splits_like_python(texts):
     assert split_words(pa.array(texts, pa.string())).to_pylist() == [text.split() for text in texts]
 
 
@@ -47,7 +48,7 @@ def test_ignores_byte_order_mark_and_windows_line_ends(tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open)])
-def test_unpacks(tmp_path, suffix, opener):
+def test_decompresses(tmp_path, suffix, opener):
     with opener(tmp_path / f"train.txt{suffix}", "wt") as file:
         file.write(TEXT)
     corpus = TextCorpus(f"train.txt{suffix}")
@@ -67,7 +68,7 @@ def test_patterns_lists_and_root(tmp_path):
     assert list(TextCorpus(str(tmp_path / "odd[1].txt"), root="sub").lines("train")) == [["odd"]]
 
 
-def test_fingerprint_follows_the_files(tmp_path):
+def test_fingerprint_changes_with_the_files(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text("one\n")
     before = TextCorpus("train.txt").fingerprint("train")
@@ -76,7 +77,7 @@ def test_fingerprint_follows_the_files(tmp_path):
     assert TextCorpus("train.txt").fingerprint("train") != before
 
 
-def test_missing_files(tmp_path):
+def test_reports_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.train=nowhere\.txt does not exist \(working folder: /"):
         TextCorpus("nowhere.txt").check()
     with pytest.raises(FileNotFoundError, match=r"no file matches data\.train=nothing-\*"):
@@ -87,14 +88,14 @@ def test_missing_files(tmp_path):
         TextCorpus([]).check()
 
 
-def test_empty_file(tmp_path):
+def test_rejects_an_empty_file(tmp_path):
     (tmp_path / "train.txt").touch()
     with pytest.raises(ValueError, match=r"data\.train: the file train\.txt is empty"):
         TextCorpus("train.txt").check()
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_bytes_that_are_not_utf8(tmp_path, packed):
+def test_reports_the_position_of_invalid_utf8(tmp_path, packed):
     name = "bad.txt.gz" if packed else "bad.txt"
     with (gzip.open if packed else open)(tmp_path / name, "wb") as file:
         file.write("gut so, größer\n".encode() * 70000 + "größer\n".encode("latin-1") + b"fine\n")
@@ -104,17 +105,17 @@ def test_bytes_that_are_not_utf8(tmp_path, packed):
 
 
 @pytest.mark.parametrize("name", ["wide.txt", "wide.txt.gz"])
-def test_utf16_without_a_byte_order_mark(tmp_path, name):
+def test_reports_utf16_without_a_byte_order_mark(tmp_path, name):
     with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wb") as file:
         file.write(b"plain words\n" * 2 + "wide words\n".encode("utf-16-le"))
     with pytest.raises(ValueError, match=rf"data\.train: {name}, line 3: byte 2 of the line is NUL.*UTF-16.*iconv"):
         list(TextCorpus(name).lines("train"))
 
 
-def test_cut_off_archive(tmp_path):
+def test_reports_a_truncated_archive(tmp_path):
     packed = gzip.compress(b"some words in a line\n" * 5000)
     (tmp_path / "cut.gz").write_bytes(packed[:-20])
-    with pytest.raises(ValueError, match=r"cut\.gz is damaged or cut off"):
+    with pytest.raises(ValueError, match=r"cut\.gz is damaged or truncated"):
         list(TextCorpus("cut.gz").lines("train"))
 
 
@@ -127,18 +128,18 @@ def saved(tmp_path):
 
 @pytest.mark.usefixtures("saved")
 def test_reads_datasets_from_disk():
-    corpus = DiskCorpus("both", "sentence", {"train": "train", "valid": "validation", "test": None})
+    corpus = DiskCorpus("both", "sentence", test=None)
     corpus.check()
     assert list(corpus.lines("train")) == [["a", "b"], [], ["c"]]
     assert list(corpus.lines("valid")) == [["a", "b"]]
     assert not corpus.has("test")
     assert corpus.fingerprint("train") != corpus.fingerprint("valid")
-    alone = DiskCorpus("one", "sentence", {"train": "train", "valid": None, "test": None})
+    alone = DiskCorpus("one", "sentence", valid=None, test=None)
     assert list(alone.lines("train")) == [["a", "b"], [], ["c"]]
 
 
 @pytest.mark.usefixtures("saved")
-def test_what_disk_lacks(tmp_path):
+def test_reports_missing_parts_of_a_dataset_on_disk(tmp_path):
     with pytest.raises(ValueError, match=r"no column data\.column=text; it has sentence, number"):
         DiskCorpus("both").check()
     with pytest.raises(ValueError, match=r"no split data\.test=test; it has train, validation"):
@@ -148,7 +149,7 @@ def test_what_disk_lacks(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.path=nowhere does not exist"):
         DiskCorpus("nowhere").check()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="no folder that save_to_disk wrote"):
+    with pytest.raises(ValueError, match="was not written by save_to_disk"):
         DiskCorpus("folder").check()
 
 
@@ -156,18 +157,18 @@ def test_reads_data_files(tmp_path):
     rows = datasets.Dataset.from_dict({"sentence": ["a b", "c"]})
     rows.to_parquet(tmp_path / "rows.parquet")
     files = {"train": str(tmp_path / "rows.parquet")}
-    splits = {"train": "train", "valid": None, "test": None}
+    options = {"data_files": files, "valid": None, "test": None}
     for streaming in (True, False):
-        corpus = HubCorpus("parquet", None, None, files, "sentence", splits, streaming)
+        corpus = HubCorpus("parquet", column="sentence", streaming=streaming, **options)
         corpus.check()
         assert list(corpus.lines("train")) == [["a", "b"], ["c"]]
     with pytest.raises(ValueError, match=r"no column data\.column=words; it has sentence"):
-        HubCorpus("parquet", None, None, files, "words", splits).check()
+        HubCorpus("parquet", column="words", **options).check()
     with pytest.raises(ValueError, match=r"data\.train=elsewhere cannot be read"):
-        HubCorpus("parquet", None, None, files, "sentence", {"train": "elsewhere"}).check()
+        HubCorpus("parquet", column="sentence", train="elsewhere", **options).check()
 
 
-def test_hub_out_of_reach(monkeypatch):
+def test_reports_an_unreachable_hub(monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -186,12 +187,12 @@ def test_sentences_of_documentation():
     ]
 
 
-def test_documents_keep_their_split():
+def test_split_of_documents():
     assert [split_of(f"module.f{i}") for i in range(200)].count("train") > 150
     assert {split_of(f"module.f{i}") for i in range(200)} == {"train", "valid", "test"}
 
 
-def test_python_documents_itself():
+def test_reads_pydoc():
     corpus = PydocCorpus()
     corpus.check()
     sizes = {split: sum(map(len, corpus.lines(split))) for split in ("train", "valid", "test")}

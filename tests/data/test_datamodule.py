@@ -1,4 +1,4 @@
-"""Caching and the data module: what is counted, kept, made anew, and refused."""
+"""The token cache and the data module: counts, reuse of caches, protocols, and errors."""
 
 import errno
 import logging
@@ -26,151 +26,151 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "test.txt").write_text("a mat on\n" * 5)
 
 
-def make(**options):
+def create(**options):
     options = {"train": "train.txt", "valid": "valid.txt", "test": "test.txt", "cache_dir": "cache"} | options
     options["vocabulary"] = VocabularyRules(**options.pop("rules", {}))
     return CorpusDataModule.from_text(**{"batch_size": 2, "sequence_length": 5, "eval_batch_size": 3} | options)
 
 
-def opened(**options):
-    module = make(**options)
+def set_up(**options):
+    module = create(**options)
     module.prepare_data()
     module.setup("fit")
     return module
 
 
-def caches():
+def cache_names():
     return sorted(path.name for path in Path("cache").iterdir() if not path.name.startswith("."))
 
 
-def text_of(module, loader):
+def targets_of(module, loader):
     return module.vocabulary.decode([t for batch in loader for t in batch.targets[batch.mask].tolist()])
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_counts_and_reads(cache):
-    module = opened(cache=cache)
+    module = set_up(cache=cache)
     assert module.num_tokens == {"train": 600, "valid": 4, "test": 20}
     assert module.vocabulary.words == ("<eos>", "the", "sat", "cat", "dog", "mat", "on", "<unk>")
     assert module.vocabulary.counts.tolist() == [150, 150, 100, 50, 50, 50, 50, 0]
-    assert text_of(module, module.val_dataloader()) == ["the", "<unk>", "sat", "<eos>"]
+    assert targets_of(module, module.val_dataloader()) == ["the", "<unk>", "sat", "<eos>"]
     for split, count in module.num_tokens.items():
-        words = text_of(module, module.evaluation_dataloader(split))
+        words = targets_of(module, module.evaluation_dataloader(split))
         assert len(words) == count
         assert words.count("<eos>") == len(list(module.corpus.lines(split)))
-    assert len(text_of(module, module.statistics_dataloader())) == 600
-    assert len(text_of(module, module.statistics_dataloader(window=3))) == 600
+    assert len(targets_of(module, module.statistics_dataloader())) == 600
+    assert len(targets_of(module, module.statistics_dataloader(window=3))) == 600
     assert len(list(module.train_dataloader())) == len(module.train_dataloader())
 
 
-def test_the_training_text_is_had_without_a_cache_too():
-    mapped, streamed = (opened(cache=cache).training_tokens() for cache in (True, False))
+def test_training_tokens_are_the_same_without_a_cache():
+    mapped, streamed = (set_up(cache=cache).training_tokens() for cache in (True, False))
     for _ in range(2):
         assert np.concatenate(list(streamed)).tolist() == mapped.tolist()
 
 
 @pytest.mark.parametrize("batching", ["stream", "sentence"])
-def test_begin_markers_are_no_targets(batching):
-    module = opened(rules={"begin": "<s>", "end": "</s>"}, batching=batching)
+def test_begin_markers_are_not_targets(batching):
+    module = set_up(rules={"begin": "<s>", "end": "</s>"}, batching=batching)
     assert module.num_tokens["train"] == 600
     assert module.vocabulary.counts[module.vocabulary.begin_id] == 150
-    assert sorted(text_of(module, module.val_dataloader())) == ["</s>", "<unk>", "sat", "the"]
-    assert len(text_of(module, module.evaluation_dataloader("train"))) == 600
+    assert sorted(targets_of(module, module.val_dataloader())) == ["</s>", "<unk>", "sat", "the"]
+    assert len(targets_of(module, module.evaluation_dataloader("train"))) == 600
     (batch, *_) = module.val_dataloader()
     assert batch.inputs[0, 0] == module.vocabulary.begin_id
 
 
-def test_without_markers_only_words_are_left():
-    module = opened(rules={"end": None})
+def test_without_markers_all_tokens_are_words():
+    module = set_up(rules={"end": None})
     assert module.num_tokens["train"] == 450
     assert "<eos>" not in module.vocabulary
 
 
-def test_cache_is_made_once(monkeypatch):
-    first = opened()
-    monkeypatch.setattr(tokens_module, "_build", lambda *_: pytest.fail("the cache was made again"))
-    second = opened()
+def test_builds_the_cache_once(monkeypatch):
+    first = set_up()
+    monkeypatch.setattr(tokens_module, "_build", lambda *_: pytest.fail("the cache was built again"))
+    second = set_up()
     second.setup("test")
     assert second.vocabulary.words == first.vocabulary.words
     assert second.num_tokens == first.num_tokens
     assert np.array_equal(second._opened.tokens("train"), first._opened.tokens("train"))
 
 
-def test_cache_follows_files_and_rules(tmp_path):
-    opened()
-    opened(rules={"min_count": 60})
-    assert len(caches()) == 2
+def test_cache_depends_on_files_and_rules(tmp_path):
+    set_up()
+    set_up(rules={"min_count": 60})
+    assert len(cache_names()) == 2
     (tmp_path / "test.txt").write_text("changed\n")
-    assert opened().num_tokens["test"] == 2
-    assert len(caches()) == 3
+    assert set_up().num_tokens["test"] == 2
+    assert len(cache_names()) == 3
 
 
 @pytest.mark.parametrize("damage", ["meta.json", "train.bin", "vocabulary"])
-def test_a_damaged_cache_is_made_anew(damage):
-    wanted = opened()._opened.tokens("train").tolist()
-    (name,) = caches()
+def test_rebuilds_a_damaged_cache(damage):
+    expected = set_up()._opened.tokens("train").tolist()
+    (name,) = cache_names()
     (Path("cache") / name / damage).write_bytes(b"x")
-    assert opened()._opened.tokens("train").tolist() == wanted
+    assert set_up()._opened.tokens("train").tolist() == expected
 
 
-def test_a_killed_run_leaves_no_cache(monkeypatch):
+def test_interrupted_run_leaves_no_cache(monkeypatch):
     def die(*_):
         os._exit(9)
 
     def build_and_die():
         monkeypatch.setattr(tokens_module, "write_json", die)
-        opened()
+        set_up()
 
     process = multiprocessing.get_context("fork").Process(target=build_and_die)
     process.start()
     process.join(60)
     assert process.exitcode == 9
-    assert caches() == []
-    assert opened().num_tokens["train"] == 600
-    assert len(caches()) == 1
+    assert cache_names() == []
+    assert set_up().num_tokens["train"] == 600
+    assert len(cache_names()) == 1
     assert not list(Path("cache").glob(".*.part"))
 
 
-def test_two_runs_at_a_time_share_one_cache():
+def test_concurrent_runs_build_one_cache():
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=opened) for _ in range(3)]
+    processes = [context.Process(target=set_up) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert len(caches()) == 1
+    assert len(cache_names()) == 1
 
 
-def test_full_disk(monkeypatch):
+def test_reports_a_full_disk(monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tokens_module, "_write", full)
     with pytest.raises(OSError, match=r"no space left while writing cache/.*paths\.cache_dir"):
-        opened()
-    assert not list(Path("cache").glob(".*.part")) and caches() == []
+        set_up()
+    assert not list(Path("cache").glob(".*.part")) and cache_names() == []
 
 
-def test_a_cache_folder_that_takes_no_files():
+def test_reports_an_unwritable_cache_folder():
     Path("taken").touch()
     for cache_dir in ("taken", "taken/inside"):
         with pytest.raises(OSError, match=r"cannot write taken/.*choose another folder \(paths\.cache_dir"):
-            opened(cache_dir=cache_dir)
+            set_up(cache_dir=cache_dir)
 
 
-def test_a_text_that_cannot_be_opened_is_no_question_of_the_cache(monkeypatch):
+def test_does_not_blame_the_cache_for_an_unreadable_text(monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "secret.txt")
 
     monkeypatch.setattr(tokens_module, "_write", refuse)
     with pytest.raises(PermissionError, match=r"Permission denied: 'secret\.txt'$"):
-        opened()
+        set_up()
 
 
-def test_provisional_ids_grow(monkeypatch):
+def test_counts_more_words_than_the_initial_buffer(monkeypatch):
     Path("many.txt").write_text("\n".join(f"w{i} w{i // 2}" for i in range(70_000)))
-    module = opened(train="many.txt", valid=None, test=None)
+    module = set_up(train="many.txt", valid=None, test=None)
     assert module.num_tokens == {"train": 210_000}
     assert len(module.vocabulary) == 70_002
     assert module.vocabulary.counts.sum() == 210_000
@@ -178,35 +178,37 @@ def test_provisional_ids_grow(monkeypatch):
 
 
 def test_loaders_of_missing_splits():
-    module = opened(valid=None, test=None)
+    module = set_up(valid=None, test=None)
     assert module.val_dataloader() == [] == module.test_dataloader()
     with pytest.raises(ValueError, match=r"no test text; set data\.test"):
         module.evaluation_dataloader("test")
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_bad_text_is_told_before_training(tmp_path, cache):
+def test_reports_unreadable_text_before_training(tmp_path, cache):
     (tmp_path / "test.txt").write_bytes(b"fine\nb\xe4d\n")
     with pytest.raises(ValueError, match=r"data\.test: test\.txt, line 2"):
-        opened(cache=cache)
+        set_up(cache=cache)
     (tmp_path / "test.txt").write_text(" \n\n")
-    with pytest.raises(ValueError, match=r"data\.test holds no words"):
-        opened(cache=cache)
+    with pytest.raises(ValueError, match=r"data\.test contains no words"):
+        set_up(cache=cache)
     (tmp_path / "test.txt").write_text("")
     with pytest.raises(ValueError, match=r"the file test\.txt is empty"):
-        opened(cache=cache)
+        set_up(cache=cache)
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_unseen_words_need_a_marker(cache):
+def test_unseen_words_require_an_unknown_word(cache):
     with pytest.raises(ValueError, match=r"data\.valid: the word 'bird' is not in the vocabulary"):
-        opened(rules={"unknown": None}, cache=cache)
+        set_up(rules={"unknown": None}, cache=cache)
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_sequence_longer_than_stream(cache):
-    with pytest.raises(ValueError, match=r"600 tokens in 2 streams make 300 a stream.*data\.sequence_length=301"):
-        opened(sequence_length=301, cache=cache)
+def test_rejects_a_sequence_longer_than_a_stream(cache):
+    with pytest.raises(
+        ValueError, match=r"600 tokens in 2 streams are 300 tokens per stream.*data\.sequence_length=301"
+    ):
+        set_up(sequence_length=301, cache=cache)
 
 
 @pytest.mark.parametrize(
@@ -215,34 +217,56 @@ def test_sequence_longer_than_stream(cache):
         ({"sequence_length": 0}, r"data\.sequence_length must be a whole number of at least 1, got 0"),
         ({"batch_size": 0}, r"data\.batch_size .*must be a whole number of at least 1, got 0"),
         ({"eval_batch_size": -1}, r"must be a whole number of at least 1, got -1"),
-        ({"batching": "lines"}, r"data\.batching='lines' is neither"),
+        ({"batching": "lines"}, r"data\.batching must be stream or sentence, got 'lines'"),
         ({"batching": "sentence", "cache": False}, r"needs data\.cache=true"),
     ],
 )
-def test_bad_settings(options, message):
+def test_rejects_invalid_settings(options, message):
     with pytest.raises(ValueError, match=message):
-        make(**options)
+        create(**options)
 
 
-def test_not_set_up():
+@pytest.mark.parametrize(
+    ("build", "options", "message"),
+    [
+        (
+            CorpusDataModule.from_text,
+            {"train": "a", "column": "text"},
+            r"^data\.column is not a valid key of TextCorpus",
+        ),
+        (
+            CorpusDataModule.from_pydoc,
+            {"bogus": 1},
+            r"^data\.bogus is not a valid key of PydocCorpus; use batch_size, ",
+        ),
+        (CorpusDataModule.from_hub, {}, r"^data\.id is required by HubCorpus; set it$"),
+        (CorpusDataModule.from_disk, {"column": "text"}, r"^data\.path is required by DiskCorpus; set it$"),
+    ],
+)
+def test_rejects_unknown_and_missing_keys(build, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+def test_requires_setup():
     with pytest.raises(RuntimeError, match="call prepare_data"):
-        _ = make().vocabulary
+        _ = create().vocabulary
 
 
-def test_papers_figures(caplog):
+def test_compares_sizes_with_those_of_the_paper(caplog):
     expected = {"tokens": 601, "vocabulary": 16, "source": "Some Paper, Table 1"}
     with caplog.at_level(logging.INFO, logger="lightrnn_pl"):
-        module = opened(expected=expected)
+        module = set_up(expected=expected)
     report = module.check_expected()
     assert report["tokens"] == {"read": 600, "stated": 601, "difference_percent": -0.17}
     assert report["vocabulary"]["difference_percent"] == -50.0
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings and all("vocabulary 8, Some Paper, Table 1 states 16 (-50.0 %)" in text for text in warnings)
-    assert opened().check_expected() == {}
+    assert set_up().check_expected() == {}
 
 
-def test_protocol_says_what_a_perplexity_means():
-    protocol = opened(rules={"begin": "<s>"}, batching="sentence").protocol()
+def test_protocol_describes_what_is_counted():
+    protocol = set_up(rules={"begin": "<s>"}, batching="sentence").protocol()
     assert protocol["end_marker"] == "<eos>" and protocol["end_marker_counted"]
     assert protocol["begin_marker"] == "<s>" and not protocol["begin_marker_counted"]
     assert protocol["state"] == "from zero at every line"
@@ -258,7 +282,7 @@ def test_reads_pydoc():
     assert module.num_tokens["train"] > 250_000
 
 
-def test_counter_counts_markers_of_lines_and_of_text():
+def test_counter_counts_markers_of_lines_and_in_text():
     import pyarrow as pa
 
     counter = WordCounter(VocabularyRules(begin="<s>"))
@@ -268,26 +292,26 @@ def test_counter_counts_markers_of_lines_and_of_text():
     assert ids.tolist() == [1, 3, 0, 2, 1, 2, 1, 3, 2]
 
 
-def needs(corpus):
+def requires_corpus(corpus):
     path = SHARED / corpus / "train.txt"
-    return pytest.mark.skipif(not path.exists(), reason=f"the corpus {corpus} is not beside this checkout")
+    return pytest.mark.skipif(not path.exists(), reason=f"the corpus {corpus} is not available next to this checkout")
 
 
 @pytest.mark.parametrize(
     ("corpus", "tokens", "vocabulary"),
     [
-        pytest.param("ptb", 929_589, 10_000, marks=needs("ptb")),
-        pytest.param("wikitext2", 2_088_628, 33_278, marks=needs("wikitext2")),
+        pytest.param("ptb", 929_589, 10_000, marks=requires_corpus("ptb")),
+        pytest.param("wikitext2", 2_088_628, 33_278, marks=requires_corpus("wikitext2")),
         # 309,046 words, <eos> and <unk>.
-        pytest.param("eltec/cs", 6_570_404, 309_048, marks=[needs("eltec/cs"), pytest.mark.slow]),
+        pytest.param("eltec/cs", 6_570_404, 309_048, marks=[requires_corpus("eltec/cs"), pytest.mark.slow]),
     ],
 )
-def test_known_corpora(corpus, tokens, vocabulary):
+def test_sizes_of_known_corpora(corpus, tokens, vocabulary):
     folder = SHARED / corpus
     cache = open_cache(TextCorpus(str(folder / "train.txt")), VocabularyRules(), "cache")
     assert cache.num_tokens["train"] == tokens
     assert len(cache.vocabulary) == vocabulary
     assert cache.vocabulary.counts.sum() == tokens
     with (folder / "train.txt").open(encoding="utf-8") as file:
-        wanted = [word for _ in range(20) for word in [*next(file).split(), "<eos>"]]
-    assert cache.vocabulary.decode(cache.tokens("train")[: len(wanted)]) == wanted
+        expected = [word for _ in range(20) for word in [*next(file).split(), "<eos>"]]
+    assert cache.vocabulary.decode(cache.tokens("train")[: len(expected)]) == expected

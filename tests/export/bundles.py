@@ -1,4 +1,4 @@
-"""Small bundles of every kind of model, with first values that are far from zero."""
+"""Small bundles of every kind of model, initialized with large values."""
 
 from functools import cache
 
@@ -36,7 +36,7 @@ MODELS = {
 
 @cache
 def bundle_of(name: str) -> Bundle:
-    """A model of ``MODELS`` that was never trained; not to be changed."""
+    """An untrained model of ``MODELS``; it is cached, so it must not be modified."""
     vocabulary = Vocabulary(WORDS, range(len(WORDS), 0, -1), unknown="<unk>", end="<eos>")
     config = compose_overrides(
         *MODELS[name],
@@ -44,6 +44,6 @@ def bundle_of(name: str) -> Bundle:
     )
     torch.manual_seed(0)
     model = build_model(config, build_allocation(config, vocabulary), vocabulary).eval()
-    # What a run keeps is resolved; a test has no run folder to resolve.
+    # The configuration of a bundle is resolved, but this one refers to a run folder that does not exist.
     config = as_config({"name": name, "model": OmegaConf.to_container(config.model, resolve=True)})
     return Bundle(model, vocabulary, config, {"end_marker": "<eos>"}, {"valid_nll": 3.25})

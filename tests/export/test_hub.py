@@ -1,4 +1,4 @@
-"""The hub's mixin on a local folder; nothing here asks the network."""
+"""The hub's mixin on a local folder, without network access."""
 
 import pytest
 
@@ -9,18 +9,18 @@ pytest.importorskip("safetensors")
 hub = pytest.importorskip("lightrnn_pl.export.hub")
 
 
-def test_a_model_is_saved_and_read_as_hub_models_are(tmp_path):
+def test_saves_and_loads_a_model(tmp_path):
     bundle = bundle_of("lightrnn")
     hub.HubModel(bundle).save_pretrained(tmp_path / "model")
     names = sorted(path.name for path in (tmp_path / "model").iterdir())
     assert names == ["README.md", "config.json", "model.safetensors", "vocabulary.txt"]
-    again = hub.HubModel.from_pretrained(str(tmp_path / "model"))
-    assert again.bundle.score(["the w3"]) == bundle.score(["the w3"])
+    loaded = hub.HubModel.from_pretrained(str(tmp_path / "model"))
+    assert loaded.bundle.score(["the w3"]) == bundle.score(["the w3"])
     assert load(tmp_path / "model").config == bundle.config
     assert (tmp_path / "model" / "README.md").read_text().startswith("---\nlibrary_name: lightrnn_pl\n")
 
 
-def test_what_is_pushed_is_the_folder(tmp_path, monkeypatch):
+def test_pushes_the_folder(tmp_path, monkeypatch):
     pushed = {}
 
     class Api:
@@ -42,6 +42,6 @@ def test_what_is_pushed_is_the_folder(tmp_path, monkeypatch):
     assert hub.HubModel.from_pretrained("me/model").bundle.score(["the"]) == bundle_of("slim").score(["the"])
 
 
-def test_another_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is no model of lightrnn_pl"):
+def test_rejects_other_models(tmp_path):
+    with pytest.raises(ValueError, match="is not a model of lightrnn_pl"):
         hub.HubModel.from_pretrained(str(tmp_path))

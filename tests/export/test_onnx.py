@@ -1,4 +1,4 @@
-"""ONNX graphs run by onnxruntime, through the client that travels with them, against the model in PyTorch."""
+"""ONNX graphs, run by the exported client, compared with the model in PyTorch."""
 
 import json
 import subprocess
@@ -20,35 +20,37 @@ LINES = ["the été w3 w40 w8 w8 w11", "", "w52 \" never-seen l'eau"]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_scores_and_searches_as_in_pytorch(name, tmp_path):
+def test_scores_and_next_words_equal_those_of_pytorch(name, tmp_path):
     bundle = bundle_of(name)
     write_onnx(bundle, tmp_path)
     client = OnnxModel(tmp_path)
     for line, expected in zip(LINES, bundle.score(LINES), strict=True):
         assert client.score(line) == pytest.approx(expected, abs=1e-5)
-        found, opened = client.next_words(line, 7)
-        dense = bundle.decoder.log_probabilities(bundle.decoder.after([bundle.vocabulary.encode(line.split())]))[0]
+        best, opened = client.next_words(line, 7)
+        dense = bundle.decoder.log_probabilities(bundle.decoder.state_after([bundle.vocabulary.encode(line.split())]))[
+            0
+        ]
         values, words = dense.exp().topk(7)
-        assert [word for word, _ in found] == bundle.vocabulary.decode(words.tolist())
-        assert [value for _, value in found] == pytest.approx(values.tolist(), abs=1e-6)
+        assert [word for word, _ in best] == bundle.vocabulary.decode(words.tolist())
+        assert [value for _, value in best] == pytest.approx(values.tolist(), abs=1e-6)
         assert (opened > 0) == (len(client.sides) > 1)
     difference = largest_difference(bundle, client, range(len(bundle.vocabulary)))
-    assert difference.of_text < 1e-5 and difference.of_any < 1e-5
+    assert difference.text_words < 1e-5 and difference.all_codes < 1e-5
     assert len(client.next_words("the", 1000)[0]) == len(bundle.vocabulary)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_in_eight_bits_little_changes_and_no_word_is_lost(name, tmp_path):
+def test_eight_bits_change_little_and_lose_no_word(name, tmp_path):
     bundle = bundle_of(name)
     for bits in (8, 32):
         (tmp_path / str(bits)).mkdir()
         write_onnx(bundle, tmp_path / str(bits), eight_bits=bits == 8)
     client = OnnxModel(tmp_path / "8")
     difference = largest_difference(bundle, client, range(len(bundle.vocabulary)))
-    assert 1e-5 < difference.of_any < 0.5
-    found, _ = client.next_words(LINES[0], 1000)
-    assert len({word for word, _ in found}) == len(bundle.vocabulary)
-    assert sum(probability for _, probability in found) == pytest.approx(1, abs=1e-5)
+    assert 1e-5 < difference.all_codes < 0.5
+    best, _ = client.next_words(LINES[0], 1000)
+    assert len({word for word, _ in best}) == len(bundle.vocabulary)
+    assert sum(probability for _, probability in best) == pytest.approx(1, abs=1e-5)
     graphs = [onnx.load(str(tmp_path / "8" / graph["file"])).graph for graph in client.metadata["graphs"]]
     operators = {node.op_type for graph in graphs for node in graph.node}
     assert ("DynamicQuantizeLSTM" in operators) == (bundle.model.core.layers.mode == "LSTM")
@@ -56,7 +58,7 @@ def test_in_eight_bits_little_changes_and_no_word_is_lost(name, tmp_path):
     assert client.metadata["weights"] == "8 bits"
 
 
-def test_graphs_take_any_number_of_streams(tmp_path):
+def test_graphs_support_any_number_of_streams(tmp_path):
     bundle = bundle_of("lightrnn with empty cells")
     write_onnx(bundle, tmp_path)
     client = OnnxModel(tmp_path)
@@ -68,7 +70,7 @@ def test_graphs_take_any_number_of_streams(tmp_path):
     np.testing.assert_allclose(client.read(words, state).first, first.detach().numpy(), atol=1e-5)
 
 
-def test_metadata_say_how_to_call_the_graphs_and_weights_stand_once(tmp_path):
+def test_metadata_describes_the_graphs_and_weights_are_shared(tmp_path):
     bundle = bundle_of("lightrnn")
     metadata = write_onnx(bundle, tmp_path)
     assert metadata == json.loads((tmp_path / "metadata.json").read_text())
@@ -84,7 +86,7 @@ def test_metadata_say_how_to_call_the_graphs_and_weights_stand_once(tmp_path):
     assert [part["name"] for part in metadata["state"]] == ["h", "c"]
 
 
-def test_a_wrong_weight_is_seen(tmp_path):
+def test_wrong_weights_are_detected(tmp_path):
     bundle = bundle_of("lightrnn")
     write_onnx(bundle, tmp_path)
     path = tmp_path / "weights.bin"
@@ -111,7 +113,7 @@ def test_perplexity_carries_and_resets_the_state(tmp_path):
     assert onnx_perplexity(OnnxModel(tmp_path), batches) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_client_travels_and_needs_neither_torch_nor_the_package(tmp_path):
+def test_the_client_requires_neither_torch_nor_the_package(tmp_path):
     bundle = bundle_of("lightrnn")
     write_onnx(bundle, tmp_path)
     blocked = "import sys; sys.modules['torch'] = sys.modules['lightrnn_pl'] = None\n"

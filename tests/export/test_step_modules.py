@@ -1,4 +1,4 @@
-"""Steps written out for a tracer against the decoder, for every kind of model."""
+"""Traceable steps compared with the decoder, for every kind of model."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from lightrnn_pl.export.step_modules import LAST_CODE, CodeStep
 from lightrnn_pl.inference.top_k import open_prefixes
 from tests.export.bundles import MODELS, bundle_of
 
-ROOM = 2**20
+MAX_BYTES = 2**20
 
 
 def steps_of(model):
-    return [CodeStep(model, axis, ROOM).eval() for axis in range(model.allocation.num_components)]
+    return [CodeStep(model, axis, MAX_BYTES).eval() for axis in range(model.allocation.num_components)]
 
 
 def zeros(model, batch):
@@ -22,7 +22,7 @@ def zeros(model, batch):
 
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
-def test_steps_are_those_of_the_decoder(name):
+def test_steps_equal_those_of_the_decoder(name):
     bundle = bundle_of(name)
     model, decoder, allocation = bundle.model, bundle.decoder, bundle.model.allocation
     first, *later = steps_of(model)
@@ -50,10 +50,12 @@ def test_steps_are_those_of_the_decoder(name):
         scores, *state = first(read(words, own), *state)
 
 
-def test_what_is_written_out_is_stated_and_bounded():
+def test_written_out_tables_are_listed_and_limited():
     model = bundle_of("hashed").model
     size = model.allocation.num_words * 12 * 4
     assert CodeStep(model, 0, size).written_out == {"vectors of all words": size, "output vectors": size}
-    with pytest.raises(ValueError, match=r"HashedEmbedding computes its vectors .* raise it, or export .*safetensors"):
+    with pytest.raises(
+        ValueError, match=r"HashedEmbedding computes its vectors .* raise largest_table, or export .*safetensors"
+    ):
         CodeStep(model, 0, size - 1)
     assert CodeStep(bundle_of("full").model, 0, 0).written_out == {}

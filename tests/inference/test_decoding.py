@@ -1,4 +1,4 @@
-"""Word by word is the same as in one piece, for every model; the likeliest words are those of all words computed."""
+"""Incremental decoding equals scoring whole texts, and top-k search equals brute force, for every model."""
 
 import itertools
 from pathlib import Path
@@ -18,7 +18,7 @@ CONTEXT = 3
 
 
 def build(*overrides: str, scale: float = 0.4):
-    """A model of random weights that are large enough to have opinions, and not so large that rounding grows."""
+    """A model with random weights: large enough for distinct predictions, small enough to limit rounding errors."""
     config = compose_overrides("model.hidden_dim=40", "model.num_layers=1", f"model.init_scale={scale}", *overrides)
     torch.manual_seed(0)
     return build_model(config, build_allocation(config, VOCABULARY), VOCABULARY).eval()
@@ -33,55 +33,55 @@ def combinations():
         yield "model=lightrnn", f"model/core={core}"
 
 
-def a_text(*shape: int) -> torch.Tensor:
+def random_text(*shape: int) -> torch.Tensor:
     return torch.randint(40, shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("overrides", combinations(), ids="-".join)
-def test_word_by_word_is_as_in_one_piece(overrides):
+def test_incremental_decoding_equals_scoring_of_the_whole_text(overrides):
     model = build(*overrides)
     for dtype, error in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
         decoder = Decoder(model.to(dtype), CONTEXT)
-        text = a_text(3, 7)
+        text = random_text(3, 7)
         before = torch.cat([torch.full((3, 1), CONTEXT), text[:, :-1]], 1)
         with torch.no_grad():
             expected, _ = model.score(before, text)
         state = decoder.start(3)
-        for place in range(7):
-            words = text[:, place]
+        for position in range(7):
+            words = text[:, position]
             dense = decoder.log_probabilities(state)
             assert dense.shape == (3, 40) and dense.dtype == dtype
             torch.testing.assert_close(dense.exp().sum(1), torch.ones(3, dtype=dtype))
-            alone, stepped = decoder.log_probability_of(state, words), decoder.step(state, words)
-            for found in (alone, stepped[0], dense.gather(1, words[:, None])[:, 0]):
-                torch.testing.assert_close(found, expected[:, place], rtol=0, atol=error)
+            single, stepped = decoder.log_probability_of(state, words), decoder.step(state, words)
+            for scores in (single, stepped[0], dense.gather(1, words[:, None])[:, 0]):
+                torch.testing.assert_close(scores, expected[:, position], rtol=0, atol=error)
             state = decoder.read(state, words)
             for one, other in zip((state.hidden, *state.core), (stepped[1].hidden, *stepped[1].core), strict=True):
                 torch.testing.assert_close(one, other, rtol=0, atol=0)
-        longer = decoder.after([row.tolist() for row in text])
-        torch.testing.assert_close(longer.hidden, state.hidden, rtol=0, atol=error)
+        at_once = decoder.state_after([row.tolist() for row in text])
+        torch.testing.assert_close(at_once.hidden, state.hidden, rtol=0, atol=error)
 
 
 @pytest.mark.parametrize("overrides", combinations(), ids="-".join)
 @pytest.mark.parametrize("k", [1, 5, 100])
-def test_the_best_words_are_the_best_of_all(overrides, k):
+def test_top_words_equal_brute_force(overrides, k):
     decoder = Decoder(build(*overrides).double(), CONTEXT)
-    state = decoder.after([[], [4, 5], [1], [2, 2, 2, 7], [9]])
-    found, words = decoder.top(state, k)
+    state = decoder.state_after([[], [4, 5], [1], [2, 2, 2, 7], [9]])
+    values, words = decoder.top(state, k)
     dense = decoder.log_probabilities(state)
-    torch.testing.assert_close(found, dense.topk(min(k, 40)).values)
-    torch.testing.assert_close(dense.gather(1, words), found)
+    torch.testing.assert_close(values, dense.topk(min(k, 40)).values)
+    torch.testing.assert_close(dense.gather(1, words), values)
     assert all(len(set(row)) == min(k, 40) for row in words.tolist())
 
 
-def test_texts_of_several_lengths_keep_their_places():
+def test_texts_of_different_lengths_keep_their_order():
     decoder = Decoder(build("model=lightrnn").double(), CONTEXT)
     texts = [[1, 2, 3], [], [4], [5, 6, 7], [8]]
-    together = decoder.after(texts)
-    for place, text in enumerate(texts):
+    together = decoder.state_after(texts)
+    for index, text in enumerate(texts):
         state = decoder.start(1)
         for word in text:
             state = decoder.read(state, torch.tensor([word]))
-        torch.testing.assert_close(together.hidden[place], state.hidden[0])
+        torch.testing.assert_close(together.hidden[index], state.hidden[0])
         for whole, alone in zip(together.core, state.core, strict=True):
-            torch.testing.assert_close(whole[:, place], alone[:, 0])
+            torch.testing.assert_close(whole[:, index], alone[:, 0])

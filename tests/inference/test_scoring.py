@@ -1,4 +1,4 @@
-"""Scoring lines: what is refused, and that long lines are scored as if in one piece."""
+"""Scoring of lists and streams of lines; long lines are scored in windows."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ from lightrnn_pl.vocabulary import VocabularyRules
 
 
 @pytest.mark.parametrize(("lines", "item"), [([1], "item 0 is 1"), (["a", None], "item 1 is None"), ([b"a"], "b'a'")])
-def test_refuses_what_is_no_line(lines, item):
-    with pytest.raises(ValueError, match=f"score takes a list of lines, but .*{item}.*give strings"):
+def test_rejects_lines_that_are_not_strings(lines, item):
+    with pytest.raises(ValueError, match=f"score expects a list of strings, but .*{item}"):
         scoring.check_lines(lines)
 
 
@@ -53,7 +53,7 @@ LINES = ["a b c " * 40, "", "d e", "f x " * 64, "f", "b  y b", "\u00a0c "] * 3
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 @pytest.mark.parametrize("buffer_lines", [1, 5, 4096])
-def test_a_stream_is_scored_as_each_line_alone(small, batch_size, buffer_lines):
+def test_stream_equals_scoring_each_line_separately(small, batch_size, buffer_lines):
     model, vocabulary = small
     scored = list(scoring.score_stream(model, vocabulary, iter(LINES), batch_size, buffer_lines))
     assert [line.line for line in scored] == LINES
@@ -67,21 +67,21 @@ def test_a_stream_is_scored_as_each_line_alone(small, batch_size, buffer_lines):
         assert line.known == [word not in "xy" for word in line.line.split()] + [True]
 
 
-def test_a_stream_is_read_no_further_than_the_buffer(small, monkeypatch):
+def test_stream_reads_at_most_one_buffer_ahead(small, monkeypatch):
     model, vocabulary = small
-    taken = []
-    endless = (taken.append(number) or "a b" for number in iter(int, 1))
+    lines_read = []
+    endless = (lines_read.append(number) or "a b" for number in iter(int, 1))
     stream = scoring.score_stream(model, vocabulary, endless, buffer_lines=10)
-    for given in range(1, 35):
+    for yielded in range(1, 35):
         next(stream)
-        assert len(taken) - given < 10
+        assert len(lines_read) - yielded < 10
     monkeypatch.setattr(scoring, "_BUFFERED_WORDS", 20)
-    taken.clear()
+    lines_read.clear()
     next(scoring.score_stream(model, vocabulary, endless))
-    assert len(taken) == 5  # four ids each
+    assert len(lines_read) == 5  # four ids each
 
 
-def test_a_long_line_among_short_ones_costs_no_more_than_itself(small, monkeypatch):
+def test_long_line_does_not_pad_short_lines(small, monkeypatch):
     model, vocabulary = small
     positions = []
     score = model.score
@@ -90,7 +90,7 @@ def test_a_long_line_among_short_ones_costs_no_more_than_itself(small, monkeypat
     assert sum(positions) == 31 * 64 + 1024
 
 
-def test_a_word_without_an_unknown_one_is_named_with_its_line(small):
+def test_reports_the_line_of_an_unknown_word(small):
     model, _ = small
     vocabulary = VocabularyRules(unknown=None).build({**dict.fromkeys("abcdefg", 9), "<eos>": 5})
     with pytest.raises(ValueError, match="line 2: the word 'z' is not in the vocabulary"):

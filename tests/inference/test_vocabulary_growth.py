@@ -1,4 +1,4 @@
-"""New words in the table of a trained model: planted cells, a dense twin, probabilities, and what is refused."""
+"""Growing a vocabulary: chosen cells, a dense reference of the costs, probabilities, and errors."""
 
 import copy
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from lightrnn_pl.allocation.new_word_cells import grown_table, usable_cells
+from lightrnn_pl.allocation.new_word_cells import grow_allocation, usable_cells
 from lightrnn_pl.allocation.solvers import ExactSolver
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.building import as_config, build_model
@@ -16,17 +16,17 @@ from lightrnn_pl.evaluation.perplexity import mean_nll
 from lightrnn_pl.inference.vocabulary_growth import (
     check_growable,
     choose_new_words,
+    extended_vocabulary,
     filling_costs,
     grow_model,
-    grown_vocabulary,
 )
 from lightrnn_pl.vocabulary import Vocabulary
 
 PARTS = ("embedding", "output")
 
 OLD = ("<unk>", "a", "b", "c", "d", "e", "f", "g", "h")
-HOLES = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 2], [2, 1], [2, 3], [3, 3], [3, 0]])
-"""Where the old words are in a table of 4 x 4: seven cells are empty, in every row at least one."""
+CODES = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 2], [2, 1], [2, 3], [3, 3], [3, 0]])
+"""Codes of the old words in an allocation of 4 x 4.  Seven cells are empty, at least one in every row."""
 
 
 def config_of(core: str = "LSTMCore", embedding: str = "MultiComponentEmbedding", output: str = "MultiComponentOutput"):
@@ -49,7 +49,7 @@ def config_of(core: str = "LSTMCore", embedding: str = "MultiComponentEmbedding"
     )
 
 
-def made(config, codes=HOLES, sides=(4, 4), words=OLD):
+def build(config, codes=CODES, sides=(4, 4), words=OLD):
     torch.manual_seed(3)
     vocabulary = Vocabulary(words, range(len(words), 0, -1), unknown="<unk>")
     return build_model(config, WordAllocation(codes, sides), vocabulary).double().eval(), vocabulary
@@ -60,23 +60,23 @@ def batches_of(vocabulary: Vocabulary, text: str, streams: int = 2) -> StreamBat
     return StreamBatches(tokens, streams, 5, context=vocabulary.context_id, drop_remainder=False)
 
 
-def test_a_word_goes_where_its_contexts_say():
-    """States that follow from the last input alone; word a is followed by row 2, word h by row 1."""
+def test_chooses_the_cell_that_fits_the_contexts():
+    """A model whose state depends only on the last input: row 2 follows word a, and row 1 follows word h."""
     config = config_of("RNNCore")
-    model, vocabulary = made(config)
+    model, vocabulary = build(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
         layers = model.core.layers
         layers.weight_ih_l0.copy_(3 * torch.eye(4))
         vectors, weight = model.embedding.vectors.weight, model.output.weight
-        vectors[4 + 1, 0] = 1.0  # the column of a, 1, is read as direction 0
-        vectors[4 + 0, 1] = 1.0  # the column of h, 0, as direction 1
-        vectors[2, 2] = vectors[1, 3] = 1.0  # rows 2 and 1 as directions 2 and 3
+        vectors[4 + 1, 0] = 1.0  # column 1, of word a, is input direction 0
+        vectors[4 + 0, 1] = 1.0  # column 0, of word h, is input direction 1
+        vectors[2, 2] = vectors[1, 3] = 1.0  # rows 2 and 1 are input directions 2 and 3
         weight[2, 0] = weight[1, 1] = 5.0
-        weight[4 + 2, 2] = 5.0  # after row 2 comes column 2, after row 1 column 3
+        weight[4 + 2, 2] = 5.0  # column 2 follows row 2, and column 3 follows row 1
         weight[4 + 3, 3] = 5.0
-    grown = grown_vocabulary(vocabulary, ["next", "other"])
+    grown = extended_vocabulary(vocabulary, ["next", "other"])
     batches = batches_of(grown, "a next c a next h other b a next h other")
     larger = grow_model(model, config, grown, batches)
     assert larger.allocation.codes[9:].tolist() == [[2, 2], [1, 3]]
@@ -88,11 +88,11 @@ TEXT = "a x b y c x d z a b x h y w c a z z f x e y w u u d v g x y b a v u c"
 
 @pytest.fixture(scope="module")
 def grown():
-    """A random model, grown by six words."""
+    """A random model and the same model with six new words."""
     config = config_of()
-    model, vocabulary = made(config)
+    model, vocabulary = build(config)
     before = copy.deepcopy(model.state_dict())
-    larger_vocabulary = grown_vocabulary(vocabulary, ["x", "y", "z", "u", "v", "w"])
+    larger_vocabulary = extended_vocabulary(vocabulary, ["x", "y", "z", "u", "v", "w"])
     batches = batches_of(larger_vocabulary, TEXT)
     larger = grow_model(model, config, larger_vocabulary, batches)
     return model, before, larger, larger_vocabulary, batches
@@ -100,7 +100,7 @@ def grown():
 
 @torch.no_grad()
 def dense_costs(model, allocation, batches, axis: int, num_new: int) -> np.ndarray:
-    """Losses of every code for every new word, summed token by token, word by word through the network."""
+    """Losses of every code for every new word, computed token by token: the slow reference."""
     costs = np.zeros((num_new, 4))
     probe = WordAllocation(allocation.codes, (4, 4))
     streams: dict[int, list[tuple[int, int]]] = {}
@@ -121,13 +121,13 @@ def dense_costs(model, allocation, batches, axis: int, num_new: int) -> np.ndarr
     return costs
 
 
-def cheapest(costs: np.ndarray, room: np.ndarray) -> np.ndarray:
-    places = np.repeat(np.arange(4), room)
-    return places[linear_sum_assignment(costs[:, places])[1]]
+def optimal_assignment(costs: np.ndarray, capacities: np.ndarray) -> np.ndarray:
+    slots = np.repeat(np.arange(4), capacities)
+    return slots[linear_sum_assignment(costs[:, slots])[1]]
 
 
-class Recorded(ExactSolver):
-    """Keeps the costs it was asked about."""
+class RecordingSolver(ExactSolver):
+    """Records the costs of the problems it solves."""
 
     def __init__(self):
         super().__init__()
@@ -138,43 +138,43 @@ class Recorded(ExactSolver):
         return super().solve(problem)
 
 
-def test_cells_and_costs_are_those_of_the_dense_twin(grown):
+def test_cells_and_costs_equal_the_dense_reference(grown):
     model, _, larger, vocabulary, batches = grown
     free = usable_cells(model.allocation)
     filling = np.where(free, filling_costs(model, batches, 0), 0.0)
-    solver = Recorded()
+    solver = RecordingSolver()
     again = grow_model(model, config_of(), vocabulary, batches, solver)
     assert torch.equal(again.allocation.codes, larger.allocation.codes)
     expected = dense_costs(model, larger.allocation, batches, 0, 6) + filling.sum(1) / free.sum(1)
     for costs in (expected, solver.costs[0]):
-        costs -= costs.mean(1, keepdims=True)  # what a word pays anywhere decides nothing
+        costs -= costs.mean(1, keepdims=True)  # a constant cost per word does not affect the assignment
     np.testing.assert_allclose(solver.costs[0], expected, atol=1e-10)
     codes = larger.allocation.codes[9:].long().numpy()
-    rows = cheapest(expected, free.sum(1))
+    rows = optimal_assignment(expected, free.sum(1))
     assert rows.tolist() == codes[:, 0].tolist()
     costs = dense_costs(model, larger.allocation, batches, 1, 6)
     for row in set(rows.tolist()):
         members = np.flatnonzero(rows == row)
-        columns = cheapest(costs[members] + filling[row], free[row].astype(int))
+        columns = optimal_assignment(costs[members] + filling[row], free[row].astype(int))
         assert columns.tolist() == codes[members, 1].tolist()
 
 
-def test_a_filled_cell_takes_what_was_said(grown):
-    """Where the text has none of the new word, the old words lose exactly the cost of filling its cell."""
+def test_filling_cost_equals_the_increase_of_the_loss(grown):
+    """If the new word does not occur, the loss increases by exactly the cost of filling its cell."""
     model, *_ = grown
-    vocabulary = grown_vocabulary(Vocabulary(OLD, range(9), unknown="<unk>"), ["new"])
+    vocabulary = extended_vocabulary(Vocabulary(OLD, range(9), unknown="<unk>"), ["new"])
     batches = batches_of(vocabulary, "a b c d e f g h a c e g b d f h a a <unk> e d")
     costs = filling_costs(model, batches, 0)
     before = mean_nll(model, batches, torch.device("cpu"))
     for cell in np.argwhere(usable_cells(model.allocation)):
-        table = grown_table(model.allocation, cell[None])
+        table = grow_allocation(model.allocation, cell[None])
         larger = build_model(config_of(), table, vocabulary).double().eval()
         larger.load_state_dict({**model.state_dict(), **{f"{part}.allocation.codes": table.codes for part in PARTS}})
         after = mean_nll(larger, batches, torch.device("cpu"))
         assert 21 * (after - before) == pytest.approx(costs[tuple(cell)], rel=1e-9)
 
 
-def test_nothing_old_changes(grown):
+def test_existing_words_and_weights_do_not_change(grown):
     model, before, larger, vocabulary, _ = grown
     assert torch.equal(larger.allocation.codes[:9], before["embedding.allocation.codes"])
     assert vocabulary.words[:9] == OLD and vocabulary.counts[9:].tolist() == [0] * 6
@@ -195,24 +195,24 @@ def test_probabilities_sum_to_one_over_all_words(grown):
         assert scores.exp().sum().item() == pytest.approx(1.0, abs=1e-12)
 
 
-def test_the_most_frequent_words_get_the_cells():
-    model, vocabulary = made(config_of())
+def test_adds_the_most_frequent_words():
+    model, vocabulary = build(config_of())
     counts = {"a": 50, "x": 2, "y": 9, "z": 2, "rare": 1, **{f"n{number}": 3 for number in range(5)}}
     new, left = choose_new_words(counts, vocabulary, model.allocation)
     assert list(new) == ["y", "n0", "n1", "n2", "n3", "n4", "x"] and left == {"z": 2}
     new, left = choose_new_words(counts, vocabulary, model.allocation, min_count=3, max_words=1)
     assert new == {"y": 9} and list(left) == ["n0", "n1", "n2", "n3", "n4"]
-    with pytest.raises(ValueError, match="none of them min_count=10 times"):
+    with pytest.raises(ValueError, match="none of them at least min_count=10 times"):
         choose_new_words(counts, vocabulary, model.allocation, min_count=10)
     with pytest.raises(ValueError, match="max_words must be a whole number"):
         choose_new_words(counts, vocabulary, model.allocation, max_words=0)
 
 
-def test_three_codes_a_word_grow_too():
+def test_grows_a_model_with_three_codes_per_word():
     config = config_of()
     codes = torch.tensor([[0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]])
-    model, vocabulary = made(config, codes, (2, 2, 2), OLD[:6])
-    larger_vocabulary = grown_vocabulary(vocabulary, ["x", "y"])
+    model, vocabulary = build(config, codes, (2, 2, 2), OLD[:6])
+    larger_vocabulary = extended_vocabulary(vocabulary, ["x", "y"])
     larger = grow_model(model, config, larger_vocabulary, batches_of(larger_vocabulary, "a x b y x c d y y a x"))
     assert sorted(larger.allocation.codes[6:].tolist()) == [[0, 0, 1], [1, 1, 0]]
 
@@ -220,19 +220,19 @@ def test_three_codes_a_word_grow_too():
 @pytest.mark.parametrize(
     ("parts", "codes", "sides", "message"),
     [
-        ({"embedding": "FullEmbedding"}, HOLES, (4, 4), "FullEmbedding with MultiComponentOutput has vectors"),
-        ({}, HOLES[:, :0].new_tensor([[n] for n in range(9)]), (9,), "components=2"),
+        ({"embedding": "FullEmbedding"}, CODES, (4, 4), "FullEmbedding with MultiComponentOutput has no vectors"),
+        ({}, CODES[:, :0].new_tensor([[n] for n in range(9)]), (9,), "components=2"),
         ({}, WordAllocation.in_order(9, (3, 3)).codes, (3, 3), "has no empty cell; .*model.sides"),
-        ({}, WordAllocation.in_order(9, (4, 3)).codes, (4, 3), "has 3 empty cells, all in rows or columns without"),
+        ({}, WordAllocation.in_order(9, (4, 3)).codes, (4, 3), "has 3 empty cells, but all in rows or columns without"),
     ],
 )
-def test_models_without_a_place_are_refused(parts, codes, sides, message):
-    model, vocabulary = made(config_of(**parts), codes, sides)
+def test_rejects_models_without_usable_cells(parts, codes, sides, message):
+    model, vocabulary = build(config_of(**parts), codes, sides)
     with pytest.raises(ValueError, match=message):
         check_growable(model, vocabulary)
 
 
-def test_growth_needs_an_unknown_word():
-    model, _ = made(config_of())
+def test_requires_an_unknown_word():
+    model, _ = build(config_of())
     with pytest.raises(ValueError, match=r"data\.vocabulary\.unknown"):
         check_growable(model, Vocabulary(OLD, range(9)))

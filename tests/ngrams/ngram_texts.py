@@ -1,4 +1,4 @@
-"""Tiny texts for n-gram models, with words that occur once, lines of one word and blank lines."""
+"""Small random texts for n-gram models, with words that occur once, one-word lines and empty lines."""
 
 import numpy as np
 
@@ -11,9 +11,9 @@ def random_lines(seed: int, num_lines: int = 60, words: int = 12) -> list[list[s
     lines = []
     for _ in range(num_lines):
         line = [min(int(generator.zipf(1.4)) - 1, words - 1) for _ in range(generator.integers(0, 8))]
-        for place in range(1, len(line)):
+        for index in range(1, len(line)):
             if generator.random() < 0.5:
-                line[place] = (line[place - 1] * 5 + 1) % words
+                line[index] = (line[index - 1] * 5 + 1) % words
         lines.append([f"w{word}" for word in line] + ["</s>"])
     return lines
 
@@ -22,10 +22,10 @@ def ids_of(lines: list[list[str]], words=WORDS) -> np.ndarray:
     return np.array([words.index(word) for line in lines for word in line], dtype=np.int32)
 
 
-def after(model, context: list[int], end: int, num_words: int) -> np.ndarray:
+def probabilities_after(model, context: list[int], end: int, num_words: int) -> np.ndarray:
     """The probability of every word id after a context that starts a line."""
-    chosen = []
+    scores = []
     for word in range(num_words):
         line = [*context, word] if word == end else [*context, word, end]
-        chosen.append(model.log_probabilities(np.array(line))[len(context)])
-    return np.exp(chosen)
+        scores.append(model.log_probabilities(np.array(line))[len(context)])
+    return np.exp(scores)

@@ -1,4 +1,4 @@
-"""Interpolated modified Kneser-Ney as the textbook writes it: dictionaries, recursion, and one word at a time."""
+"""Reference implementation of interpolated modified Kneser-Ney with dictionaries and recursion."""
 
 from collections import Counter, defaultdict
 
@@ -6,12 +6,12 @@ BEGIN = "<s>"
 
 
 def ngrams(lines: list[list[str]], n: int) -> Counter:
-    """Counts of n-grams of lines with their markers."""
+    """Counts of the n-grams of lines."""
     return Counter(tuple(line[i : i + n]) for line in lines for i in range(len(line) - n + 1))
 
 
 class SlowKneserNey:
-    """Trained on lines that end in ``end``; ``vocabulary`` is all that can be predicted, without the begin marker."""
+    """A model of ``lines``, which end with the end marker, over ``vocabulary``, which excludes the begin marker."""
 
     def __init__(self, lines: list[list[str]], vocabulary: list[str], order: int) -> None:
         marked = [[BEGIN, *line] for line in lines]
@@ -30,14 +30,14 @@ class SlowKneserNey:
         self.discounts = {n: self._discounts(n) for n in self.counts}
 
     def _discounts(self, n: int) -> tuple[float, float, float, float]:
-        having = Counter(self.counts[n].values())
-        if not all(having[k] for k in (1, 2, 3)):
+        counts_of_counts = Counter(self.counts[n].values())
+        if not all(counts_of_counts[k] for k in (1, 2, 3)):
             return 0.0, 0.5, 1.0, 1.5
-        y = having[1] / (having[1] + 2 * having[2])
-        found = [k - (k + 1) * y * having[k + 1] / having[k] for k in (1, 2, 3)]
-        if any(not 0 <= d <= k for k, d in enumerate(found, start=1)):
+        y = counts_of_counts[1] / (counts_of_counts[1] + 2 * counts_of_counts[2])
+        discounts = [k - (k + 1) * y * counts_of_counts[k + 1] / counts_of_counts[k] for k in (1, 2, 3)]
+        if any(not 0 <= d <= k for k, d in enumerate(discounts, start=1)):
             return 0.0, 0.5, 1.0, 1.5
-        return 0.0, *found
+        return 0.0, *discounts
 
     def probability(self, word: str, context: tuple[str, ...]) -> float:
         context = context[-(self.order - 1) :] if self.order > 1 else ()

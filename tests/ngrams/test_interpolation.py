@@ -1,4 +1,4 @@
-"""A neural model mixed with partners: the same tokens in the same order, weights from validation text alone."""
+"""Interpolation: members score the same tokens in the same order, and weights are tuned on validation text only."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def trained(tiny_text, tmp_path_factory):
 
 @pytest.fixture
 def evaluate(trained, tmp_path, monkeypatch):
-    """``lightrnn-evaluate`` in this process; what it wrote as JSON."""
+    """Runs ``lightrnn-evaluate`` in this process and returns its JSON report."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")
 
@@ -50,22 +50,22 @@ def evaluate(trained, tmp_path, monkeypatch):
         pytest.param(["data.batching=sentence", "data.vocabulary.begin='<s>'"], id="sentences with begin markers"),
     ],
 )
-def test_scores_come_in_the_order_of_the_text(overrides, tiny_text, tmp_path):
+def test_scores_are_in_the_order_of_the_text(overrides, tiny_text, tmp_path):
     data, model = prepare(tiny_text, tmp_path, *overrides)
     loader = data.loader_for(data.vocabulary, "test")
-    found = scores_in_order(model, loader, CPU)
+    ordered = scores_in_order(model, loader, CPU)
     targets = loader.tokens[loader.tokens != data.vocabulary.begin_id] if loader.ignored is not None else loader.tokens
     measured = measure_perplexity(model, data.loader_for(data.vocabulary, "test"), data.vocabulary, CPU)
     not_end = targets != data.vocabulary.end_id
-    assert len(found) == measured.tokens and -found.mean() == pytest.approx(measured.nll)
-    assert math.exp(-found[not_end].mean()) == pytest.approx(measured.perplexity_without_end)
+    assert len(ordered) == measured.tokens and -ordered.mean() == pytest.approx(measured.nll)
+    assert math.exp(-ordered[not_end].mean()) == pytest.approx(measured.perplexity_without_end)
     if not overrides:
-        wanted, scores = slow_scores(data, model, tiny_text["test"].read_text().splitlines(), streams=3)
-        assert np.array_equal(targets, wanted) and np.allclose(found, scores, atol=1e-5)
+        expected, scores = slow_scores(data, model, tiny_text["test"].read_text().splitlines(), streams=3)
+        assert np.array_equal(targets, expected) and np.allclose(ordered, scores, atol=1e-5)
 
 
-def test_the_mixture_is_what_its_definition_says(trained, tiny_text, evaluate):
-    """With the textbook's Kneser-Ney, a plain loop over the cache, and weights from the report."""
+def test_mixture_equals_its_definition(trained, tiny_text, evaluate):
+    """Compared with a reference Kneser-Ney model, a loop over the cache, and the weights from the report."""
     report = evaluate("interpolate=[kn,cache]", "interpolate_order=3", "cache_words=30")
     mixed = report["interpolation"]
     neural, ngrams, cache = mixed["members"]
@@ -86,7 +86,7 @@ def test_the_mixture_is_what_its_definition_says(trained, tiny_text, evaluate):
     by_ngrams = [slow.probability(w, (BEGIN, *line[:i])) for line in lines["test"] for i, w in enumerate(line)]
     assert ngrams["splits"]["test"]["nll"] == pytest.approx(-np.log(by_ngrams).mean(), abs=1e-10)
     words = [word for line in lines["test"] for word in line]
-    windows = [words[max(0, place - 30) : place] for place in range(len(words))]
+    windows = [words[max(0, index - 30) : index] for index in range(len(words))]
     by_cache = [
         seen.count(word) / len(seen) if seen else 1 / len(vocabulary) for word, seen in zip(words, windows, strict=True)
     ]
@@ -100,16 +100,16 @@ def test_the_mixture_is_what_its_definition_says(trained, tiny_text, evaluate):
     assert mixed["combined"]["test"]["nll"] < min(neural["splits"]["test"]["nll"], ngrams["splits"]["test"]["nll"])
 
 
-def test_weights_come_from_valid_alone(evaluate, tiny_text, tmp_path, capsys):
+def test_tunes_weights_on_validation_text_only(evaluate, tiny_text, tmp_path, capsys):
     both = evaluate("interpolate=kn")["interpolation"]
-    told = capsys.readouterr().out
-    for said in (
+    output = capsys.readouterr().out
+    for text in (
         "Kneser-Ney 5-gram",
         "all combined",
         f"{both['combined']['test']['perplexity']:.2f}",
         "tuned on valid",
     ):
-        assert said in told
+        assert text in output
     (tmp_path / "other.txt").write_text(tiny_text["test"].read_text())
     test_only = evaluate("interpolate=kn", "splits=[test]")["interpolation"]
     other = evaluate("interpolate=kn", "text=other.txt")["interpolation"]
@@ -117,7 +117,7 @@ def test_weights_come_from_valid_alone(evaluate, tiny_text, tmp_path, capsys):
     assert list(test_only["combined"]) == ["test"] and other["tuned_on"]["tokens"] == both["tuned_on"]["tokens"]
 
 
-def test_an_estimated_file_can_be_given_again(evaluate):
+def test_reads_the_arpa_file_it_wrote(evaluate):
     kept = evaluate("interpolate=kn", "interpolate_arpa=kept.arpa.gz", "interpolate_order=3")["interpolation"]
     read = evaluate("interpolate=[kept.arpa.gz]")["interpolation"]
     assert read["members"][1]["file"] == "kept.arpa.gz" and read["members"][1]["words_without_ngrams"] == 0
@@ -127,30 +127,30 @@ def test_an_estimated_file_can_be_given_again(evaluate):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["interpolate=nowhere.arpa"], "interpolate=nowhere.arpa is neither kn nor cache nor a file"),
-        (["interpolate=[kn,kn]"], "must name different models"),
-        (["interpolate=[]"], "must name different models"),
+        (["interpolate=nowhere.arpa"], "interpolate=nowhere.arpa is not kn, cache, or an existing file"),
+        (["interpolate=[kn,kn]"], "must name distinct models"),
+        (["interpolate=[]"], "must name distinct models"),
         (["interpolate=kn", "interpolate_order=0"], "interpolate_order must be a whole number"),
-        (["interpolate=kn", "interpolate_estimator=lmplz"], "no lmplz on the PATH"),
+        (["interpolate=kn", "interpolate_estimator=lmplz"], "lmplz is not on the PATH"),
         (["interpolate=cache", "cache_decay=2"], "cache_decay must be"),
-        (["text=nowhere.txt"], "text=nowhere.txt is no file"),
+        (["text=nowhere.txt"], "text=nowhere.txt is not a file"),
     ],
 )
-def test_what_cannot_be_mixed_is_told_in_a_line(evaluate, capsys, monkeypatch, arguments, message):
-    # Before anything is measured.
+def test_reports_invalid_arguments_in_one_line(evaluate, capsys, monkeypatch, arguments, message):
+    # Arguments must be checked before anything is measured.
     monkeypatch.setattr("lightrnn_pl.commands.evaluate.measure_perplexity", None)
     with pytest.raises(SystemExit):
         evaluate(*arguments)
-    told = capsys.readouterr().err
-    assert message in told and "Traceback" not in told
+    errors = capsys.readouterr().err
+    assert message in errors and "Traceback" not in errors
 
 
-def test_nothing_to_tune_on_or_no_line_ends_are_told(evaluate, tiny_text, tmp_path, capsys, monkeypatch):
+def test_requires_validation_text_and_line_ends(evaluate, tiny_text, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         evaluate("interpolate=cache", "data=text", f"data.train={tiny_text['train']}", "data.valid=null",
                  f"data.test={tiny_text['test']}")  # fmt: skip
-    assert "no text to tune the weights on; set data.valid" in capsys.readouterr().err
+    assert "requires a validation text to tune the weights on; set data.valid" in capsys.readouterr().err
     train(compose_run(tmp_path / "endless", tiny_text, "data.vocabulary.end=null", "trainer.max_steps=1"))
     with pytest.raises(SystemExit):
         evaluate(f"checkpoint={tmp_path / 'endless'}", "interpolate=kn")
-    assert "predicts ends of lines" in capsys.readouterr().err
+    assert "predicts line ends" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The estimator against the textbook's formulas one word at a time, and against lmplz where there is one."""
+"""The estimator compared with a reference implementation, and with lmplz if it is installed."""
 
 import itertools
 import math
@@ -10,43 +10,43 @@ import pytest
 from lightrnn_pl.ngrams.kneser_ney import FALLBACK_DISCOUNTS, estimate_kneser_ney
 from lightrnn_pl.ngrams.members import estimate_member
 from lightrnn_pl.vocabulary import Vocabulary
-from tests.ngrams.ngram_texts import END, WORDS, after, ids_of, random_lines
+from tests.ngrams.ngram_texts import END, WORDS, ids_of, probabilities_after, random_lines
 from tests.ngrams.slow_kneser_ney import BEGIN, SlowKneserNey
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_equals_the_textbook(order, seed):
+def test_equals_the_reference(order, seed):
     train, test = random_lines(seed, 80), random_lines(seed + 10, 30)
     slow = SlowKneserNey(train, list(WORDS), order)
     model, discounts = estimate_kneser_ney(ids_of(train), len(WORDS), END, order=order)
-    for n, found in enumerate(discounts, start=1):
-        assert found.amounts == pytest.approx(slow.discounts[n][1:], abs=1e-12)
-    # With every word somewhere: also the unknown one, which the training text does not have.
+    for n, discount in enumerate(discounts, start=1):
+        assert discount.amounts == pytest.approx(slow.discounts[n][1:], abs=1e-12)
+    # A line with all words, including the unknown word, which does not occur in the training text.
     test.append([*WORDS])
-    wanted = [slow.probability(word, (BEGIN, *line[:place])) for line in test for place, word in enumerate(line)]
-    assert np.abs(np.exp(model.log_probabilities(ids_of(test))) - wanted).max() < 1e-10
+    expected = [slow.probability(word, (BEGIN, *line[:index])) for line in test for index, word in enumerate(line)]
+    assert np.abs(np.exp(model.log_probabilities(ids_of(test))) - expected).max() < 1e-10
 
 
-def test_discounts_come_from_the_text_and_fall_back_where_they_cannot():
+def test_discounts_fall_back_if_they_are_undefined():
     lines = random_lines(3, 400)
-    _, found = estimate_kneser_ney(ids_of(lines), len(WORDS), END, order=3)
-    assert not found[2].fallback and found[2].amounts != FALLBACK_DISCOUNTS
-    _, found = estimate_kneser_ney(ids_of([["w1", "w2", "</s>"]]), len(WORDS), END, order=3)
-    assert all(each.fallback and each.amounts == FALLBACK_DISCOUNTS for each in found)
+    _, discounts = estimate_kneser_ney(ids_of(lines), len(WORDS), END, order=3)
+    assert not discounts[2].fallback and discounts[2].amounts != FALLBACK_DISCOUNTS
+    _, discounts = estimate_kneser_ney(ids_of([["w1", "w2", "</s>"]]), len(WORDS), END, order=3)
+    assert all(each.fallback and each.amounts == FALLBACK_DISCOUNTS for each in discounts)
 
 
 @pytest.mark.parametrize("order", [1, 3, 5])
-def test_sums_to_one_after_any_context(order):
+def test_probabilities_sum_to_one_after_any_context(order):
     model, _ = estimate_kneser_ney(ids_of(random_lines(0)), len(WORDS), END, order=order)
     generator = np.random.default_rng(0)
     for length in range(6):
         context = generator.integers(0, END, length).tolist()
-        found = after(model, context, END, len(WORDS))
-        assert found.sum() == pytest.approx(1, abs=1e-12) and (found > 0).all()
+        probabilities = probabilities_after(model, context, END, len(WORDS))
+        assert probabilities.sum() == pytest.approx(1, abs=1e-12) and (probabilities > 0).all()
 
 
-def test_lines_do_not_reach_into_each_other():
+def test_lines_are_independent():
     lines = random_lines(0)
     model, _ = estimate_kneser_ney(ids_of(lines), len(WORDS), END, order=3)
     alone = np.concatenate([model.log_probabilities(ids_of([line])) for line in lines])
@@ -55,7 +55,7 @@ def test_lines_do_not_reach_into_each_other():
     assert np.allclose(shuffled.log_probabilities(ids_of(lines)), alone, atol=1e-12)
 
 
-def test_a_begin_marker_of_the_vocabulary_is_context_and_never_predicted():
+def test_begin_marker_of_the_vocabulary_is_context_but_never_predicted():
     lines = random_lines(0)
     plain, _ = estimate_kneser_ney(ids_of(lines), len(WORDS), END, order=3)
     words = ("<s>", *WORDS)
@@ -65,7 +65,7 @@ def test_a_begin_marker_of_the_vocabulary_is_context_and_never_predicted():
 
 
 def test_large_ids_do_not_collide():
-    """Words far apart in a large vocabulary are as good as neighbours."""
+    """Ids that are far apart in a large vocabulary give the same n-grams as small ids."""
     lines = ids_of(random_lines(0))
     spread = lines.astype(np.int64) * 30_000
     near, _ = estimate_kneser_ney(lines, len(WORDS), END, order=5)
@@ -75,7 +75,7 @@ def test_large_ids_do_not_collide():
     assert (far.log_probabilities(spread) > math.log(uniform)).all()
 
 
-def test_refuses_what_is_no_text():
+def test_rejects_invalid_arguments():
     with pytest.raises(ValueError, match="interpolate_order must be a whole number of at least 1, got 0"):
         estimate_kneser_ney(ids_of(random_lines(0)), len(WORDS), END, order=0)
     for tokens in (np.array([], dtype=np.int32), np.array([1, 2])):
@@ -90,7 +90,7 @@ def test_agrees_with_lmplz(order):
     lines = [*lines, *([f"w{a}", f"w{b}", "</s>"] for a, b in itertools.product(range(12), repeat=2))]
     vocabulary = Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
     test = ids_of(random_lines(7))
-    own, theirs = (estimate_member(ids_of(lines), vocabulary, order, by) for by in ("own", "lmplz"))
-    assert own.facts["ngrams"] == theirs.facts["ngrams"]
-    found, wanted = (member.log_probabilities(test).mean() for member in (own, theirs))
-    assert found == pytest.approx(wanted, abs=1e-3)
+    own, lmplz = (estimate_member(ids_of(lines), vocabulary, order, by) for by in ("own", "lmplz"))
+    assert own.details["ngrams"] == lmplz.details["ngrams"]
+    actual, expected = (member.log_probabilities(test).mean() for member in (own, lmplz))
+    assert actual == pytest.approx(expected, abs=1e-3)

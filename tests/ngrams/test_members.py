@@ -1,4 +1,4 @@
-"""Partners: what lmplz, kenlm and foreign files make of a vocabulary, and that nothing sums to more than one."""
+"""Members: files with other vocabularies, lmplz and KenLM, and sums of probabilities of at most one."""
 
 import math
 import shutil
@@ -14,12 +14,12 @@ from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney
 from lightrnn_pl.ngrams.members import KenlmMember, NgramMember, estimate_member, read_member
 from lightrnn_pl.ngrams.ngram_model import NgramModel
 from lightrnn_pl.vocabulary import Vocabulary
-from tests.ngrams.ngram_texts import END, WORDS, after, ids_of, random_lines
+from tests.ngrams.ngram_texts import END, WORDS, ids_of, probabilities_after, random_lines
 
 VOCABULARY = Vocabulary(
     ("<eos>", "w3", "<unk>", "w1", "w2", "new", "newer", "w0"), [9, 8, 7, 6, 5, 4, 3, 2], unknown="<unk>", end="<eos>"
 )
-"""Other ids than the file's; two words that the file does not have; and some that it has are not here."""
+"""A vocabulary with other ids than the file, two additional words, and some of its words missing."""
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +30,28 @@ def arpa(tmp_path_factory) -> Path:
     return path
 
 
-def test_own_ids_are_used_as_they_are():
-    words = (*WORDS[:-1], "<s>", "<eos>")  # <s> is a plain word here, and so it stays
+def test_estimated_model_uses_the_ids_of_the_vocabulary():
+    words = (*WORDS[:-1], "<s>", "<eos>")  # <s> is an ordinary word in this vocabulary
     vocabulary = Vocabulary(words, np.ones(len(words)), unknown="<unk>", end="<eos>")
     lines = [[*line[:-1], "<s>", "<eos>"] for line in random_lines(0)]
     member = estimate_member(ids_of(lines, words), vocabulary, 3, "own")
-    found = after(member, [1], len(words) - 1, len(words))
-    assert found.sum() == pytest.approx(1) and found[words.index("<s>")] > 0.05
-    assert member.facts["words_without_ngrams"] == member.facts["words_outside_the_vocabulary"] == 0
-    assert [len(each["discounts"]) for each in member.facts["by_order"]] == [3, 3, 3]
+    probabilities = probabilities_after(member, [1], len(words) - 1, len(words))
+    assert probabilities.sum() == pytest.approx(1) and probabilities[words.index("<s>")] > 0.05
+    assert member.details["words_without_ngrams"] == member.details["words_outside_the_vocabulary"] == 0
+    assert [len(each["discounts"]) for each in member.details["by_order"]] == [3, 3, 3]
 
 
-def test_words_that_a_file_lacks_share_its_unknown_word(arpa):
+def test_missing_words_share_the_unknown_word_of_the_file(arpa):
     member = read_member(arpa, VOCABULARY)
-    assert (member.facts["words_without_ngrams"], member.facts["words_outside_the_vocabulary"]) == (2, 8)
-    found = after(member, [VOCABULARY.id("w1")], 0, len(VOCABULARY))
-    assert found[2] == pytest.approx(found[5]) == pytest.approx(found[6])
-    whole = after(read_member(arpa, Vocabulary(WORDS, np.ones(14), unknown="<unk>", end="</s>")), [2], END, len(WORDS))
-    assert found[[2, 5, 6]].sum() == pytest.approx(whole[0])
-    assert found[[7, 3, 4, 1, 0]] == pytest.approx(whole[[1, 2, 3, 4, END]])
-    assert found.sum() < 1 and 0 < member.facts["unigram_mass_outside"] < 1
+    assert (member.details["words_without_ngrams"], member.details["words_outside_the_vocabulary"]) == (2, 8)
+    probabilities = probabilities_after(member, [VOCABULARY.id("w1")], 0, len(VOCABULARY))
+    assert probabilities[2] == pytest.approx(probabilities[5]) == pytest.approx(probabilities[6])
+    whole = probabilities_after(
+        read_member(arpa, Vocabulary(WORDS, np.ones(14), unknown="<unk>", end="</s>")), [2], END, len(WORDS)
+    )
+    assert probabilities[[2, 5, 6]].sum() == pytest.approx(whole[0])
+    assert probabilities[[7, 3, 4, 1, 0]] == pytest.approx(whole[[1, 2, 3, 4, END]])
+    assert probabilities.sum() < 1 and 0 < member.details["unigram_mass_outside"] < 1
 
 
 def test_the_same_vocabulary_in_another_order_sums_to_one(arpa):
@@ -57,42 +59,42 @@ def test_the_same_vocabulary_in_another_order_sums_to_one(arpa):
     vocabulary = Vocabulary(shuffled, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
     member = read_member(arpa, vocabulary)
     for context in ([], [vocabulary.id("w1")], [vocabulary.id("<unk>"), vocabulary.id("w0")]):
-        assert after(member, context, vocabulary.end_id, len(WORDS)).sum() == pytest.approx(1, abs=1e-5)
-    assert member.facts["unigram_mass_outside"] == 0
+        assert probabilities_after(member, context, vocabulary.end_id, len(WORDS)).sum() == pytest.approx(1, abs=1e-5)
+    assert member.details["unigram_mass_outside"] == 0
 
 
-def test_without_an_unknown_word_the_missing_ones_are_impossible(tmp_path, arpa):
+def test_without_unknown_word_missing_words_have_probability_zero(tmp_path, arpa):
     (tmp_path / "a.arpa").write_text(arpa.read_text().replace("<unk>", "w99"))
     member = read_member(tmp_path / "a.arpa", VOCABULARY)
     scores = member.log_probabilities(np.array([VOCABULARY.id("new"), 0]))
     assert scores[0] == -math.inf and math.isfinite(scores[1])
 
 
-def test_refuses_what_it_cannot_make(tmp_path, monkeypatch):
+def test_rejects_invalid_settings(tmp_path, monkeypatch):
     tokens = ids_of(random_lines(0))
     vocabulary = Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     for estimator, message in (
-        ("best", "interpolate_estimator is auto or lmplz or own, got 'best'"),
-        ("lmplz", "no lmplz on the PATH"),
+        ("best", "interpolate_estimator must be auto or lmplz or own, got 'best'"),
+        ("lmplz", "lmplz is not on the PATH"),
     ):
         with pytest.raises(ValueError, match=message):
             estimate_member(tokens, vocabulary, estimator=estimator)
     with pytest.raises(FileNotFoundError, match="kneser"):
         read_member("kneser", vocabulary)
-    assert estimate_member(tokens, vocabulary, 2).facts["estimator"] == "own"
+    assert estimate_member(tokens, vocabulary, 2).details["estimator"] == "own"
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
-    with pytest.raises(ValueError, match="interpolate_arpa is written by interpolate_estimator=own"):
+    with pytest.raises(ValueError, match="interpolate_arpa requires interpolate_estimator=own"):
         estimate_member(tokens, vocabulary, estimator="lmplz", arpa=tmp_path / "a.arpa")
-    with pytest.raises(ValueError, match="lmplz failed: nothing; interpolate_estimator=own does without it"):
+    with pytest.raises(ValueError, match="lmplz failed: no error message; interpolate_estimator=own does not need it"):
         estimate_member(tokens, vocabulary, estimator="lmplz")
-    kept = estimate_member(tokens, vocabulary, 2, arpa=tmp_path / "a.arpa.gz")
-    again = read_member(tmp_path / "a.arpa.gz", vocabulary)
-    assert np.allclose(kept.log_probabilities(tokens), again.log_probabilities(tokens), atol=1e-5)
+    estimated = estimate_member(tokens, vocabulary, 2, arpa=tmp_path / "a.arpa.gz")
+    loaded = read_member(tmp_path / "a.arpa.gz", vocabulary)
+    assert np.allclose(estimated.log_probabilities(tokens), loaded.log_probabilities(tokens), atol=1e-5)
 
 
-def test_lmplz_is_given_lines_of_ids_and_asked_again_with_fallback(tmp_path, monkeypatch, arpa):
-    """A stand-in that keeps what it was given, and complains until it is allowed to fall back."""
+def test_runs_lmplz_on_ids_and_retries_with_fallback(tmp_path, monkeypatch, arpa):
+    """A fake lmplz that copies its input, and fails unless the fallback is enabled."""
     script = tmp_path / "lmplz"
     script.write_text(
         "#!/bin/sh\n"
@@ -107,20 +109,22 @@ def test_lmplz_is_given_lines_of_ids_and_asked_again_with_fallback(tmp_path, mon
     tokens = np.array([1, 2, 0, 0, 12, 0])
     member = estimate_member(tokens, vocabulary, 3)
     assert (tmp_path / "text").read_text() == "1 2\n\n12\n"
-    assert member.facts["estimator"] == "lmplz" and member.facts["words_without_ngrams"] == 1  # no w12 in that file
+    assert (
+        member.details["estimator"] == "lmplz" and member.details["words_without_ngrams"] == 1
+    )  # the file does not contain w12
     assert np.isfinite(member.log_probabilities(tokens)).all()
 
 
-def test_kenlm_reads_the_same_numbers(arpa):
+def test_kenlm_returns_the_same_scores(arpa):
     pytest.importorskip("kenlm", reason="needs the kenlm package")
     tokens = np.concatenate([ids_of(random_lines(1)) % len(VOCABULARY), [0]])
-    theirs, own = KenlmMember(arpa, VOCABULARY, "kenlm"), read_member(arpa, VOCABULARY)
+    kenlm, own = KenlmMember(arpa, VOCABULARY, "kenlm"), read_member(arpa, VOCABULARY)
     assert isinstance(own, NgramMember)
-    assert np.allclose(theirs.log_probabilities(tokens), own.log_probabilities(tokens), atol=1e-4)
-    assert theirs.facts == {"order": 3, "words_without_ngrams": 2, "words_outside_the_vocabulary": None}
+    assert np.allclose(kenlm.log_probabilities(tokens), own.log_probabilities(tokens), atol=1e-4)
+    assert kenlm.details == {"order": 3, "words_without_ngrams": 2, "words_outside_the_vocabulary": None}
 
 
-def test_a_binary_without_kenlm_and_a_damaged_one_are_named(tmp_path, monkeypatch):
+def test_reports_that_kenlm_is_not_installed(tmp_path, monkeypatch):
     path = tmp_path / "model.bin"
     path.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(100))
     monkeypatch.setitem(sys.modules, "kenlm", None)
@@ -128,7 +132,7 @@ def test_a_binary_without_kenlm_and_a_damaged_one_are_named(tmp_path, monkeypatc
         read_member(path, VOCABULARY)
 
 
-def test_kenlm_says_what_is_damaged(tmp_path):
+def test_reports_a_file_that_kenlm_cannot_read(tmp_path):
     pytest.importorskip("kenlm", reason="needs the kenlm package")
     path = tmp_path / "model.bin"
     path.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(100))

@@ -1,4 +1,4 @@
-"""Any embedding with any output and any loss: a training step and an evaluation, or an error that says why not."""
+"""All combinations of embeddings, outputs and losses: either a training step and an evaluation, or a clear error."""
 
 import itertools
 from pathlib import Path
@@ -39,12 +39,11 @@ def step_and_evaluate(model) -> None:
         not torch.equal(before[name], parameter) for name, parameter in model.embedding.named_parameters("embedding")
     )
     with torch.no_grad():
-        every = torch.arange(40).expand(3, 40)
-        scores, _ = model.eval().score(words, targets, state)
-        assert (scores <= 0).all() and scores.isfinite().all()
-        # Each word in turn after the same word: their probabilities sum to one.
-        one = every[:1].T
-        total = model.score(torch.zeros_like(one), one)[0].exp().sum()
+        log_probabilities, _ = model.eval().score(words, targets, state)
+        assert (log_probabilities <= 0).all() and log_probabilities.isfinite().all()
+        # The probabilities of all words after the same word sum to one.
+        next_words = torch.arange(40)[:, None]
+        total = model.score(torch.zeros_like(next_words), next_words)[0].exp().sum()
     assert total == pytest.approx(1, abs=1e-5)
     vectors = model.output.word_vectors()
     assert len(vectors) == 40 and vectors.isfinite().all() and len(vectors.unique(dim=0)) == 40
@@ -69,7 +68,7 @@ def test_output_with_loss(output, loss):
     step_and_evaluate(build("full", output, 1, f"model/loss={loss}"))
 
 
-SAME_VECTORS = {
+TIED = {
     ("full", "full"): [],
     ("multi_component", "multi_component"): [],
     ("hashed", "hashed"): ["model.output.compression=0.1"],
@@ -77,40 +76,40 @@ SAME_VECTORS = {
     ("slim", "slim"): ["model.embedding.disjoint=true", "model.output.num_parts=10", "model.output.compression=0.1"],
     ("full", "projected"): ["model.output.projection_dim=40"],
 }
-"""Which can be tied, and what has to be equal for it."""
+"""Pairs of embeddings and outputs that can be tied, with the settings that this requires."""
 
 
 @pytest.mark.parametrize("model", ["slim", "hashed"])
 @pytest.mark.parametrize("overrides", [(), ("model.embedding.disjoint=true",), ("model.embedding_dim=20",)])
-def test_what_a_refusal_to_tie_asks_for_is_enough(model, overrides):
+def test_suggested_settings_are_sufficient_for_tying(model, overrides):
     if model == "hashed":
         overrides = tuple(override for override in overrides if "disjoint" not in override)
-    with pytest.raises(ValueError, match=r"set model\.tied=false, or set ") as refused:
+    with pytest.raises(ValueError, match=r"set model\.tied=false, or set ") as error:
         build(model, model, 1, "model.tied=true", *overrides)
-    asked = str(refused.value).partition("or set ")[2].split()
-    tied = build(model, model, 1, "model.tied=true", *overrides, *asked)
-    assert tied.num_parameters < build(model, model, 1, *overrides, *asked).num_parameters
-    # Also from the layers of an ordinary model.
-    with pytest.raises(ValueError, match=r"set model\.tied=false, or set ") as refused:
+    suggested = str(error.value).partition("or set ")[2].split()
+    tied = build(model, model, 1, "model.tied=true", *overrides, *suggested)
+    assert tied.num_parameters < build(model, model, 1, *overrides, *suggested).num_parameters
+    # The same for a model with another embedding.
+    with pytest.raises(ValueError, match=r"set model\.tied=false, or set ") as error:
         build("full", model, 1, "model.tied=true")
-    chosen, *asked = str(refused.value).partition("or set ")[2].split()
-    assert chosen == f"model/embedding={model}"
-    build(model, model, 1, "model.tied=true", *asked)
+    embedding, *suggested = str(error.value).partition("or set ")[2].split()
+    assert embedding == f"model/embedding={model}"
+    build(model, model, 1, "model.tied=true", *suggested)
 
 
 @pytest.mark.parametrize(("embedding", "output"), itertools.product(EMBEDDINGS, OUTPUTS))
 def test_tied(embedding, output):
-    if (embedding, output) not in SAME_VECTORS:
+    if (embedding, output) not in TIED:
         with pytest.raises(ValueError, match=r"set model\.tied=false"):
             build(embedding, output, 1, "model.tied=true")
         return
-    equal = SAME_VECTORS[embedding, output]
-    apart, tied = (build(embedding, output, 1, f"model.tied={choice}", *equal) for choice in ("false", "true"))
-    assert tied.num_parameters < apart.num_parameters
+    overrides = TIED[embedding, output]
+    untied, tied = (build(embedding, output, 1, f"model.tied={tied}", *overrides) for tied in ("false", "true"))
+    assert tied.num_parameters < untied.num_parameters
     step_and_evaluate(tied)
 
 
-def test_the_lists_are_what_the_configuration_has():
+def test_all_strategies_of_the_configuration_are_combined():
     assert {"full", "multi_component", "slim", "hashed", "projected", "char_cnn"} == set(EMBEDDINGS)
     assert {*SOFTMAX, "multi_component", "hierarchical", "adaptive"} == set(OUTPUTS)
     assert {"exact", "nce", "importance_sampling", "blackout"} == set(LOSSES)

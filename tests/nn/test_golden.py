@@ -1,7 +1,7 @@
-"""The golden losses: fifty steps from a fixed seed, one number a strategy; a refactoring leaves them as they are.
+"""The golden losses: one loss per strategy after fifty training steps from a fixed seed, which refactorings must not
+change.
 
-``python -m tests.nn.test_golden`` writes the file anew after a change of the numbers that is meant, which CHANGELOG.md
-then explains.
+After an intended change, ``python -m tests.nn.test_golden`` updates the file, and CHANGELOG.md must explain the change.
 """
 
 import json
@@ -33,18 +33,18 @@ STRATEGIES = {
 
 
 def fifty_steps(*overrides: str) -> float:
-    """Mean exact negative log-likelihood of the last window after fifty steps on a text of fixed random words."""
+    """Mean exact negative log-likelihood of a random text after fifty training steps on it."""
     vocabulary = Vocabulary([f"w{number}" for number in range(40)], range(80, 40, -1))
     config = compose_overrides(*overrides, "model.hidden_dim=40", "model.num_layers=1", "model.dropout=0.0")
     torch.manual_seed(0)
     model = build_model(config, build_allocation(config, vocabulary), vocabulary)
     generator = torch.Generator().manual_seed(1)
-    # A word is followed by one of three, so there is something to learn.
-    follows = torch.randint(40, (40, 3), generator=generator)
+    # Each word is followed by one of three words, so that there is something to learn.
+    successors = torch.randint(40, (40, 3), generator=generator)
     text = torch.zeros(4, 251, dtype=torch.int64)
-    for place in range(1, 251):
+    for position in range(1, 251):
         choice = torch.randint(3, (4, 1), generator=generator)
-        text[:, place] = follows[text[:, place - 1]].gather(1, choice)[:, 0]
+        text[:, position] = successors[text[:, position - 1]].gather(1, choice)[:, 0]
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     state = None
     for step in range(50):
@@ -66,11 +66,11 @@ def measure(strategy: str) -> float:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_golden_loss(strategy):
-    # Orders of summation differ between machines, and fifty steps amplify them.
+    # The order of summation depends on the machine, and fifty steps amplify the differences.
     assert measure(strategy) == pytest.approx(json.loads(FILE.read_text())[strategy], rel=1e-4)
 
 
-def test_every_golden_loss_belongs_to_a_strategy():
+def test_golden_losses_cover_all_strategies():
     assert json.loads(FILE.read_text()).keys() == STRATEGIES.keys()
 
 

@@ -1,4 +1,4 @@
-"""Run folders as a training leaves them, made by hand."""
+"""Creates run folders for tests, without training."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def set_key(config: dict[str, Any], dotted: str, value: Any) -> None:
 def make_run(
     path: Path, seed: int = 0, test: float = 100.0, metrics: dict[str, Any] | None = None, **changes: Any
 ) -> Path:
-    """A completed run; ``changes`` are dotted keys with ``__`` for dots."""
+    """Create a completed run; ``changes`` are configuration keys with ``__`` in place of dots."""
     config = copy.deepcopy(CONFIG)
     for key in ("seed", "data.seed", "allocation.seed"):
         set_key(config, key, seed)
     for key, value in changes.items():
         set_key(config, key.replace("__", "."), value)
-    known = {
+    content = {
         "status": "completed",
         "name": config["name"],
         "seed": seed,
@@ -65,5 +65,5 @@ def make_run(
     }
     path.mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(config), path / "config.yaml")
-    (path / "metrics.json").write_text(json.dumps(known), encoding="utf-8")
+    (path / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
     return path

@@ -4,7 +4,7 @@ from lightrnn_pl.reporting.anonymous_paths import text_without_folders, without_
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("value", "expected"),
     [
         ("/home/someone/ptb/train.txt", "train.txt"),
         ("/home/someone/runs/a/", "a"),
@@ -20,12 +20,12 @@ from lightrnn_pl.reporting.anonymous_paths import text_without_folders, without_
         (None, None),
     ],
 )
-def test_absolute_paths_lose_their_folders(given, kept):
-    assert without_folders({"a": [given]}) == {"a": [kept]}
+def test_shortens_absolute_paths(value, expected):
+    assert without_folders({"a": [value]}) == {"a": [expected]}
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("value", "expected"),
     [
         (
             "FileNotFoundError: there is no text at /home/someone/x/train.txt",
@@ -35,5 +35,5 @@ def test_absolute_paths_lose_their_folders(given, kept):
         ("see https://host/a/b", "see https://host/a/b"),
     ],
 )
-def test_messages_lose_folders_too(given, kept):
-    assert text_without_folders(given) == kept
+def test_shortens_absolute_paths_in_messages(value, expected):
+    assert text_without_folders(value) == expected

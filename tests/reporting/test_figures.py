@@ -1,11 +1,11 @@
-"""Which pictures runs allow, what their curves are made of, and that they follow the theme of a page."""
+"""The figures of a report: when they are drawn, the points of their curves, and their theme."""
 
 import re
 from xml.etree import ElementTree
 
 import pytest
 
-from lightrnn_pl.reporting.figures import CAPTIONS, write_pictures
+from lightrnn_pl.reporting.figures import CAPTIONS, write_figures
 from lightrnn_pl.reporting.figures.frontier import frontier
 from lightrnn_pl.reporting.figures.slim_points import slim_curves
 from lightrnn_pl.reporting.figures.style import SERIES
@@ -39,7 +39,7 @@ def texts(path) -> str:
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Ratios, sub-vectors, and the model without sharing."""
+    """Runs with different ratios and numbers of sub-vectors, and one without sharing."""
     for number, ratio in enumerate((8, 1, 32)):
         for seed in (0, 1):
             make_run(tmp_path / f"both-{ratio}-{seed}", seed, 100.0 + number + seed, model=slim(ratio))
@@ -50,7 +50,7 @@ def sweep(tmp_path):
     return tmp_path
 
 
-def test_curves_are_of_what_differs_in_the_ratio_alone(sweep):
+def test_models_of_a_curve_differ_only_in_the_ratio(sweep):
     curves, baselines = slim_curves(groups_of(sweep), "ratio")
     assert set(curves) == {"input and output shared", "input shared"}
     points = curves["input and output shared"]
@@ -67,7 +67,7 @@ def test_curves_over_the_number_of_parts(sweep):
     assert [(point.x, point.perplexity.mean) for point in points] == [(2, 101.0), (8, 100.5)]
 
 
-def test_a_number_of_subvectors_is_a_ratio_too(tmp_path):
+def test_num_subvectors_determines_the_ratio(tmp_path):
     model = slim(8, both=False)
     model["embedding"] |= {"compression": None, "num_subvectors": 20_000}
     make_run(tmp_path / "0", model=model)
@@ -79,18 +79,18 @@ def test_a_number_of_subvectors_is_a_ratio_too(tmp_path):
 
 
 @pytest.mark.parametrize("scale", ["paper", "small"])
-def test_the_papers_points_stand_beside_reproductions_only(scale, tmp_path):
+def test_values_from_the_paper_are_drawn_for_reproductions_only(scale, tmp_path):
     for ratio in (8, 512):
         paper = {"table": "slim_figure2", "row": f"SE 1/{ratio}", "scale": scale}
         make_run(tmp_path / str(ratio), model=slim(ratio, both=False), paper=paper)
     curves, _ = slim_curves(groups_of(tmp_path), "ratio")
     (points,) = curves.values()
     assert [point.paper for point in points] == ([96.30, 103.61] if scale == "paper" else [None, None])
-    picture = write_pictures(groups_of(tmp_path), tmp_path / "pictures")["compression"]
-    assert ("the paper's figures" in texts(picture)) == (scale == "paper")
+    figure = write_figures(groups_of(tmp_path), tmp_path / "figures")["compression"]
+    assert ("values from the paper" in texts(figure)) == (scale == "paper")
 
 
-def test_other_ways_to_make_a_model_smaller_are_curves_by_their_row(tmp_path):
+def test_models_made_smaller_in_other_ways_are_identified_by_their_row(tmp_path):
     for ratio in (2, 4):
         paper = {"table": "slim_figure4", "row": f"SM 1/{ratio}", "scale": "small"}
         make_run(tmp_path / str(ratio), 0, 100.0 * ratio, model=FULL | {"hidden_dim": 512 // ratio}, paper=paper)
@@ -103,26 +103,26 @@ def test_other_ways_to_make_a_model_smaller_are_curves_by_their_row(tmp_path):
     assert [spread.mean for spread in baselines.values()] == [90.0]
 
 
-def test_the_frontier_is_what_no_other_beats_in_both():
+def test_the_pareto_frontier():
     points = [(3, 100), (1, 120), (2, 130), (4, 100), (5, 90), (1, 125)]
     assert frontier(points) == [(1, 120), (3, 100), (5, 90)]
 
 
-def test_pictures_are_made_where_runs_have_what_they_show(sweep, tmp_path):
-    made = write_pictures(groups_of(sweep), tmp_path / "pictures")
-    assert set(made) == {"epochs", "rounds", "compression", "parts"}  # one size and no reallocation
-    assert write_pictures([], tmp_path / "none") == {} and not (tmp_path / "none").exists()
+def test_figures_are_drawn_only_if_runs_have_the_data(sweep, tmp_path):
+    figures = write_figures(groups_of(sweep), tmp_path / "figures")
+    assert set(figures) == {"epochs", "rounds", "compression", "parts"}  # one size and no reallocation
+    assert write_figures([], tmp_path / "none") == {} and not (tmp_path / "none").exists()
     make_run_with_tables(sweep / "lightrnn", 0, 150.0)
     make_run(sweep / "larger", 0, 80.0, {"parameters": 900_000}, model=FULL | {"hidden_dim": 900})
-    assert set(write_pictures(groups_of(sweep), tmp_path / "pictures")) == set(CAPTIONS)
+    assert set(write_figures(groups_of(sweep), tmp_path / "figures")) == set(CAPTIONS)
 
 
-def test_a_picture_follows_the_theme_of_its_page(tmp_path):
+def test_figures_follow_the_theme_of_the_page(tmp_path):
     make_run_with_tables(tmp_path / "a", 0, 150.0)
     make_run_with_tables(tmp_path / "b", 0, 120.0, model__hidden_dim=300)
-    made = write_pictures(groups_of(tmp_path), tmp_path / "pictures")
+    figures = write_figures(groups_of(tmp_path), tmp_path / "figures")
     ids: list[str] = []
-    for name, path in made.items():
+    for name, path in figures.items():
         assert path.read_bytes().startswith(b"\x89PNG")
         svg = path.with_suffix(".svg").read_text(encoding="utf-8")
         for color in SERIES:
@@ -130,27 +130,27 @@ def test_a_picture_follows_the_theme_of_its_page(tmp_path):
         assert "var(--faint, #5f636c)" in svg and "var(--sans" in svg
         root = ElementTree.fromstring(svg)
         assert root.get("viewBox") and not root.get("width") and not root.get("height")
-        mine = [element.get("id") for element in root.iter() if element.get("id")]
-        assert all(one.startswith(f"{name}-") for one in mine)
-        ids += mine
-        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(mine)
+        own_ids = [element.get("id") for element in root.iter() if element.get("id")]
+        assert all(own_id.startswith(f"{name}-") for own_id in own_ids)
+        ids += own_ids
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(own_ids)
     assert len(ids) == len(set(ids))
-    assert "hidden_dim=300" in texts(made["epochs"])
+    assert "hidden_dim=300" in texts(figures["epochs"])
 
 
-def test_a_colour_that_comes_again_is_a_dashed_line(tmp_path):
+def test_lines_with_a_repeated_color_are_dashed(tmp_path):
     for number in range(len(SERIES)):
         make_run(tmp_path / str(number), model__hidden_dim=number)
-    write_pictures(groups_of(tmp_path), tmp_path / "few")
+    write_figures(groups_of(tmp_path), tmp_path / "few")
     make_run(tmp_path / "more", model__hidden_dim=99)
-    write_pictures(groups_of(tmp_path), tmp_path / "many")
+    write_figures(groups_of(tmp_path), tmp_path / "many")
     dashed = [(tmp_path / name / "epochs.svg").read_text().count("stroke-dasharray") for name in ("few", "many")]
     assert dashed[0] == 0 < dashed[1]
 
 
-def test_drawing_again_gives_the_same_file(tmp_path):
+def test_figures_are_reproducible(tmp_path):
     make_run_with_tables(tmp_path / "a")
     for folder in ("one", "two"):
-        write_pictures(groups_of(tmp_path / "a"), tmp_path / folder)
+        write_figures(groups_of(tmp_path / "a"), tmp_path / folder)
     for path in sorted((tmp_path / "one").iterdir()):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lightrnn_pl.reporting.measurements import find_measurements, lines_of_measurements
+from lightrnn_pl.reporting.measurements import find_measurements, measurement_rows
 from lightrnn_pl.reporting.run_groups import group_runs
 from lightrnn_pl.reporting.runs import find_runs
 from tests.reporting.folders import make_run
@@ -11,7 +11,7 @@ TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
 
 
 def mixture(sha256: str, combined: float, tokens=TOKENS, **more) -> dict:
-    """What ``lightrnn-evaluate interpolate=kn json=`` writes."""
+    """The JSON of ``lightrnn-evaluate interpolate=kn json=FILE``."""
 
     def splits(perplexity: float) -> dict:
         return {split: {"nll": 1.0, "perplexity": perplexity} for split in ("valid", "test")}
@@ -36,39 +36,39 @@ def write(path, content) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def lines(folder) -> dict:
+def rows_of(folder) -> dict:
     groups = group_runs(find_runs([folder]))
-    return {line.label: line for line in lines_of_measurements(find_measurements([folder]), groups)}
+    return {row.label: row for row in measurement_rows(find_measurements([folder]), groups)}
 
 
-def test_mixtures_of_several_seeds_are_a_line_beside_the_papers(tmp_path):
+def test_mixtures_of_several_seeds_form_a_row(tmp_path):
     for seed, combined in ((0, 90.0), (1, 94.0)):
         run = make_run(tmp_path / str(seed), seed, paper={"table": "lightrnn_table4", "row": "LightRNN"})
         write(run / "kn.json", mixture(f"{seed}-{seed}", combined))
-    found = lines(tmp_path)
-    alone, both = found["Kneser-Ney 5-gram, ptb"], found["LightRNN + Kneser-Ney 5-gram"]
-    assert (alone.paper.row, alone.paper.perplexity) == ("KN", 68) and alone.figures["perplexity"].mean == 141.5
-    # Kneser-Ney has no seed: the same figure twice is one figure.
-    assert alone.figures["perplexity"].n == 1 and alone.seeds == ()
+    rows = rows_of(tmp_path)
+    alone, both = rows["Kneser-Ney 5-gram, ptb"], rows["LightRNN + Kneser-Ney 5-gram"]
+    assert (alone.paper.row, alone.paper.perplexity) == ("KN", 68) and alone.metrics["perplexity"].mean == 141.5
+    # Kneser-Ney has no seed, so equal values count once.
+    assert alone.metrics["perplexity"].n == 1 and alone.seeds == ()
     assert (both.paper.row, both.paper.perplexity) == ("KN + LightRNN", 43)
-    assert both.figures["perplexity"].mean == 92 and both.seeds == (0, 1) and both.small
+    assert both.metrics["perplexity"].mean == 92 and both.seeds == (0, 1) and both.small
 
 
-def test_other_mixtures_and_other_texts_are_no_row_of_the_papers(tmp_path):
+def test_other_mixtures_and_other_texts_have_no_row_in_the_papers(tmp_path):
     paper = {"table": "lightrnn_table4", "row": "LightRNN", "scale": "paper"}
     run = make_run(tmp_path / "0", paper=paper)
     cache = {"name": "unigram cache, 500 words", "weight": 0.1, "splits": {"test": {"perplexity": None}}}
     write(run / "cache.json", mixture("0-0", 88.0, members=[cache]))
     write(run / "other.json", mixture("0-0", 200.0, tokens={**TOKENS, "test": 5}))
-    found = lines(tmp_path)
-    assert found["LightRNN + Kneser-Ney 5-gram + unigram cache, 500 words"].paper is None
-    assert found["LightRNN on ptb + Kneser-Ney 5-gram"].paper is None
-    assert "perplexity" not in found["unigram cache, 500 words, ptb"].figures
+    rows = rows_of(tmp_path)
+    assert rows["LightRNN + Kneser-Ney 5-gram + unigram cache, 500 words"].paper is None
+    assert rows["LightRNN on ptb + Kneser-Ney 5-gram"].paper is None
+    assert "perplexity" not in rows["unigram cache, 500 words, ptb"].metrics
 
 
-def test_a_model_of_no_run_is_called_by_its_hash(tmp_path):
+def test_a_model_without_a_run_is_labeled_by_its_hash(tmp_path):
     write(tmp_path / "kn.json", mixture("deadbeefcafe", 90.0))
-    assert set(lines(tmp_path)) == {"Kneser-Ney 5-gram, ptb", "model deadbeef + Kneser-Ney 5-gram"}
+    assert set(rows_of(tmp_path)) == {"Kneser-Ney 5-gram, ptb", "model deadbeef + Kneser-Ney 5-gram"}
 
 
 def test_reranked_translations(tmp_path):
@@ -86,11 +86,11 @@ def test_reranked_translations(tmp_path):
         "test": {"hypotheses": 6000},
     }
     write(tmp_path / "rescored.json", content)
-    found = lines(tmp_path)
-    assert list(found) == ["as listed", "features of the list", "+ NE", "+ SE", "+ all of them"]
-    assert [line.paper.row if line.paper else None for line in found.values()] == [None, "Moses", "NE", "SE", None]
-    assert found["+ SE"].figures["bleu"].mean == 26.5 and found["+ SE"].figures["perplexity"].mean == 130
-    assert found["+ SE"].paper.number("bleu") == 26.25 and found["+ SE"].small and found["+ SE"].seeds == (0,)
+    rows = rows_of(tmp_path)
+    assert list(rows) == ["as listed", "features of the list", "+ NE", "+ SE", "+ all of them"]
+    assert [row.paper.row if row.paper else None for row in rows.values()] == [None, "Moses", "NE", "SE", None]
+    assert rows["+ SE"].metrics["bleu"].mean == 26.5 and rows["+ SE"].metrics["perplexity"].mean == 130
+    assert rows["+ SE"].paper.number("bleu") == 26.25 and rows["+ SE"].small and rows["+ SE"].seeds == (0,)
 
 
 def test_output_layers(tmp_path):
@@ -100,18 +100,18 @@ def test_output_layers(tmp_path):
         sizes = {"vocabulary": vocabulary, "hidden": 2048, "batch": 20, "threads": threads}
         return {"output": output, "phase": phase, "seconds": seconds, **sizes}
 
-    rows = [layer("full", 1.5), layer("slim", 0.3), layer("projected", 0.5), layer("full", 9.0, phase="training")]
-    write(tmp_path / "layers.json", [*rows, layer("slim", 0.1, vocabulary=100_000), layer("slim", 0.2, threads=2)])
-    found = lines(tmp_path)
-    assert list(found) == [
+    layers = [layer("full", 1.5), layer("slim", 0.3), layer("projected", 0.5), layer("full", 9.0, phase="training")]
+    write(tmp_path / "layers.json", [*layers, layer("slim", 0.1, vocabulary=100_000), layer("slim", 0.2, threads=2)])
+    rows = rows_of(tmp_path)
+    assert list(rows) == [
         *("Uncompressed", "SE", "projected", "SE, 100,000 words, 2,048 hidden, batch 20", "SE, 2 threads")
     ]
-    assert found["SE"].paper.number("cpu_seconds") == 0.7 and not found["SE"].small
-    assert found["SE, 100,000 words, 2,048 hidden, batch 20"].small
-    assert found["projected"].paper.printed == {} and found["Uncompressed"].figures["cpu_seconds"].mean == 1.5
+    assert rows["SE"].paper.number("cpu_seconds") == 0.7 and not rows["SE"].small
+    assert rows["SE, 100,000 words, 2,048 hidden, batch 20"].small
+    assert rows["projected"].paper.printed == {} and rows["Uncompressed"].metrics["cpu_seconds"].mean == 1.5
 
 
-def test_other_json_is_passed_over_but_refused_by_name(tmp_path):
+def test_other_json_files_are_skipped_unless_named(tmp_path):
     make_run(tmp_path / "0")
     write(tmp_path / "notes.json", {"a": 1})
     (tmp_path / "broken.json").write_text("{")
@@ -120,6 +120,6 @@ def test_other_json_is_passed_over_but_refused_by_name(tmp_path):
         find_measurements([tmp_path / "notes.json"])
 
 
-def test_a_file_given_twice_counts_once(tmp_path):
+def test_a_repeated_file_counts_once(tmp_path):
     write(tmp_path / "kn.json", mixture("x", 90.0))
     assert len(find_measurements([tmp_path, tmp_path / "kn.json"])) == 1

@@ -1,12 +1,9 @@
-from pathlib import Path
-
 import pytest
-from omegaconf import OmegaConf
 
 from lightrnn_pl.reporting.paper_tables import PaperRow, is_small, paper_row, paper_tables
 
 
-def test_every_table_has_a_title_a_source_and_rows_by_name():
+def test_every_table_has_a_title_a_source_and_rows():
     tables = paper_tables()
     for name in [*(f"lightrnn_table{number}" for number in range(2, 6)), *(f"slim_table{n}" for n in range(2, 8))]:
         table = tables[name]
@@ -23,12 +20,12 @@ def test_every_table_has_a_title_a_source_and_rows_by_name():
         ("slim_table2", "SE 10K dropout 0.1", 88.37, None),
         ("slim_table3", "SE 1K", 82.62, None),
         ("slim_table4", "SE russian", 274, 19e6),
-        ("slim_table5", "MOE", 28.0, None),  # more than 4.37G: a bound is no number
+        ("slim_table5", "MOE", 28.0, None),  # ">4.37G" is a bound, not a number
     ],
 )
-def test_figures_are_the_papers(table, row, perplexity, parameters):
-    found = paper_tables()[table].rows[row]
-    assert (found.perplexity, found.parameters) == (perplexity, parameters)
+def test_numbers_of_a_row(table, row, perplexity, parameters):
+    paper = paper_tables()[table].rows[row]
+    assert (paper.perplexity, paper.parameters) == (perplexity, parameters)
 
 
 def test_shares_and_bounds_are_kept_as_printed():
@@ -47,23 +44,12 @@ def test_a_number_names_a_row_too():
     assert paper_row({"paper": {"table": "lightrnn_table2", "row": 200}}).label == "LightRNN 200"
 
 
-def test_a_row_that_the_paper_gives_no_figures_for_stands_without_them():
+def test_a_row_without_printed_values():
     row = paper_row({"paper": {"table": "slim_figure4", "row": "SM 1/8", "scale": "paper"}})
     assert row == PaperRow("slim_figure4", "SM 1/8", "SM 1/8") and row.perplexity is None
 
 
-def test_anything_but_the_papers_scale_is_small():
+def test_every_scale_but_the_papers_is_small():
     assert is_small({"paper": {"table": "slim_table2", "row": "NE", "scale": "small"}})
     assert not is_small({"paper": {"table": "slim_table2", "row": "NE", "scale": "paper"}})
     assert not is_small({"paper": None})
-
-
-CONF = Path(__file__).parents[2] / "conf" / "experiment"
-EXPERIMENTS = [path for family in ("lightrnn", "slim") for path in sorted((CONF / family).glob("table*.yaml"))]
-
-
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_experiment_names_a_row_of_its_table(path):
-    """slim/table2_se_10k.yaml is a row of slim_table2."""
-    row = OmegaConf.to_container(OmegaConf.load(path))["paper"]["row"]
-    assert row in paper_tables()[f"{path.parent.name}_{path.stem.partition('_')[0]}"].rows

@@ -1,4 +1,4 @@
-"""What ``docs/results`` holds is what ``lightrnn-report`` makes of the figures kept there."""
+"""The reports in ``docs/results`` are those that ``lightrnn-report`` generates from the metrics there."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FOLDERS = sorted(path.parent.name for path in RESULTS.glob("*/metrics"))
 
 
-def test_there_are_results():
+def test_results_exist():
     assert FOLDERS
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_committed_tables_are_made_of_committed_metrics(name, tmp_path):
+def test_committed_reports_match_committed_metrics(name, tmp_path):
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
         config = compose("report", [f"runs=[{RESULTS / name / 'metrics'}]", f"output={tmp_path}", f"title={name}"])
     report(config)
     for file in ("report.md", "report.csv"):
         assert (tmp_path / file).read_text(encoding="utf-8") == (RESULTS / name / file).read_text(encoding="utf-8")
-    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert pictures == {path.name for path in (RESULTS / name / "pictures").iterdir()} != set()
+    figures = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert figures == {path.name for path in (RESULTS / name / "figures").iterdir()} != set()

@@ -4,7 +4,7 @@ import io
 from rich.console import Console
 
 from lightrnn_pl.reporting.paper_tables import paper_tables
-from lightrnn_pl.reporting.report_rows import Line, lines_of
+from lightrnn_pl.reporting.report_rows import Row, group_rows
 from lightrnn_pl.reporting.run_groups import Spread, group_runs
 from lightrnn_pl.reporting.runs import find_runs
 from lightrnn_pl.reporting.tables import (
@@ -19,8 +19,8 @@ from lightrnn_pl.reporting.tables import (
 from tests.reporting.folders import make_run
 
 
-def lines(folder) -> list[Line]:
-    return lines_of(group_runs(find_runs([folder])))
+def rows_of(folder) -> list[Row]:
+    return group_rows(group_runs(find_runs([folder])))
 
 
 def paper(row: str, table: str = "slim_table2", scale: str = "small") -> dict[str, str]:
@@ -32,10 +32,10 @@ def row_of(table, label: str) -> dict[str, str]:
     return dict(zip(table.header, cells, strict=True))
 
 
-def test_a_line_has_mean_and_spread_beside_the_papers_figure(tmp_path):
+def test_a_row_has_mean_deviation_and_the_papers_value(tmp_path):
     make_run(tmp_path / "0", 0, 100.0, paper=paper("SE 10K"))
     make_run(tmp_path / "1", 1, 104.0, paper=paper("SE 10K"))
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     assert "Table 2" in table.title
     row = row_of(table, "SE 10K (small)")
     assert row["test perplexity"] == "102.00 ± 2.83" and row["valid perplexity"] == "107.00 ± 2.83"
@@ -43,34 +43,34 @@ def test_a_line_has_mean_and_spread_beside_the_papers_figure(tmp_path):
     assert (row["parameters"], row["MB"], row["MB of tables"]) == ("401,800", "1.61", "0.04")
 
 
-def test_the_papers_table_stands_there_whole_and_in_its_order(tmp_path):
+def test_a_table_contains_all_rows_of_the_paper_in_order(tmp_path):
     make_run(tmp_path / "0", paper=paper("SE 10K"))
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     rows = list(paper_tables()["slim_table2"].rows)
     assert [row[0].removesuffix(" (small)") for row in table.rows] == rows
     assert row_of(table, "NE")["test perplexity"] == "–" and row_of(table, "NE")["paper: perplexity"] == "89.54"
 
 
-def test_small_runs_are_no_reproduction(tmp_path):
+def test_small_runs_are_labeled(tmp_path):
     make_run(tmp_path / "0", paper=paper("NE"))
     make_run(tmp_path / "1", paper=paper("NE", scale="paper"))
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     assert [row[0] for row in table.rows[:2]] == ["NE scale=small", "NE scale=paper"]
-    assert any("nothing here reproduces" in note for note in table.notes)
-    (alone,) = result_tables(lines(tmp_path / "1"))
-    assert not any("nothing here reproduces" in note for note in alone.notes)
+    assert any("do not reproduce" in note for note in table.notes)
+    (alone,) = result_tables(rows_of(tmp_path / "1"))
+    assert not any("do not reproduce" in note for note in alone.notes)
 
 
-def test_runs_of_no_paper_stand_alone_and_last(tmp_path):
+def test_runs_without_a_paper_have_their_own_table(tmp_path):
     make_run(tmp_path / "0", paper=paper("NE"))
     make_run(tmp_path / "1", name="mine")
-    assert [table.title for table in result_tables(lines(tmp_path))][-1] == "Results"
-    assert result_tables(lines(tmp_path))[-1].rows[0][0] == "mine"
+    assert [table.title for table in result_tables(rows_of(tmp_path))][-1] == "Results"
+    assert result_tables(rows_of(tmp_path))[-1].rows[0][0] == "mine"
 
 
-def test_columns_without_a_figure_are_left_out(tmp_path):
+def test_columns_without_values_are_omitted(tmp_path):
     make_run(tmp_path / "0", metrics={"test": None})
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     assert "test perplexity" not in table.header and "test BLEU" not in table.header
     assert "valid perplexity" in table.header
 
@@ -78,70 +78,74 @@ def test_columns_without_a_figure_are_left_out(tmp_path):
 def test_results_of_several_corpora_tell_theirs(tmp_path):
     make_run(tmp_path / "a", metrics={"protocol": {"corpus": "ptb"}})
     make_run(tmp_path / "b", name="other", model__dropout=0.5, metrics={"protocol": {"corpus": "ptb"}})
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     assert "corpus" not in table.header
     make_run(tmp_path / "c", name="third", data__name="pydoc", metrics={"protocol": {"corpus": "pydoc"}})
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     assert table.texts == 2
     assert [row_of(table, name)["corpus"] for name in ("lightrnn-ptb", "other", "third")] == ["ptb", "ptb", "pydoc"]
-    assert [row["corpus"] for row in csv.DictReader(io.StringIO(csv_text(lines(tmp_path))))] == ["ptb", "ptb", "pydoc"]
+    csv_rows = csv.DictReader(io.StringIO(csv_text(rows_of(tmp_path))))
+    assert [row["corpus"] for row in csv_rows] == [
+        "ptb",
+        "ptb",
+        "pydoc",
+    ]
 
 
-def test_hours_are_those_to_the_baselines_perplexity(tmp_path):
+def test_hours_to_the_perplexity_of_the_baseline(tmp_path):
     """LightRNN, Table 3."""
     slow = [{"epoch": n, "valid_perplexity": 200.0 - 10 * n, "seconds": 3600.0 * n} for n in (1, 2, 3)]
     fast = [{"epoch": n, "valid_perplexity": 200.0 - 20 * n, "seconds": 1800.0 * n} for n in (1, 2, 3)]
     make_run(tmp_path / "0", name="a", paper=paper("C-HSM ACLW", "lightrnn_table3"), metrics={"history": slow})
-    moved = [{"round": 1, "valid_perplexity": 150.0, "reallocation": {"seconds": 36.0}}]
+    rounds = [{"round": 1, "valid_perplexity": 150.0, "reallocation": {"seconds": 36.0}}]
     make_run(
         tmp_path / "1",
         paper=paper("LightRNN ACLW", "lightrnn_table3"),
-        metrics={"history": fast, "rounds": moved, "seconds": 7200.0},
+        metrics={"history": fast, "rounds": rounds, "seconds": 7200.0},
     )
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     baseline, light = row_of(table, "C-HSM ACLW (small)"), row_of(table, "LightRNN ACLW (small)")
     assert (baseline["hours"], light["hours"], light["paper: hours"]) == ("3.00", "1.00", "82")
     assert (light["reallocation"], light["paper: reallocation"]) == ("0.50%", "0.19%")
 
 
-def test_without_its_baseline_there_are_no_hours(tmp_path):
+def test_no_hours_without_a_baseline(tmp_path):
     make_run(tmp_path / "1", paper=paper("LightRNN ACLW", "lightrnn_table3"))
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
     assert "hours" not in table.header
 
 
-def test_failures_tell_how_far_they_came_and_why(tmp_path):
+def test_failures_have_their_progress_and_error(tmp_path):
     make_run(tmp_path / "a")
     error = "FileNotFoundError: no text at /home/someone/ptb/train.txt"
     make_run(tmp_path / "b", seed=3, metrics={"status": "failed", "error": error})
     table = failure_table([(run.path.name, run) for run in find_runs([tmp_path])])
-    ((folder, _, status, told, seed, epochs, perplexity),) = table.rows
+    ((folder, _, status, message, seed, epochs, perplexity),) = table.rows
     assert (folder, seed, status, epochs, perplexity) == ("b", "3", "failed", "1", "120.00")
-    assert told == "FileNotFoundError: no text at train.txt"
+    assert message == "FileNotFoundError: no text at train.txt"
     assert failure_table([("a", find_runs([tmp_path / "a"])[0])]) is None
 
 
-def test_csv_has_every_line_in_full_precision(tmp_path):
+def test_csv_has_all_rows_in_full_precision(tmp_path):
     make_run(tmp_path / "0", 0, 100.123456789, paper=paper("SE 10K"))
     make_run(tmp_path / "1", 1, 100.0, paper=paper("SE 10K"))
-    made = list(csv.DictReader(io.StringIO(csv_text(lines(tmp_path)))))
-    (line,) = made
+    (line,) = csv.DictReader(io.StringIO(csv_text(rows_of(tmp_path))))
     assert float(line["perplexity"]) == (100.123456789 + 100) / 2
     assert (line["paper_row"], line["scale"], line["n"], line["seeds"]) == ("SE 10K", "small", "2", "0 1")
     assert (line["paper_perplexity"], line["paper_input_size"], line["bleu"]) == ("89.06", "10%", "")
     assert float(line["table_bytes"]) == 40_000 and float(line["perplexity_deviation"]) > 0
 
 
-def test_markdown_escapes_what_would_break_a_row():
-    table = result_tables([Line("a|b\n<unk>", {"perplexity": Spread(1.5, None, 1)})])[0]
+def test_markdown_escapes_special_characters():
+    table = result_tables([Row("a|b\n<unk>", {"perplexity": Spread(1.5, None, 1)})])[0]
     text = markdown(table)
     assert "| a\\|b &lt;unk> | – | 1.50 |" in text
     assert text.splitlines()[2:4] == ["|  | seeds | test perplexity |", "| --- | ---: | ---: |"]
 
 
-def test_a_narrow_terminal_does_without_the_least_needed(tmp_path):
+def test_optional_columns_are_omitted_on_a_narrow_terminal(tmp_path):
     make_run(tmp_path / "0", 0, 100.0, paper=paper("SE 10K dropout 0.1"))
-    (table,) = result_tables(lines(tmp_path))
+    (table,) = result_tables(rows_of(tmp_path))
 
     def printed(width: int) -> str:
         console = Console(width=width, file=io.StringIO(), record=True)
@@ -149,13 +153,13 @@ def test_a_narrow_terminal_does_without_the_least_needed(tmp_path):
         return console.export_text()
 
     wide, narrow = printed(200), printed(80)
-    assert "1.61" in wide and "Too narrow" not in wide
-    assert "Too narrow here for:" in narrow and "1.61" not in narrow
-    assert all(told in text for text in (wide, narrow) for told in ("SE 10K dropout 0.1", "100.00", "88.37"))
+    assert "1.61" in wide and "Omitted columns" not in wide
+    assert "Omitted columns:" in narrow and "1.61" not in narrow
+    assert all(value in text for text in (wide, narrow) for value in ("SE 10K dropout 0.1", "100.00", "88.37"))
     assert max(map(len, narrow.splitlines())) <= 80
 
 
-def test_commands_are_told_without_seed_and_folders(tmp_path):
+def test_commands_omit_seeds_and_folders(tmp_path):
     run = make_run(tmp_path / "0")
     (run / ".hydra").mkdir()
     (run / ".hydra" / "overrides.yaml").write_text("- seed=0\n- data.train=/home/someone/train.txt\n")
@@ -165,7 +169,7 @@ def test_commands_are_told_without_seed_and_folders(tmp_path):
     assert command_table(group_runs(find_runs([tmp_path / "1"]))) is None
 
 
-def test_typical_words_are_those_of_the_first_table(tmp_path):
+def test_typical_words_of_the_first_group_with_a_table(tmp_path):
     make_run(tmp_path / "0", name="full")
     rows = [{"code": 7, "share": 0.125, "words": ["monday", "tuesday"]}]
     make_run(tmp_path / "1", seed=1, model__hidden_dim=100, metrics={"typical": {"rows": rows}})

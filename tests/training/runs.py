@@ -1,6 +1,6 @@
-"""Running real experiments in tests: composed by Hydra, trained on tiny text; also killed with SIGKILL on purpose.
+"""Helpers for tests that run experiments: composed by Hydra, trained on tiny texts, and optionally killed.
 
-As a script: ``python runs.py MOMENT OVERRIDE...`` trains until the moment and kills itself there.
+As a script, ``python runs.py MOMENT OVERRIDE...`` trains until the given moment and then kills itself with SIGKILL.
 """
 
 import os
@@ -17,23 +17,23 @@ SMALL = (
     *("model.hidden_dim=8", "model.num_layers=2", "model.dropout=0.3"),
     *("data.batch_size=4", "data.sequence_length=7", "data.eval_batch_size=3"),
 )
-"""As small as models get."""
+"""Overrides for a very small model."""
 
 
 def compose_run(run_dir: Path, files: dict[str, Path], *overrides: str) -> DictConfig:
     """The configuration of a small run on ``files``."""
-    return compose_overrides(*_places(run_dir, files), *overrides)
+    return compose_overrides(*_paths(run_dir, files), *overrides)
 
 
-def _places(run_dir: Path, files: dict[str, Path]) -> list[str]:
+def _paths(run_dir: Path, files: dict[str, Path]) -> list[str]:
     corpus = [f"data.{split}={path}" for split, path in files.items()]
     return [f"paths.run_dir={run_dir}", f"paths.cache_dir={run_dir.parent / 'cache'}", "data=text", *corpus]
 
 
 def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str) -> None:
-    """Train in a process of its own that kills itself at ``moment``."""
+    """Train in a separate process that kills itself at ``moment``."""
     killed = subprocess.run(
-        [sys.executable, "-m", "tests.training.runs", moment, *_places(run_dir, files), *overrides],
+        [sys.executable, "-m", "tests.training.runs", moment, *_paths(run_dir, files), *overrides],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -44,7 +44,7 @@ def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str
 
 
 def compose_overrides(*overrides: str) -> DictConfig:
-    """The configuration of ``lightrnn-train`` with ``overrides``, as small as models get unless they say otherwise."""
+    """The configuration of ``lightrnn-train`` with ``SMALL`` and ``overrides``."""
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
         return compose("train", [*SMALL, *overrides])
 
@@ -71,7 +71,7 @@ def _train_until(moment: str, overrides: list[str]) -> None:
     elif moment == "reallocation":
         Solver.solve = lambda self, problem: _kill()
     elif moment.startswith("write="):
-        # Between the last byte of the n-th last.ckpt and its move to its place.
+        # After the last byte of the n-th last.ckpt was written, but before the file is renamed.
         remaining = [int(moment.removeprefix("write="))]
         replace = files.Path.replace
 

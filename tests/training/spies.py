@@ -1,4 +1,4 @@
-"""Callbacks that look at a run from inside each of its processes; named in overrides of test runs."""
+"""Callbacks that record the state of each process of a run; test runs add them through overrides."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import torch
 
 
 class LeaveTraces(pl.Callback):
-    """Writes what each process ends with, and kills it at a step where told to."""
+    """Saves the state of each process after the first step and at the end; optionally kills it at a step."""
 
     def __init__(self, folder: str, kill_at: int | None = None) -> None:
         self.folder = Path(folder)
@@ -19,7 +19,7 @@ class LeaveTraces(pl.Callback):
         if trainer.global_step == 1:
             self._leave(trainer, pl_module, "first")
         if trainer.global_step == self.kill_at:
-            # Not before the others have got here too: a checkpoint is being written by all.
+            # Wait for the other processes, because all of them take part in writing a checkpoint.
             trainer.strategy.barrier()
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Two processes that train one model: each reads its own streams, both make the same table, and a kill is survived."""
+"""Training with two processes: each reads its own streams, both get the same allocation, and a killed run resumes."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import torch
 from lightrnn_pl.building import as_config, as_plain, instantiate
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
-from lightrnn_pl.training.ranks import for_this_rank
+from lightrnn_pl.training.ranks import select_own_rank
 from tests.scripts import script
 from tests.training.runs import SMALL
 from tests.training.test_resume import assert_same_bits
@@ -57,7 +57,7 @@ def whole(tmp_path_factory, tiny_text):
     return folder, done
 
 
-def test_both_processes_end_with_one_model(whole):
+def test_both_processes_end_with_the_same_model(whole):
     folder, _ = whole
     first, second = traces(folder, "last")
     assert first["world_size"] == second["world_size"] == 2
@@ -76,8 +76,8 @@ def test_each_process_reads_its_own_streams_with_its_own_dropout(whole):
     assert not torch.equal(first["generator"], second["generator"])
 
 
-def test_what_is_predicted_and_measured_is_of_all_the_text(whole, tiny_text):
-    """One process with as many streams in all sees the same text and so the same losses."""
+def test_perplexities_cover_the_whole_text(whole, tiny_text):
+    """One process with the same total number of streams reads the same text and measures the same losses."""
     folder, _ = whole
     metrics = json.loads((folder / "run" / "metrics.json").read_text())
     bundle = load(folder / "run")
@@ -87,26 +87,26 @@ def test_what_is_predicted_and_measured_is_of_all_the_text(whole, tiny_text):
         loader = data.loader_for(bundle.vocabulary, split)
         return measure_perplexity(bundle.model, loader, bundle.vocabulary, torch.device("cpu")).perplexity
 
-    best = min(line["valid_perplexity"] for line in metrics["history"])
-    assert best == pytest.approx(perplexity("valid", 6), rel=1e-6)  # in training: 3 streams a process
+    best = min(entry["valid_perplexity"] for entry in metrics["history"])
+    assert best == pytest.approx(perplexity("valid", 6), rel=1e-6)  # in training: 3 streams per process
     assert metrics["validation"]["perplexity"] == pytest.approx(perplexity("valid", 3), rel=1e-6)
     assert metrics["test"]["perplexity"] == pytest.approx(perplexity("test", 3), rel=1e-6)
     lines = tiny_text["test"].read_text().splitlines()
     assert metrics["test"]["tokens"] == sum(len(line.split()) + 1 for line in lines)
 
 
-def test_the_first_process_alone_writes_and_speaks(whole):
+def test_only_the_first_process_writes_and_logs(whole):
     folder, done = whole
     assert {path.name for path in (folder / "run").iterdir()} == {
         *("metrics.json", "config.yaml", "best.ckpt", "last.ckpt", "perplexity.png", "csv", "tables"),
         *(".hydra", ".lock", "train.log"),
     }
     assert {path.name for path in folder.iterdir()} == {"run", "cache", "traces"}
-    said = done.stdout + done.stderr
-    assert said.count("Reallocation after round 1") == said.count("run folder:") == said.count("word table") == 1
+    output = done.stdout + done.stderr
+    assert output.count("Reallocation after round 1") == output.count("run folder:") == output.count("word table") == 1
 
 
-def test_a_killed_run_ends_in_the_same_bits(whole, tiny_text, tmp_path):
+def test_a_killed_run_ends_bit_identical(whole, tiny_text, tmp_path):
     folder, _ = whole
     killed = train(tmp_path, tiny_text, "+callbacks.traces.kill_at=31")
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
@@ -122,6 +122,6 @@ def test_a_killed_run_ends_in_the_same_bits(whole, tiny_text, tmp_path):
     assert (one["test"], one["table"]) == (other["test"], other["table"])
 
 
-def test_another_number_of_processes_is_refused():
-    with pytest.raises(ValueError, match=r"cut off with 2 processes and cannot go on with 1; resume with the same"):
-        for_this_rank(["state of the first", "state of the second"])
+def test_rejects_another_number_of_processes():
+    with pytest.raises(ValueError, match=r"interrupted with 2 processes and cannot resume with 1; use the same"):
+        select_own_rank(["state of the first", "state of the second"])

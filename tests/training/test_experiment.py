@@ -1,4 +1,4 @@
-"""A run from configuration to result: what it leaves behind, however it ends."""
+"""Training runs: results, files, and status, even if a run fails or is interrupted."""
 
 import json
 import math
@@ -31,8 +31,8 @@ class InterruptAt(pl.Callback):
 
 
 @pytest.fixture
-def interrupts_again():
-    """Lightning ignores SIGINT once it has seen one."""
+def restore_sigint():
+    """Restore the handler of SIGINT: after the first one, Lightning ignores the signal."""
     handler = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, handler)
@@ -42,7 +42,7 @@ def read_metrics(run_dir):
     return json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
 
 
-def test_what_a_run_leaves(tiny_text, tmp_path):
+def test_the_files_and_metrics_of_a_run(tiny_text, tmp_path):
     run_dir = tmp_path / "run"
     returned = train(compose_run(run_dir, tiny_text, *SMALL, "logger=csv"))
     metrics = read_metrics(run_dir)
@@ -60,32 +60,32 @@ def test_what_a_run_leaves(tiny_text, tmp_path):
     bundle = load(run_dir)
     assert metrics["parameters"] == sum(parameter.numel() for parameter in bundle.model.parameters())
     assert metrics["table"] == bundle.model.allocation.fingerprint()
-    best = min(line["valid_perplexity"] for line in metrics["history"])
+    best = min(entry["valid_perplexity"] for entry in metrics["history"])
     assert metrics["validation"]["perplexity"] == pytest.approx(best, rel=1e-6)
     assert bundle.metrics["valid_nll"] == pytest.approx(math.log(best))
-    assert [done["round"] for done in metrics["rounds"]] == [1, 2]
-    for done in metrics["rounds"]:
-        of_round = [line["valid_perplexity"] for line in metrics["history"] if line["round"] == done["round"]]
-        assert done["validations"] == pytest.approx(of_round)
+    assert [summary["round"] for summary in metrics["rounds"]] == [1, 2]
+    for summary in metrics["rounds"]:
+        history = [entry["valid_perplexity"] for entry in metrics["history"] if entry["round"] == summary["round"]]
+        assert summary["validations"] == pytest.approx(history)
 
 
-def test_the_history_has_the_rate_of_the_steps_that_are_judged(tiny_text, tmp_path):
+def test_the_history_has_the_learning_rate_before_each_validation(tiny_text, tmp_path):
     overrides = ["schedule=steps", "schedule.factors=[1,0.5]", "optimizer.lr=0.4"]
     metrics = train(compose_run(tmp_path / "run", tiny_text, *SMALL, *overrides))
-    assert [line["learning_rate"] for line in metrics["history"]] == [0.4, 0.2, 0.4, 0.2]
+    assert [entry["learning_rate"] for entry in metrics["history"]] == [0.4, 0.2, 0.4, 0.2]
 
 
-def test_by_default_the_first_table_is_made_of_the_text_read_whole_or_streamed(tiny_text, tmp_path):
+def test_the_initial_allocation_is_the_same_for_cached_and_streamed_text(tiny_text, tmp_path):
     tables = {}
     for name, overrides in {
-        "whole": ["allocation=cooccurrence"],
+        "cached": ["allocation=cooccurrence"],
         "streamed": ["allocation=cooccurrence", "data.cache=false"],
         "random": [],
     }.items():
         metrics = train(compose_run(tmp_path / name, tiny_text, *SMALL, *overrides))
         assert metrics["status"] == "completed" and len(metrics["rounds"]) == 2
         tables[name] = TableSnapshot.load(tmp_path / name / "tables" / "round_1.npz").codes
-    assert (tables["whole"] == tables["streamed"]).all() and (tables["whole"] != tables["random"]).any()
+    assert (tables["cached"] == tables["streamed"]).all() and (tables["cached"] != tables["random"]).any()
 
 
 def test_a_run_without_a_test_text(tiny_text, tmp_path):
@@ -94,7 +94,7 @@ def test_a_run_without_a_test_text(tiny_text, tmp_path):
     assert metrics["status"] == "completed" and metrics["test"] is None and metrics["validation"]["perplexity"] > 1
 
 
-def test_the_same_seed_gives_the_same_run_and_another_does_not(tiny_text, tmp_path):
+def test_runs_are_equal_if_and_only_if_their_seeds_are(tiny_text, tmp_path):
     runs = [
         train(compose_run(tmp_path / name, tiny_text, *SMALL, f"seed={seed}"))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(tiny_text, tmp_pa
 
 
 @pytest.mark.parametrize("step", [3, 13, 21])
-def test_ctrl_c_leaves_a_run_that_resumes(step, interrupts_again, monkeypatch, tiny_text, tmp_path):
+def test_a_run_resumes_after_ctrl_c(step, restore_sigint, monkeypatch, tiny_text, tmp_path):
     whole = train(compose_run(tmp_path / "whole", tiny_text, *SMALL))
     run_dir = tmp_path / "run"
     monkeypatch.setenv("LIGHTRNN_TRUSTED_PACKAGES", "tests")
@@ -138,27 +138,27 @@ def test_resume_false_starts_over(tiny_text, tmp_path):
     assert len(again["history"]) == len(first["history"])
 
 
-def test_steps_after_the_last_validation_are_judged_too(tiny_text, tmp_path):
+def test_steps_after_the_last_validation_are_validated(tiny_text, tmp_path):
     metrics = train(compose_run(tmp_path / "run", tiny_text, *SMALL, "trainer.max_steps=3"))
-    assert [line["step"] for line in metrics["history"]] == [3]
+    assert [entry["step"] for entry in metrics["history"]] == [3]
     assert metrics["history"][0]["valid_perplexity"] == pytest.approx(metrics["validation"]["perplexity"], rel=1e-4)
     assert metrics["rounds"][0]["validations"] == [metrics["history"][0]["valid_perplexity"]]
 
 
-def test_training_without_validation_is_refused(tiny_text, tmp_path):
-    with pytest.raises(ValueError, match=r"trainer.limit_val_batches=0 leaves no validation"):
+def test_rejects_training_without_validation(tiny_text, tmp_path):
+    with pytest.raises(ValueError, match=r"trainer.limit_val_batches=0 disables validation"):
         train(compose_run(tmp_path / "run", tiny_text, *SMALL, "trainer.limit_val_batches=0"))
     assert read_metrics(tmp_path / "run")["status"] == "failed"
 
 
-def test_starting_over_keeps_the_old_run_until_the_new_one_can_start(tiny_text, tmp_path):
+def test_resume_false_keeps_the_old_run_if_the_new_one_cannot_start(tiny_text, tmp_path):
     run_dir = tmp_path / "run"
     train(compose_run(run_dir, tiny_text, *SMALL, "trainer.max_steps=3"))
-    kept = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    files = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
     broken = {**tiny_text, "train": tmp_path / "typo.txt"}
     with pytest.raises(FileNotFoundError, match=r"typo.txt does not exist"):
         train(compose_run(run_dir, broken, *SMALL, "resume=false"))
-    assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == kept
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == files
 
 
 @pytest.mark.parametrize(
@@ -166,25 +166,25 @@ def test_starting_over_keeps_the_old_run_until_the_new_one_can_start(tiny_text, 
     [
         (["model.sides=[6,6]"], r"49 words do not fit into a table of sides \[6, 6\] \(36 cells\)"),
         (["model.sides=[0,90]"], r"every side of the table must be at least 1, got model.sides=\[0, 90\]"),
-        (["model.sides=[7]"], r"model.sides=\[7\] gives 1 sides, but model.components=2"),
+        (["model.sides=[7]"], r"model.sides=\[7\] has 1 sides, but model.components=2"),
         (["data.sequence_length=900"], r"fewer than one window of data.sequence_length=900"),
         (["model=full", "model.components=2"], r"use model.components=1"),
         (["model.dropout=1.5"], r"dropout"),
         (["+model.core.bogus=1"], r"LSTMCore cannot be set up as configured: .*bogus"),
-        (["loss_reduction=sum"], r"loss_reduction is window or word, got 'sum'"),
-        (["schedule.decay=2"], r"schedule.decay must lie between 0 and 1, got 2"),
+        (["loss_reduction=sum"], r"loss_reduction must be window or word, got 'sum'"),
+        (["schedule.decay=2"], r"schedule.decay must be between 0 and 1, got 2"),
         (["data.batch_size=0"], r"data.batch_size .*must be a whole number .* got 0"),
         (["data.valid=null"], r"needs a validation text.*set data.valid"),
         (["optimizer._target_=torch.hub.load"], r"torch.hub.load is not defined in a trusted package"),
     ],
 )
-def test_bad_input_is_told_before_training(overrides, message, tiny_text, tmp_path):
+def test_rejects_invalid_input_before_training(overrides, message, tiny_text, tmp_path):
     with pytest.raises(ValueError, match=message):
         train(compose_run(tmp_path / "run", tiny_text, *overrides))
     assert not (tmp_path / "run" / "best.ckpt").exists()
 
 
-def test_the_hidden_state_of_every_process_is_kept_on_the_cpu(tiny_text, tmp_path):
+def test_checkpoints_store_the_hidden_state_of_every_process_on_the_cpu(tiny_text, tmp_path):
     train(compose_run(tmp_path / "run", tiny_text, *SMALL))
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert len(saved["hidden_state"]) == 1  # ranks

@@ -1,4 +1,4 @@
-"""A first table from a trained model."""
+"""The initial allocation from a trained model."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SIDES = (8, 8)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_any_model_gives_the_table_that_its_saved_vectors_give(name, tmp_path):
+def test_equals_the_allocation_from_saved_vectors(name, tmp_path):
     bundle = bundle_of(name)
     bundle.save(tmp_path / "best.ckpt")
     bundle.save_vectors(tmp_path / "vectors.npz")
@@ -25,7 +25,7 @@ def test_any_model_gives_the_table_that_its_saved_vectors_give(name, tmp_path):
     assert len(table.codes.unique(dim=0)) == len(words)
 
 
-def test_words_go_by_their_names_and_unknown_ones_where_there_is_room(tmp_path):
+def test_matches_words_by_name_and_assigns_unknown_words_to_remaining_cells(tmp_path):
     bundle = bundle_of("full")
     bundle.save(tmp_path / "best.ckpt")
     words = [*bundle.vocabulary.words[::-1][:20], "never", "seen"]
@@ -38,7 +38,7 @@ def test_words_go_by_their_names_and_unknown_ones_where_there_is_room(tmp_path):
     )
 
 
-def test_a_model_that_knows_none_of_the_words_is_refused(tmp_path):
+def test_rejects_a_model_without_common_words(tmp_path):
     bundle_of("full").save(tmp_path / "best.ckpt")
-    with pytest.raises(ValueError, match=r"knows none of the vocabulary's 2 words"):
+    with pytest.raises(ValueError, match=r"has none of the 2 words of this run in its vocabulary"):
         ModelAllocation(tmp_path / "best.ckpt").vectors(["never", "seen"], None)

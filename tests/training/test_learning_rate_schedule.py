@@ -1,4 +1,4 @@
-"""Learning-rate schedules, driven by a trainer that only has what they look at."""
+"""Learning-rate schedules, driven by a minimal stand-in for the trainer."""
 
 from types import SimpleNamespace
 
@@ -28,21 +28,21 @@ def test_plateau_halves_when_validation_stalls():
     assert rates(PlateauSchedule(), [5, 4, 4.5, 3, 3]) == [2, 2, 1, 1, 0.5]
 
 
-def test_plateau_waits_and_counts_only_real_gains():
+def test_plateau_respects_patience_and_min_gain():
     assert rates(PlateauSchedule(patience=1), [5, 5, 5, 5]) == [2, 2, 1, 1]
     assert rates(PlateauSchedule(min_gain=0.5), [5, 4.9, 4.4]) == [2, 1, 1]
 
 
-def test_plateau_starts_over_with_a_round():
+def test_plateau_restarts_with_each_round():
     assert rates(PlateauSchedule(), [3, 4, "new round", 9, 8]) == [2, 1, 2, 2, 2]
 
 
-def test_steps_follow_the_list_and_stay():
+def test_steps_follow_the_list_and_repeat_its_last_factor():
     assert rates(StepSchedule([1, 0.5, 0.25]), [9, 9, 9, "new round", 9]) == [1, 0.5, 0.5, 2, 1]
 
 
 @pytest.mark.parametrize("make", [lambda: PlateauSchedule(), lambda: StepSchedule([1, 0.5, 0.25])])
-def test_a_resumed_schedule_goes_on(make):
+def test_a_resumed_schedule_continues(make):
     losses = [5, 5, 4, 4.5, 4.4]
     first, second = make(), make()
     before = rates(first, losses[:2])
@@ -70,12 +70,14 @@ def test_warms_up_at_the_start_of_each_round(make):
     assert seen[-1] == 0.5
 
 
-def test_refuses_impossible_values():
-    with pytest.raises(ValueError, match=r"schedule.decay must lie between 0 and 1, got 1.5"):
+def test_rejects_invalid_settings():
+    with pytest.raises(ValueError, match=r"schedule.decay must be between 0 and 1, got 1.5"):
         PlateauSchedule(decay=1.5)
     with pytest.raises(ValueError, match=r"schedule.patience must be a whole number of at least 0, got -1"):
         PlateauSchedule(patience=-1)
-    with pytest.raises(ValueError, match=r"schedule.min_gain must be at least 0 nats a word, got -0.5"):
+    with pytest.raises(
+        ValueError, match=r"schedule.min_gain must be a number of at least 0, in nats per word, got -0.5"
+    ):
         PlateauSchedule(min_gain=-0.5)
     with pytest.raises(ValueError, match=r"schedule.warmup_steps must be .* got -3"):
         StepSchedule([1], warmup_steps=-3)

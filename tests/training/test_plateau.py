@@ -8,18 +8,18 @@ from lightrnn_pl.training.plateau import Plateau
 def test_counts_validations_since_the_last_improvement():
     plateau = Plateau()
     assert (plateau.best, plateau.stalls) == (math.inf, 0)
-    found = [(plateau.update(nll), plateau.best, plateau.stalls) for nll in (5, 4, 4, 4.5, 3, 6)]
-    assert found == [(True, 5, 0), (True, 4, 0), (False, 4, 1), (False, 4, 2), (True, 3, 0), (False, 3, 1)]
+    states = [(plateau.update(nll), plateau.best, plateau.stalls) for nll in (5, 4, 4, 4.5, 3, 6)]
+    assert states == [(True, 5, 0), (True, 4, 0), (False, 4, 1), (False, 4, 2), (True, 3, 0), (False, 3, 1)]
 
 
-def test_small_gains_count_once_they_add_up():
+def test_small_improvements_count_once_their_sum_exceeds_min_gain():
     plateau = Plateau(min_gain=0.5)
-    found = [(plateau.update(nll), plateau.stalls) for nll in (5, 4.8, 4.6, 4.4)]
-    assert found == [(True, 0), (True, 1), (True, 2), (True, 0)]
+    states = [(plateau.update(nll), plateau.stalls) for nll in (5, 4.8, 4.6, 4.4)]
+    assert states == [(True, 0), (True, 1), (True, 2), (True, 0)]
     assert plateau.best == 4.4
 
 
-def test_a_restored_one_continues():
+def test_a_restored_plateau_continues():
     one, other = Plateau(0.5), Plateau(0.5)
     for nll in (5, 4.8):
         one.update(nll)

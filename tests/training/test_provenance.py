@@ -1,4 +1,4 @@
-"""The commit of the code, and of no other repository; what the machine is, but not which."""
+"""The commit of the package, not of another repository; the hardware, but not the host name."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("a")
     git(tmp_path, "add", "mine.txt")
     git(tmp_path, "commit", "-qm", "mine")
-    assert code_commit() is None  # installed into somebody else's repository
+    assert code_commit() is None  # the repository does not track the package
     git(tmp_path, "add", "pkg")
     git(tmp_path, "commit", "-qm", "code")
     git(tmp_path, "tag", "-a", "v1", "-m", "v1")
@@ -32,12 +32,12 @@ def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
     assert code_commit() == f"{head}-dirty"
 
 
-def test_no_git(monkeypatch):
+def test_no_commit_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert code_commit() is None
 
 
-def test_a_machine_is_told_by_its_parts_alone():
-    told = machine()
-    assert told.split(",")[0].strip() and f"{os.cpu_count()} cores" in told
-    assert platform.node() not in told
+def test_the_machine_description_omits_the_host_name():
+    description = machine()
+    assert description.split(",")[0].strip() and f"{os.cpu_count()} cores" in description
+    assert platform.node() not in description

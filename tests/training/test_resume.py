@@ -1,4 +1,4 @@
-"""A run killed with SIGKILL at the worst moments ends in the same bits as one that was not."""
+"""A run killed with SIGKILL at any moment resumes and ends bit-identical to an uninterrupted one."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
+from lightrnn_pl.training.callbacks.resume_point import ResumePoint
 from lightrnn_pl.training.experiment import train
 from tests.training import runs
 
@@ -35,7 +36,7 @@ def optimizer(request) -> list[str]:
     return {
         "sgd": [],
         "adam": ["optimizer=adam", "reallocation.optimizer_state=keep"],
-        # Windows whose gradients wait for the next ones; files are never due at the end of such a group by chance.
+        # With these numbers, no checkpoint becomes due exactly at the end of a group of accumulated batches.
         "accumulate": ["trainer.accumulate_grad_batches=3", "resume_point.every_steps=2"],
     }[request.param]
 
@@ -59,7 +60,7 @@ def uninterrupted(tmp_path_factory, tiny_text, optimizer):
     ],
     indirect=["optimizer"],
 )
-def test_a_killed_run_ends_in_the_same_bits(moment, uninterrupted, optimizer, tiny_text, tmp_path):
+def test_a_killed_run_ends_bit_identical(moment, uninterrupted, optimizer, tiny_text, tmp_path):
     whole_dir, whole = uninterrupted
     assert len(whole["rounds"]) == 3 and whole["rounds"][0]["reallocation"]["words_moved"] > 0
     run_dir = tmp_path / "run"
@@ -70,16 +71,16 @@ def test_a_killed_run_ends_in_the_same_bits(moment, uninterrupted, optimizer, ti
     assert_same_bits(best_state(run_dir), best_state(whole_dir))
     for key in ("test", "validation", "table"):
         assert resumed[key] == whole[key]
-    for done, expected in zip(resumed["rounds"], whole["rounds"], strict=True):
-        assert done["validations"] == expected["validations"] and done["epochs"] == expected["epochs"]
-    assert [line["step"] for line in resumed["history"]] == [line["step"] for line in whole["history"]]
+    for summary, expected in zip(resumed["rounds"], whole["rounds"], strict=True):
+        assert summary["validations"] == expected["validations"] and summary["epochs"] == expected["epochs"]
+    assert [entry["step"] for entry in resumed["history"]] == [entry["step"] for entry in whole["history"]]
 
 
-def test_a_run_that_goes_on_does_not_make_its_first_table_again(tiny_text, tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_recompute_the_initial_allocation(tiny_text, tmp_path, monkeypatch):
     overrides = [*OVERRIDES, "allocation=cooccurrence"]
     whole = train(runs.compose_run(tmp_path / "whole", tiny_text, *overrides))
     runs.kill_run("step=35", tmp_path / "run", tiny_text, *overrides)
-    monkeypatch.setattr(CooccurrenceAllocation, "__call__", lambda *args, **kwargs: pytest.fail("made again"))
+    monkeypatch.setattr(CooccurrenceAllocation, "__call__", lambda *args, **kwargs: pytest.fail("recomputed"))
     resumed = train(runs.compose_run(tmp_path / "run", tiny_text, *overrides))
     assert_same_bits(last_state(tmp_path / "run"), last_state(tmp_path / "whole"))
     assert resumed["table"] == whole["table"] and resumed["test"] == whole["test"]
@@ -87,13 +88,13 @@ def test_a_run_that_goes_on_does_not_make_its_first_table_again(tiny_text, tmp_p
 
 def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, monkeypatch):
     run_dir, whole = uninterrupted
-    written = (run_dir / "best.ckpt").stat().st_mtime_ns
+    modified = (run_dir / "best.ckpt").stat().st_mtime_ns
     again = train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
     assert again["test"] == whole["test"]
-    assert (run_dir / "best.ckpt").stat().st_mtime_ns == written
+    assert (run_dir / "best.ckpt").stat().st_mtime_ns == modified
 
 
-def test_another_configuration_in_the_same_folder_is_refused(uninterrupted, optimizer, tiny_text):
+def test_rejects_another_configuration_in_the_same_folder(uninterrupted, optimizer, tiny_text):
     run_dir, _ = uninterrupted
     with pytest.raises(
         ValueError, match=r"a different configuration \(.*model.hidden_dim\); pass another hydra.run.dir"
@@ -101,7 +102,7 @@ def test_another_configuration_in_the_same_folder_is_refused(uninterrupted, opti
         train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer, "model.hidden_dim=9"))
 
 
-def test_a_damaged_resume_point_is_named_with_the_remedy(uninterrupted, optimizer, tiny_text, tmp_path):
+def test_the_error_for_a_damaged_checkpoint_contains_the_remedy(uninterrupted, optimizer, tiny_text, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(uninterrupted[0], run_dir)
     (run_dir / "config.yaml").unlink()
@@ -110,3 +111,15 @@ def test_a_damaged_resume_point_is_named_with_the_remedy(uninterrupted, optimize
     (run_dir / "last.ckpt").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"last.ckpt is damaged, .* remove it to start the run over"):
         train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"every_minutes": -1}, "resume_point.every_minutes must be a number of at least 0, got -1"),
+        ({"every_steps": 0}, "resume_point.every_steps must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_rejects_invalid_settings(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        ResumePoint(tmp_path / "last.ckpt", **settings)

@@ -1,1 +1,1 @@
-"""Initial allocations: where words are placed before any loss is known (LightRNN, section 3.2, step 1)."""
+"""Initial allocations: the assignment of words to cells before training (LightRNN, section 3.2, step 1)."""

@@ -12,7 +12,7 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
 class InitialAllocation(abc.ABC):
-    """A way to fill a table before training."""
+    """Assigns words to the cells of a table before training."""
 
     @abc.abstractmethod
     def __call__(
@@ -23,14 +23,15 @@ class InitialAllocation(abc.ABC):
         counts: np.ndarray,
         tokens: Any = None,
     ) -> WordAllocation:
-        """The table.
+        """Create the allocation.
 
         Args:
             num_words: V.
             sides: Length of each axis.
-            words: The vocabulary in order of its ids, which is that of descending frequency.
+            words: The vocabulary in the order of its ids, which is that of descending frequency.
             counts: Occurrences of each word in the training text, shape (V,).
-            tokens: Word ids of the training text, for ways that look at co-occurrence: an array or blocks of it.
+            tokens: Word ids of the training text, as an array or an iterable of blocks; only needed by allocations
+                that are based on co-occurrence.
 
         Raises:
             ValueError: If the words do not fit into a table of these sides.

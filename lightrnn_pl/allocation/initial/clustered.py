@@ -11,69 +11,72 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.base import InitialAllocation
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters, column_clusters
 from lightrnn_pl.allocation.word_allocation import WordAllocation, validate_sides
+from lightrnn_pl.checks import check_choice, check_count
 
 log = logging.getLogger(__name__)
 
-_LONGEST_ROW = 1000
-"""Cells of a row whose words are assigned to columns exactly, which takes a twentieth of a second in each iteration."""
+_MAX_CLUSTERED_ROW = 1000
+"""Largest number of cells per row for column clusters: the exact assignment of a row takes 50 ms per iteration."""
 
 
 class ClusteredAllocation(InitialAllocation):
-    """Rows are balanced clusters of word vectors; where the vectors come from is the subclass's business.
+    """Abstract: rows are balanced clusters of word vectors, which subclasses provide.
 
     Args:
-        iterations: Of the clustering.
-        columns: What the other codes of a row's words mean: ``clusters``, words that differ from their rows in the same
-            way share a column (in rows of up to 1,000 cells); ``frequency``, the most frequent word of each row comes
-            first; ``random``, nothing.
-        seed: Of all that is drawn.
+        iterations: Number of iterations of the clustering.
+        columns: How the words of a row are assigned to its cells.  ``clusters``: words that differ from the mean of
+            their row in a similar way share a column (for rows of up to 1,000 cells).  ``frequency``: in the order of
+            descending frequency.  ``random``: at random.
+        seed: Seed of all random numbers.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, iterations: int, columns: Literal["clusters", "frequency", "random"], seed: int) -> None:
-        if iterations < 1:
-            raise ValueError(f"allocation.iterations must be at least 1, got {iterations}")
-        if columns not in ("clusters", "frequency", "random"):
-            raise ValueError(f"allocation.columns is clusters, frequency or random, got {columns!r}")
+        check_count("allocation.iterations", iterations)
+        check_choice("allocation.columns", columns, ("clusters", "frequency", "random"))
         self.iterations = iterations
         self.columns = columns
         self.seed = seed
 
     @abc.abstractmethod
     def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
-        """A unit vector for each word, (V, dimension), zero where nothing is known of it."""
+        """A unit vector for each word, (V, dimension); zero for words without a vector."""
 
+    @override
     def __call__(
         self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
     ) -> WordAllocation:
-        """See InitialAllocation."""
         validate_sides(num_words, tuple(sides))
-        line = math.prod(sides[1:])
-        capacities = np.minimum(line, np.maximum(num_words - line * np.arange(sides[0]), 0))
-        log.info("Making the first table of %s words: vectors, then rows of words alike ...", f"{num_words:,}")
+        row_size = math.prod(sides[1:])
+        capacities = np.minimum(row_size, np.maximum(num_words - row_size * np.arange(sides[0]), 0))
+        log.info("Creating the initial allocation of %s words by clustering word vectors ...", f"{num_words:,}")
         started = time.monotonic()
         vectors = self.vectors(words, tokens)
         rows = balanced_clusters(vectors, counts, capacities, self.iterations, self.seed)
         columns = self.columns
-        if columns == "clusters" and line > _LONGEST_ROW:
+        if columns == "clusters" and row_size > _MAX_CLUSTERED_ROW:
             log.warning(
-                "Rows of %s cells are too long to cluster their words into columns, which are random instead; rows of "
-                "up to %s would do (model.sides), or say allocation.columns=random.",
-                f"{line:,}",
-                f"{_LONGEST_ROW:,}",
+                "Rows of %s cells are too long for column clusters; assigning columns at random instead. Use rows of "
+                "at most %s cells (model.sides), or set allocation.columns=random.",
+                f"{row_size:,}",
+                f"{_MAX_CLUSTERED_ROW:,}",
             )
             columns = "random"
         if columns == "clusters":
-            places = column_clusters(vectors, rows, counts, line, self.iterations, self.seed)
+            positions = column_clusters(vectors, rows, counts, row_size, self.iterations, self.seed)
         else:
-            # Words of a row take its first cells, so that empty cells come last.
+            # The words of a row occupy its first cells, so that empty cells come last.
             drawn = np.random.default_rng(self.seed).random(num_words)
             order = np.lexsort((drawn if columns == "random" else -np.asarray(counts), rows))
-            places = np.empty(num_words, dtype=np.int64)
-            places[order] = np.arange(num_words) - np.searchsorted(rows[order], rows[order])
-        codes = np.stack(np.unravel_index(rows * line + places, tuple(sides)), -1)
-        log.info("The first table took %.1f s.", time.monotonic() - started)
+            positions = np.empty(num_words, dtype=np.int64)
+            positions[order] = np.arange(num_words) - np.searchsorted(rows[order], rows[order])
+        codes = np.stack(np.unravel_index(rows * row_size + positions, tuple(sides)), -1)
+        log.info("The initial allocation took %.1f s.", time.monotonic() - started)
         return WordAllocation(torch.from_numpy(codes), tuple(sides))

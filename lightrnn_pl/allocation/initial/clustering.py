@@ -1,6 +1,6 @@
-"""Balanced clustering of word vectors: the rows, then the columns, of an initial allocation.
+"""Balanced clustering of word vectors into the rows, and then the columns, of an initial allocation.
 
-Spherical k-means in which every cluster holds exactly as many words as its row has cells.
+The rows are the clusters of spherical k-means in which each cluster has as many words as its row has cells.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ def balanced_clusters(
     iterations: int,
     seed: int,
 ) -> Int[np.ndarray, " V"]:
-    """The cluster of each word, each cluster as large as it may be at most; spherical k-means with capacities.
+    """The cluster of each word, by spherical k-means in which no cluster exceeds its capacity.
 
-    A word weighs the square root of its count: frequent words decide what a cluster is about, rare ones still matter.
+    Words are weighted by the square root of their counts, so that frequent words dominate the centers but rare words
+    still contribute.
 
     Raises:
-        ValueError: If the capacities hold fewer words than there are.
+        ValueError: If the total capacity is smaller than the number of words.
     """
     if capacities.sum() < len(vectors):
-        raise ValueError(f"{len(vectors)} words do not fit into clusters of {capacities.sum()} places in all")
+        raise ValueError(f"{len(vectors)} words do not fit into clusters with a total capacity of {capacities.sum()}")
     generator = np.random.default_rng(seed)
     weights = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
     weights /= weights.mean()
     num_clusters = len(capacities)
-    # Frequent words are different from each other, and where most of the text is.
+    # Start from frequent words: they differ from each other and cover most of the text.
     frequent = generator.permutation(min(len(vectors), 20 * num_clusters))[:num_clusters]
     centers = vectors[np.resize(frequent, num_clusters)]
     clusters = np.zeros(len(vectors), dtype=np.int64)
-    distances = np.empty((len(vectors), num_clusters), dtype=vectors.dtype)  # one of them is large enough
+    distances = np.empty((len(vectors), num_clusters), dtype=vectors.dtype)  # allocated once, because it is large
     for iteration in range(iterations):
         started = time.monotonic()
         np.matmul(vectors, centers.T, out=distances)
@@ -64,26 +65,26 @@ def column_clusters(
     iterations: int,
     seed: int,
 ) -> Int[np.ndarray, " V"]:
-    """A column for each word, no two of a row in one, so that a column's words differ alike from their rows' means.
+    """A distinct column for each word of a row, such that the words of a column deviate similarly from their row means.
 
-    k-means of what is left of the vectors without their rows' means, in which each row is an assignment problem of its
-    own.  A row with fewer words than columns takes its first ones, so that empty cells come last.
+    The method is k-means on the deviations of the vectors from the means of their rows.  Each row is an assignment
+    problem of its own.  A row with fewer words than columns uses the first columns, so that empty cells come last.
     """
     weights = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
     members = [np.flatnonzero(rows == row) for row in range(int(rows.max()) + 1)]
-    rest = vectors.copy()
+    deviations = vectors.copy()
     for words in members:
-        rest[words] -= np.average(vectors[words], axis=0, weights=weights[words]) if len(words) else 0
+        deviations[words] -= np.average(vectors[words], axis=0, weights=weights[words]) if len(words) else 0
     columns = np.empty(len(vectors), dtype=np.int64)
     generator = np.random.default_rng(seed)
     for words in members:
         columns[words] = generator.permutation(len(words))
     for _ in range(iterations):
         sums = np.zeros((num_columns, vectors.shape[1]), dtype=np.float32)
-        np.add.at(sums, columns, rest * weights[:, None])
+        np.add.at(sums, columns, deviations * weights[:, None])
         totals = np.bincount(columns, weights, minlength=num_columns)
         centers = sums / np.maximum(totals, 1e-9)[:, None].astype(np.float32)
         for words in members:
-            near = -2 * rest[words] @ centers[: len(words)].T + (centers[: len(words)] ** 2).sum(1)
-            columns[words] = linear_sum_assignment(near * weights[words, None])[1]
+            distances = -2 * deviations[words] @ centers[: len(words)].T + (centers[: len(words)] ** 2).sum(1)
+            columns[words] = linear_sum_assignment(distances * weights[words, None])[1]
     return columns

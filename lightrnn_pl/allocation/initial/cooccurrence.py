@@ -1,4 +1,8 @@
-"""An initial allocation from the co-occurrence of words in the training text."""
+"""An initial allocation based on the co-occurrence of words in the training text.
+
+A LightRNN with k = 2 is a class-based language model whose classes are the rows.  Therefore the rows should be word
+classes from the start.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,25 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.clustered import ClusteredAllocation
 from lightrnn_pl.allocation.initial.cooccurrence_vectors import cooccurrence_vectors
+from lightrnn_pl.checks import check_count
 
 
 class CooccurrenceAllocation(ClusteredAllocation):
-    """Rows are balanced clusters of words that occur in the same places.
+    """Rows are balanced clusters of words that occur in similar contexts.
 
     Args:
-        dimension: Of the co-occurrence vectors.
-        iterations: See ClusteredAllocation.
-        num_contexts: How many most frequent words are looked at as neighbours.
-        columns: See ClusteredAllocation.
-        seed: See ClusteredAllocation.
+        dimension: Dimension of the co-occurrence vectors.
+        iterations: See :class:`ClusteredAllocation`.
+        num_contexts: Only the most frequent words are counted as contexts; this is their number.
+        columns: See :class:`ClusteredAllocation`.
+        seed: See :class:`ClusteredAllocation`.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -31,14 +40,13 @@ class CooccurrenceAllocation(ClusteredAllocation):
         seed: int = 0,
     ) -> None:
         super().__init__(iterations, columns, seed)
-        for name, value in (("dimension", dimension), ("num_contexts", num_contexts)):
-            if value < 1:
-                raise ValueError(f"allocation.{name} must be at least 1, got {value}")
+        check_count("allocation.dimension", dimension)
+        check_count("allocation.num_contexts", num_contexts)
         self.dimension = dimension
         self.num_contexts = num_contexts
 
+    @override
     def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
-        """See ClusteredAllocation; needs ``tokens``."""
         if tokens is None:
-            raise ValueError("allocation=cooccurrence counts neighbours in the training text, and none was given")
+            raise ValueError("allocation=cooccurrence needs the training text, but tokens is None")
         return cooccurrence_vectors(tokens, len(words), self.dimension, self.num_contexts, self.seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from lightrnn_pl.allocation.allocation_file import read_table
 from lightrnn_pl.allocation.initial.base import InitialAllocation
@@ -14,7 +15,7 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
 class FileAllocation(InitialAllocation):
-    """A table that somebody kept: see ``formats`` for what the file looks like.
+    """Reads the allocation from a word table; see :mod:`~lightrnn_pl.allocation.allocation_file` for the formats.
 
     Args:
         path: A .tsv, .csv or .parquet file with a cell for every word of the vocabulary.
@@ -23,14 +24,14 @@ class FileAllocation(InitialAllocation):
     def __init__(self, path: str | Path) -> None:
         self.path = path
 
+    @override
     def __call__(
         self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
     ) -> WordAllocation:
-        """See InitialAllocation; the file must have one code per axis of the table, none beyond its side."""
         codes, needed = read_table(self.path, words)
         if len(needed) != len(sides) or any(need > side for need, side in zip(needed, sides, strict=True)):
             raise ValueError(
-                f"{self.path} needs a table of sides {list(needed)} and the model's has {list(sides)}; set "
+                f"{self.path} needs a table of sides {list(needed)}, but the model has sides {list(sides)}; set "
                 f"model.sides={list(needed)}"
             )
         return WordAllocation(codes, tuple(sides))

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.base import InitialAllocation
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
 class FrequencyAllocation(InitialAllocation):
-    """Words in order of frequency, so that a row holds words about equally frequent."""
+    """Words in the order of descending frequency, so that the words of a row have similar frequencies."""
 
+    @override
     def __call__(
         self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
     ) -> WordAllocation:
-        """See InitialAllocation."""
         return WordAllocation.in_order(num_words, tuple(sides))

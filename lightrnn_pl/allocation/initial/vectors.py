@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.clustered import ClusteredAllocation
 from lightrnn_pl.allocation.word_vectors import read_vectors, unit_length
 
 
 class VectorsAllocation(ClusteredAllocation):
-    """Rows are balanced clusters of vectors that were made elsewhere.
+    """Rows are balanced clusters of pretrained word vectors.
 
     Args:
-        path: A file of word vectors, see ``vectors.read_vectors``.
-        iterations: See ClusteredAllocation.
-        columns: See ClusteredAllocation.
-        seed: See ClusteredAllocation.
+        path: A file of word vectors; see :mod:`~lightrnn_pl.allocation.word_vectors` for the formats.
+        iterations: See :class:`ClusteredAllocation`.
+        columns: See :class:`ClusteredAllocation`.
+        seed: See :class:`ClusteredAllocation`.
     """
 
     def __init__(
@@ -32,6 +33,6 @@ class VectorsAllocation(ClusteredAllocation):
         super().__init__(iterations, columns, seed)
         self.path = path
 
+    @override
     def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
-        """See ClusteredAllocation."""
         return unit_length(read_vectors(self.path, words))

@@ -1,4 +1,4 @@
-"""Solvers of the reallocation problem; each has a file in ``conf/solver``."""
+"""Solvers of the reallocation problem, each with a file in ``conf/solver``."""
 
 from lightrnn_pl.allocation.solvers.alternating import AlternatingSolver
 from lightrnn_pl.allocation.solvers.auction import AuctionSolver

@@ -1,8 +1,7 @@
-"""Descent by exact assignment of one block of the table at a time, for any number of axes.
+"""Alternating optimization: exact assignment of one block of the table at a time, for any number of axes.
 
-With the rows held fixed, the best columns are one small assignment problem a row, and the other way round; each is
-solved by scipy, so no step makes the table worse.  It stops where no single row and no single column can be improved,
-which is a local optimum only.  Knows nothing of prices.
+With the rows fixed, the optimal columns are a small assignment problem per row, and vice versa.  Each is solved by
+scipy, so the cost never increases.  The result is a local optimum, in which no single row or column can be improved.
 """
 
 from __future__ import annotations
@@ -16,37 +15,41 @@ from scipy.optimize import linear_sum_assignment
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.base import Solver, finite_costs
 from lightrnn_pl.allocation.solvers.transport import separable_bound
+from lightrnn_pl.checks import check_count, check_number
 
 _MAX_BLOCK = 1024
-"""Cells of a block that is solved at once: some 50 ms of scipy."""
+"""Largest number of cells of a block that is assigned at once, which takes about 50 ms."""
 
 
 class AlternatingSolver(Solver):
-    """Never worse than the problem's codes; without codes it starts from the words in order.
+    """Starts from the problem's codes, or from the words in order if it has none.
 
-    For k > 2 a block is all cells with one code fixed where that is at most 1,024 cells, otherwise all with all codes
-    fixed but one.  The bound is that of the axes apart.
+    For k > 2, a block consists of the cells that share one code if these are at most 1,024 cells, and otherwise of the
+    cells that share all codes but one.  The lower bound is the sum of the bounds of the axes.
 
     Args:
-        max_sweeps: Times that every axis gets its turn.
-        tolerance: Stop when a sweep gains less than this share of the cost above the floor.
+        max_sweeps: Maximum number of sweeps over all axes.
+        tolerance: Stop if a sweep saves less than this share of the cost above the floor.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, max_sweeps: int = 50, tolerance: float = 1e-6) -> None:
-        if max_sweeps < 0 or tolerance < 0:
-            raise ValueError(f"neither may be negative: solver.max_sweeps={max_sweeps}, solver.tolerance={tolerance}")
+        check_count("solver.max_sweeps", max_sweeps, 0)
+        check_number("solver.tolerance", tolerance, 0)
         self.max_sweeps = max_sweeps
         self.tolerance = tolerance
 
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
-        codes = problem.spell(problem.cells[: problem.num_words]) if problem.codes is None else problem.codes
+        codes = problem.codes_of(problem.cells[: problem.num_words]) if problem.codes is None else problem.codes
         return improve(problem, codes, self.max_sweeps, self.tolerance), separable_bound(problem)
 
 
 def improve(
     problem: ReallocationProblem, codes: Int[np.ndarray, "V k"], max_sweeps: int, tolerance: float
 ) -> Int[np.ndarray, "V k"]:
-    """Sweep over the axes from ``codes`` until a sweep gains less than ``tolerance`` of the excess; never worse."""
+    """Sweep over the axes, starting from ``codes``, until a sweep saves less than ``tolerance`` of the excess cost."""
     costs = finite_costs(problem)
     words = np.arange(problem.num_words)
     codes = codes.copy()
@@ -65,7 +68,7 @@ def improve(
 
 
 def _fixed_axes(sides: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Which axes each half-sweep holds fixed: one where the rest is a small block, else all but one."""
+    """The axes that are fixed in each step of a sweep: one if the remaining block is small, otherwise all but one."""
     axes = range(len(sides))
     if len(sides) == 1:
         return [()]
@@ -80,9 +83,9 @@ def _reassign_blocks(
     codes: Int[np.ndarray, "V k"],
     fixed: tuple[int, ...],
 ) -> None:
-    """Give the words that share the codes of the ``fixed`` axes the best of that block's cells, in place."""
+    """Reassign the words that share their codes on the ``fixed`` axes to the cells of their block, in place."""
     free = np.array([axis for axis in range(problem.num_components) if axis not in fixed])
-    cells = problem.spell(problem.cells)
+    cells = problem.codes_of(problem.cells)
     word_blocks = _groups(codes, problem.sides, fixed)
     cell_blocks = _groups(cells, problem.sides, fixed)
     for block, words in word_blocks.items():
@@ -92,7 +95,7 @@ def _reassign_blocks(
         pairs = sum(costs[axis][np.ix_(words, choices[:, at])].astype(np.float64) for at, axis in enumerate(free))
         before = sum(costs[axis][words, codes[words, axis]].sum(dtype=np.float64) for axis in free)
         rows, chosen = linear_sum_assignment(pairs)
-        # Ties leave the words where they are.
+        # In a tie, the words keep their cells.
         if pairs[rows, chosen].sum() < before:
             codes[np.ix_(words, free)] = choices[chosen]
 
@@ -100,10 +103,10 @@ def _reassign_blocks(
 def _groups(
     codes: Int[np.ndarray, "n k"], sides: tuple[int, ...], axes: tuple[int, ...]
 ) -> dict[int, Int[np.ndarray, " members"]]:
-    """Row numbers of ``codes`` by their codes on ``axes``."""
+    """Row numbers of ``codes``, grouped by the codes on ``axes``."""
     if not axes:
         return {0: np.arange(len(codes))}
     keys = np.ravel_multi_index(tuple(codes[:, list(axes)].T), [sides[axis] for axis in axes])
     order = np.argsort(keys, kind="stable")
-    found, starts = np.unique(keys[order], return_index=True)
-    return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
+    distinct, starts = np.unique(keys[order], return_index=True)
+    return dict(zip(distinct.tolist(), np.split(order, starts[1:]), strict=True))

@@ -1,10 +1,9 @@
-"""The compiled inner loops of auction and greedy: finding the cheapest cell of a word without looking at all of them.
+"""The compiled inner loops of auction and greedy: finding the cheapest cell of a word without evaluating all cells.
 
-A word w values cell (i, j) at ``a[w, i] + b[w, j] + p[i, j]``.  A row is passed over when a[w, i] plus the least
-b[w] plus the row's least price cannot beat the second best value found so far, and in a row that is opened so is
-every block of 16 columns by the same comparison of its own least values.  The least prices of rows and blocks are kept
-exact: one bid changes one block and one row.  Knows arrays only; the words numbered V and up are the empty cells,
-whose costs are zero.
+The value of cell (i, j) for word w is ``a[w, i] + b[w, j] + p[i, j]``.  A row is skipped if a[w, i] plus the minimum of
+b[w] plus the lowest price of the row cannot beat the second lowest value so far.  In the remaining rows, blocks of 16
+columns are skipped by the same comparison.  The lowest prices of rows and blocks are exact, since a bid changes only
+one block and one row.  Words numbered V and up represent the empty cells and have zero costs.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import numba
 import numpy as np
 
 BLOCK = 16
-"""Columns that are passed over together; prices are padded with +inf to a multiple of it."""
+"""Columns per block; prices are padded with +inf to a multiple of it."""
 
-# Nothing here is NaN, and sums may be taken in any order: this lets minima be vectorised.  Infinities do occur.
+# There are no NaNs, and sums may be reordered, which allows vectorized minima.  Infinities do occur.
 _FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
 
 
 def block_minima(values: np.ndarray) -> np.ndarray:
-    """Least value of each row and block of columns: (N, columns) -> (N, blocks)."""
+    """Minimum of each row and block of columns, (N, columns) -> (N, blocks)."""
     starts = range(0, values.shape[1], BLOCK)
     return np.stack([values[:, start : start + BLOCK].min(axis=1) for start in starts], axis=1)
 
@@ -30,10 +29,10 @@ def block_minima(values: np.ndarray) -> np.ndarray:
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def find_bids(a, b, b_blocks, prices, block_prices, row_prices, words, best, second, cells):
-    """Fill in, for each of ``words``, its least value, its second least and the cell of the least.
+    """Compute the lowest value, the second lowest value, and the cell of the lowest, of each word, in place.
 
     Shapes: a (V, R), b (V, C), b_blocks (V, blocks), prices (R, blocks * BLOCK), block_prices (R, blocks),
-    row_prices (R,); the rest as many as there are words.
+    row_prices (R,); words, best, second and cells (N,).
     """
     a_word = np.empty(prices.shape[0])
     b_word = np.zeros(prices.shape[1])
@@ -47,9 +46,13 @@ def find_bids(a, b, b_blocks, prices, block_prices, row_prices, words, best, sec
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def bid_in_turn(
-    a, b, b_blocks, prices, block_prices, row_prices, owners, places, waiting, num_waiting, epsilon, max_bids
+    a, b, b_blocks, prices, block_prices, row_prices, owners, assigned, waiting, num_waiting, epsilon, max_bids
 ):
-    """Let waiting words bid one after the other, each at the prices the last one left; how many still wait."""
+    """Let the words in ``waiting`` bid one after the other, each at updated prices.
+
+    Returns:
+        The number of words that are still waiting.
+    """
     a_word = np.empty(prices.shape[0])
     b_word = np.zeros(prices.shape[1])
     blocks_word = np.empty(block_prices.shape[1])
@@ -65,7 +68,7 @@ def bid_in_turn(
             block_prices,
             row_prices,
             owners,
-            places,
+            assigned,
             waiting,
             num_waiting,
             word,
@@ -82,7 +85,7 @@ def accept_bids(
     block_prices,
     row_prices,
     owners,
-    places,
+    assigned,
     waiting,
     num_waiting,
     words,
@@ -93,10 +96,13 @@ def accept_bids(
     changed,
     stamp,
 ):
-    """Take bids that were all made at the same prices, in order; how many words wait now.
+    """Process bids that were all made at the same prices, in order.
 
-    The first bid for a cell stands: other prices have only risen since, so its cell is still the word's cheapest.
-    The others wait again.  ``changed`` (a stamp a cell) distinguishes them.
+    The first bid for a cell is accepted: other prices can only have risen since, so it is still the cheapest cell of
+    the word.  The other bidders wait again.  ``changed`` stores for each cell the stamp of its last accepted bid.
+
+    Returns:
+        The number of waiting words.
     """
     for n in range(len(words)):
         if changed[cells[n]] == stamp:
@@ -109,7 +115,7 @@ def accept_bids(
             block_prices,
             row_prices,
             owners,
-            places,
+            assigned,
             waiting,
             num_waiting,
             words[n],
@@ -122,23 +128,23 @@ def accept_bids(
 @numba.njit(cache=True, nogil=True, inline="always")
 @no_type_check
 def _increment(best, second, epsilon):
-    # A word with one cell left to it has no second best.
+    # A word that can use only one cell has no second choice.
     return second - best + epsilon if second < np.inf else epsilon
 
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
-def _take(prices, block_prices, row_prices, owners, places, waiting, num_waiting, word, cell, increment):
-    """Give ``cell`` to ``word`` at a higher price; who had it waits."""
+def _take(prices, block_prices, row_prices, owners, assigned, waiting, num_waiting, word, cell, increment):
+    """Assign ``cell`` to ``word`` and raise its price; the previous owner waits again."""
     width = prices.shape[1]
     row = cell // width
     column = cell - row * width
     prices[row, column] += increment
     evicted = owners[cell]
     owners[cell] = word
-    places[word] = cell
+    assigned[word] = cell
     if evicted >= 0:
-        places[evicted] = -1
+        assigned[evicted] = -1
         waiting[num_waiting] = evicted
         num_waiting += 1
     _refresh_minima(prices, block_prices, row_prices, row, column)
@@ -148,7 +154,7 @@ def _take(prices, block_prices, row_prices, owners, places, waiting, num_waiting
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def close(prices, block_prices, row_prices, row, column):
-    """Make a cell too dear for everyone."""
+    """Exclude a cell from further assignments."""
     prices[row, column] = np.inf
     _refresh_minima(prices, block_prices, row_prices, row, column)
 
@@ -157,19 +163,19 @@ def close(prices, block_prices, row_prices, row, column):
 @no_type_check
 def _refresh_minima(prices, block_prices, row_prices, row, column):
     block = column // BLOCK
-    least = np.inf
+    lowest = np.inf
     for j in range(block * BLOCK, (block + 1) * BLOCK):
-        least = min(least, prices[row, j])
-    block_prices[row, block] = least
+        lowest = min(lowest, prices[row, j])
+    block_prices[row, block] = lowest
     for k in range(block_prices.shape[1]):
-        least = min(least, block_prices[row, k])
-    row_prices[row] = least
+        lowest = min(lowest, block_prices[row, k])
+    row_prices[row] = lowest
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
 @no_type_check
 def _cheapest(a, b, b_blocks, prices, block_prices, row_prices, word, a_word, b_word, blocks_word):
-    """Least value, second least, and the cell of the least; the last three arguments are scratch."""
+    """The lowest value, the second lowest value, and the cell of the lowest; the last three arguments are buffers."""
     num_rows, width = prices.shape
     num_blocks = block_prices.shape[1]
     if word < a.shape[0]:
@@ -183,32 +189,32 @@ def _cheapest(a, b, b_blocks, prices, block_prices, row_prices, word, a_word, b_
         a_word[:] = 0.0
         b_word[:] = 0.0
         blocks_word[:] = 0.0
-    b_least = np.inf
+    b_lowest = np.inf
     for k in range(num_blocks):
-        b_least = min(b_least, blocks_word[k])
-    # The most promising row first: the sooner the second best is low, the more rows are passed over.
+        b_lowest = min(b_lowest, blocks_word[k])
+    # Start with the most promising row: the earlier ``second`` is low, the more rows are skipped.
     first = 0
-    least = np.inf
+    lowest = np.inf
     for i in range(num_rows):
         value = a_word[i] + row_prices[i]
-        if value < least:
-            least = value
+        if value < lowest:
+            lowest = value
             first = i
     best, second, cell = np.inf, np.inf, -1
     for turn in range(-1, num_rows):
         i = first if turn < 0 else turn
-        if turn == first or a_word[i] + row_prices[i] + b_least >= second:
+        if turn == first or a_word[i] + row_prices[i] + b_lowest >= second:
             continue
         for k in range(num_blocks):
             limit = second - a_word[i]
             if blocks_word[k] + block_prices[i, k] >= limit:
                 continue
             start = k * BLOCK
-            least = np.inf
+            lowest = np.inf
             for j in range(start, start + BLOCK):
                 value = b_word[j] + prices[i, j]
-                least = value if value < least else least
-            if least >= limit:
+                lowest = value if value < lowest else lowest
+            if lowest >= limit:
                 continue
             for j in range(start, start + BLOCK):
                 value = a_word[i] + b_word[j] + prices[i, j]

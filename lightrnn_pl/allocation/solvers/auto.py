@@ -1,4 +1,4 @@
-"""Chooses the solver by the size of the problem and the memory there is."""
+"""Selects a solver by the size of the problem and the available memory."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from lightrnn_pl.allocation.solvers.folding import fits, folded_bytes
 log = logging.getLogger(__name__)
 
 _EXACT_WORDS = 1000
-"""Up to here scipy's optimum takes a tenth of a second."""
+"""Largest problem for ``exact``, which takes about 0.1 s."""
 
 
 class AutoSolver(Solver):
-    """``exact`` for small tables, ``auction`` for the others, ``alternating`` where folded axes do not fit; logged.
+    """``exact`` for small tables; otherwise ``auction``, or ``alternating`` if the folded axes do not fit into memory.
 
     Args:
-        gap: The auction's.
-        time_limit: The auction's, in seconds.
+        gap: See :class:`AuctionSolver`.
+        time_limit: See :class:`AuctionSolver`.
     """
 
     def __init__(self, gap: float = 1e-3, time_limit: float | None = None) -> None:
         self._auction = AuctionSolver(gap, time_limit)
 
     def choose(self, problem: ReallocationProblem) -> Solver:
-        """The solver that is going to be used."""
+        """The solver for ``problem``."""
         if problem.num_cells <= _EXACT_WORDS:
             return ExactSolver()
         return self._auction if fits(folded_bytes(problem)) else AlternatingSolver()
@@ -40,7 +40,7 @@ class AutoSolver(Solver):
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         solver = self.choose(problem)
         log.info(
-            "%d words in a table of sides %s: solved by %s.",
+            "Solving the reallocation of %d words in a table of sides %s with %s.",
             problem.num_words,
             list(problem.sides),
             type(solver).__name__,

@@ -1,7 +1,4 @@
-"""What every solver of the reallocation problem promises: an assignment, and how far it can be from the best one.
-
-Does not know where the costs come from nor what the words are.
-"""
+"""The contract of solvers of the reallocation problem: an assignment, and a proven lower bound of the optimal cost."""
 
 from __future__ import annotations
 
@@ -19,44 +16,43 @@ GIB = 2**30
 
 
 class Solver(abc.ABC):
-    """Solves reallocation problems; a subclass finds codes and a bound, this class times and checks them."""
+    """Abstract: subclasses compute codes and a lower bound, and this class validates and measures them."""
 
     def solve(self, problem: ReallocationProblem) -> ReallocationResult:
-        """The assignment, its cost and the proof; the problem's own codes where what was found is no cheaper.
+        """Solve the problem; the result has the problem's own codes if the solver finds nothing cheaper.
 
         Raises:
-            ValueError: If no assignment avoids the forbidden codes, or if the solver cannot take the problem on,
-                with the solver that can.
+            ValueError: If no assignment avoids the forbidden codes, or if the problem is too large for this solver.
         """
         start = time.perf_counter()
         codes, lower_bound = self._assign(problem)
         if problem.codes is not None and problem.cost(problem.codes) <= problem.cost(codes):
-            codes = problem.codes  # moving words costs training; nothing is moved that does not pay
+            codes = problem.codes  # after a reallocation, training has to adapt; keep the codes if there is no gain
         result = problem.result(codes, lower_bound, time.perf_counter() - start)
         if np.isinf(result.cost):
             raise ValueError(
                 f"{type(self).__name__} found no assignment that avoids every forbidden code (+inf); allow more "
-                "codes, or try solver=exact, which finds one where there is one"
+                "codes, or use solver=exact, which finds an assignment if there is one"
             )
         return result
 
-    def check(self, num_words: int, sides: tuple[int, ...]) -> None:  # noqa: B027 - most take any size
-        """Refuse a problem of this size before hours are spent on getting there.
+    def check(self, num_words: int, sides: tuple[int, ...]) -> None:  # noqa: B027 - most solvers accept any size
+        """Check before training that the solver can handle problems of this size.
 
         Raises:
-            ValueError: If the solver could not take it on, for its memory or for a package that is missing.
+            ValueError: If the solver would need too much memory, or a required package is not installed.
         """
 
     @abc.abstractmethod
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
-        """Codes, one available cell a word, and a proven lower bound on the cost of any assignment."""
+        """Codes (a distinct available cell for each word), and a proven lower bound on the cost of any assignment."""
 
 
 def finite_costs(problem: ReallocationProblem) -> tuple[np.ndarray, ...]:
-    """The costs with a finite price on what is forbidden, higher than all else together.
+    """The costs with a finite penalty instead of +inf for forbidden codes, larger than all other costs together.
 
-    So a solver can be led out of an assignment that breaks a ban, and finds out at the end that there is no other.
-    Codes without an available cell stay as they are; without bans these are the problem's own arrays.
+    A solver can then start from an assignment with forbidden codes, and still avoids them if possible.  The costs of
+    codes without available cells are unchanged.  Without forbidden codes, the problem's own arrays are returned.
     """
     used = [problem.capacities(axis) > 0 for axis in range(problem.num_components)]
     costs = zip(problem.costs, used, strict=True)
@@ -71,7 +67,7 @@ def finite_costs(problem: ReallocationProblem) -> tuple[np.ndarray, ...]:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take: the smaller of the machine's and its control group's."""
+    """Memory in bytes that this process can still allocate: the minimum over the machine and its control group."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():

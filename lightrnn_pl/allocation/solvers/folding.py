@@ -1,6 +1,7 @@
-"""Any number of axes as two, so that what knows rows and columns solves the others as well.
+"""Folds any number of axes into two, so that solvers for rows and columns can solve all problems.
 
-A cube (i, j, k) is a table of rows i and columns (j, k), or of rows (i, j) and columns k; its cells keep their numbers.
+A cube (i, j, k) becomes a table with rows i and columns (j, k), or with rows (i, j) and columns k.  The cell numbers do
+not change.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from lightrnn_pl.allocation.solvers.base import GIB, finite_costs, free_memory
 
 
 def fold(problem: ReallocationProblem, solver: str) -> tuple[np.ndarray, np.ndarray]:
-    """Costs of the first axes and of the last, (V, R) and (V, C), split so that the two tables are small.
+    """Costs of the first and of the last axes, (V, R) and (V, C), split where the two arrays are smallest.
 
-    Two axes are what they are, without a copy; what is forbidden has a finite price (see ``finite_costs``).
+    Two axes are returned without a copy.  Forbidden codes have a finite cost (see ``finite_costs``).
 
     Raises:
-        ValueError: If the tables of more than two axes do not fit into memory, with the solver that needs none.
+        ValueError: If the arrays for more than two axes do not fit into memory.  The message suggests another solver.
     """
     if not fits(folded_bytes(problem)):
         raise ValueError(
             f"solver={solver} would need {folded_bytes(problem) / GIB:.1f} GiB to fold the axes of a table of sides "
-            f"{list(problem.sides)} into two; use solver=alternating, which needs no more than the costs"
+            f"{list(problem.sides)} into two; use solver=alternating, which does not fold them"
         )
     costs = finite_costs(problem)
     if len(costs) == 1:
@@ -34,7 +35,7 @@ def fold(problem: ReallocationProblem, solver: str) -> tuple[np.ndarray, np.ndar
 
 
 def folded_bytes(problem: ReallocationProblem) -> int:
-    """What ``fold`` takes beside the costs."""
+    """Memory in bytes that ``fold`` needs in addition to the costs."""
     if problem.num_components <= 2:
         return 0
     split = _split(problem.sides)
@@ -43,12 +44,12 @@ def folded_bytes(problem: ReallocationProblem) -> int:
 
 
 def fits(num_bytes: int) -> bool:
-    """Whether so much memory can be taken, with a tenth to spare."""
+    """Whether this fits into 90% of the available memory."""
     return num_bytes == 0 or num_bytes <= 0.9 * free_memory()
 
 
 def _split(sides: tuple[int, ...]) -> int:
-    """How many axes are the first of the two."""
+    """Number of axes that are folded into the first one."""
     return min(range(1, len(sides)), key=lambda at: math.prod(sides[:at]) + math.prod(sides[at:]))
 
 

@@ -1,9 +1,9 @@
-"""The papers' 1/2-approximation (LightRNN, section 3.2, citing Preis 1999), without a list of the V x V edges.
+"""The 1/2-approximation of the paper (LightRNN, section 3.2, citing Preis 1999), without a list of the V x V edges.
 
-The gain of giving a cell to a word is the word's highest cost less its cost there.  Preis's algorithm takes edges that
-are heavier than all their neighbours; where gains differ there is one matching of this kind, the one that taking the
-heaviest free edge first gives, and its gain is at least half of the best.  Here every word offers its best free cell
-in a heap; an offer whose cell is gone meanwhile is renewed.  Never revisits a choice and knows no prices.
+The gain of assigning a word to a cell is the word's highest cost minus its cost in that cell.  Preis's algorithm
+selects edges that are heavier than all their neighbors.  If all gains differ, this yields the same matching as always
+selecting the heaviest free edge, and its gain is at least half of the optimum.  Here, a heap contains the best free
+cell of each word, and an entry whose cell has been assigned in the meantime is updated.
 """
 
 from __future__ import annotations
@@ -19,20 +19,24 @@ from lightrnn_pl.allocation.solvers import auction_kernels as kernels
 from lightrnn_pl.allocation.solvers.base import Solver
 from lightrnn_pl.allocation.solvers.folding import fold
 from lightrnn_pl.allocation.solvers.transport import separable_bound
+from lightrnn_pl.checks import check_choice
 
 
 class GreedySolver(Solver):
-    """One pass over the words, by one of three orders; ignores the start codes.
+    """Assigns one word after the other; ignores the current codes.
 
     Args:
-        order: ``gain``, the largest gain first, the paper's 1/2-approximation; ``regret``, first who would lose most
-            by its second choice (as of its last look); ``rows_first``, every word to a row by largest gain and then
-            to one of that row's cells, the order of the authors' release.
+        order: The order of the words.  ``gain``: largest gain first, the 1/2-approximation of the paper.  ``regret``:
+            largest difference between the best and the second best cell first (as of the last update of the word).
+            ``rows_first``: all words to rows by largest gain, then to the cells of their rows, as in the code released
+            by the authors.
+
+    Raises:
+        ValueError: If ``order`` is not one of the choices.
     """
 
     def __init__(self, order: Literal["gain", "regret", "rows_first"] = "gain") -> None:
-        if order not in ("gain", "regret", "rows_first"):
-            raise ValueError(f"solver.order={order!r}; choose gain, regret or rows_first")
+        check_choice("solver.order", order, ("gain", "regret", "rows_first"))
         self.order = order
 
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
@@ -46,20 +50,20 @@ class GreedySolver(Solver):
         columns = (b, kernels.block_minima(b), closed, blocks, blocks.min(axis=1))
         if self.order == "rows_first":
             is_free = (closed == 0).astype(np.int64)
-            everyone = np.zeros(problem.num_words, np.int64)
-            rows = _take_codes(a, a.max(axis=1).astype(np.float64), everyone, is_free.sum(axis=1)[None])
-            cells = rows * width + _take_codes(b, b.max(axis=1).astype(np.float64), rows, is_free)
+            one_group = np.zeros(problem.num_words, np.int64)
+            rows = _assign_codes(a, a.max(axis=1).astype(np.float64), one_group, is_free.sum(axis=1)[None])
+            cells = rows * width + _assign_codes(b, b.max(axis=1).astype(np.float64), rows, is_free)
         else:
             worst = a.max(axis=1).astype(np.float64) + b.max(axis=1)
-            cells = _take_cells(a, *columns, worst, self.order == "regret")
-        codes = problem.spell(cells // width * num_columns + cells % width)
+            cells = _assign_cells(a, *columns, worst, self.order == "regret")
+        codes = problem.codes_of(cells // width * num_columns + cells % width)
         return codes, separable_bound(problem)
 
 
 @numba.njit(cache=True)
 @no_type_check
-def _take_cells(a, b, b_blocks, closed, block_closed, row_closed, worst, by_regret):
-    """Cell of each word, padded numbers; ``closed`` is 0 where a cell is free and +inf where it is not."""
+def _assign_cells(a, b, b_blocks, closed, block_closed, row_closed, worst, by_regret):
+    """Padded number of the cell of each word; ``closed`` is 0 for free cells and +inf for all others."""
     num_words = a.shape[0]
     words = np.arange(num_words)
     best, second, cells = np.empty(num_words), np.empty(num_words), np.empty(num_words, np.int64)
@@ -100,25 +104,25 @@ def _take_cells(a, b, b_blocks, closed, block_closed, row_closed, worst, by_regr
 
 @numba.njit(cache=True)
 @no_type_check
-def _take_codes(cost, worst, groups, left):
-    """Code of each word, the largest gain first; ``left[g, c]`` words of group g may still have code c."""
+def _assign_codes(cost, worst, groups, capacity):
+    """Code of each word, largest gain first; ``capacity[g, c]`` more words of group g may have code c."""
     num_words = len(cost)
     codes = np.empty(num_words, np.int64)
     keys = np.empty(num_words)
     for word in range(num_words):
-        codes[word] = _cheapest_open(cost, word, left[groups[word]])
+        codes[word] = _cheapest_available(cost, word, capacity[groups[word]])
         keys[word] = worst[word] - cost[word, codes[word]]
     keys, heap = _heap(keys)
     size = num_words
     while size > 0:
         word = heap[0]
-        places = left[groups[word]]
-        if places[codes[word]] > 0:
-            places[codes[word]] -= 1
+        remaining = capacity[groups[word]]
+        if remaining[codes[word]] > 0:
+            remaining[codes[word]] -= 1
             size -= 1
             key, last = keys[size], heap[size]
         else:
-            codes[word] = _cheapest_open(cost, word, places)
+            codes[word] = _cheapest_available(cost, word, remaining)
             key = worst[word] - cost[word, codes[word]]
             last = word
         if size > 0:
@@ -128,11 +132,11 @@ def _take_codes(cost, worst, groups, left):
 
 @numba.njit(cache=True)
 @no_type_check
-def _cheapest_open(cost, word, left):
+def _cheapest_available(cost, word, remaining):
     cheapest = np.inf
     chosen = -1
     for code in range(cost.shape[1]):
-        if left[code] > 0 and (chosen < 0 or cost[word, code] < cheapest):
+        if remaining[code] > 0 and (chosen < 0 or cost[word, code] < cheapest):
             cheapest = cost[word, code]
             chosen = code
     return chosen
@@ -141,7 +145,7 @@ def _cheapest_open(cost, word, left):
 @numba.njit(cache=True)
 @no_type_check
 def _heap(keys):
-    """A heap, largest key on top, of the words: descending order is one."""
+    """A max-heap of the words by their keys; an array in descending order is one."""
     order = np.argsort(-keys, kind="mergesort")
     return keys[order], order
 
@@ -149,7 +153,7 @@ def _heap(keys):
 @numba.njit(cache=True)
 @no_type_check
 def _replace_largest(keys, heap, size, key, word):
-    """Put (key, word) in place of the top of the heap's first ``size`` entries."""
+    """Replace the top of a max-heap of ``size`` entries by (key, word)."""
     at = 0
     while True:
         child = 2 * at + 1

@@ -1,4 +1,4 @@
-"""The control experiment: every word stays where it is."""
+"""The control experiment: no word is reallocated."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lightrnn_pl.allocation.solvers.base import Solver
 
 
 class KeepSolver(Solver):
-    """Returns the start codes, with the floor for a bound.
+    """Returns the current codes, with the floor as the bound.
 
-    A training run with it has the rounds, the statistics pass and the schedule of a run with any other solver, so
-    what differs between the two is the moves alone.
+    A training run with this solver has the same rounds, statistics passes and learning rates as a run with any other
+    solver, so the two runs differ only in the reallocations.
     """
 
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         if problem.codes is None:
-            raise ValueError("KeepSolver needs the words' present codes; give the problem its codes")
+            raise ValueError("KeepSolver needs the current codes; create the problem with codes")
         return problem.codes, problem.floor

@@ -1,7 +1,7 @@
-"""The paper's minimum cost maximum flow (LightRNN, section 3.2, figure 3), by OR-tools.
+"""The minimum cost maximum flow of the paper (LightRNN, section 3.2, Figure 3), solved by OR-Tools.
 
-A node for each word and each cell, and an arc of capacity 1 for each pair: the optimum, in integers.  Kept to compare
-with; ``exact`` gives the same table from a sixth of the memory.
+The graph has one node per word and per cell, and an arc of capacity 1 for each pair.  This solver exists for
+comparison: ``exact`` finds the same optimum with a sixth of the memory.
 """
 
 from __future__ import annotations
@@ -10,40 +10,41 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from typing_extensions import override
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.base import Solver
-from lightrnn_pl.allocation.solvers.exact import dense_costs, refuse_too_large
+from lightrnn_pl.allocation.solvers.exact import check_memory, dense_costs
 
 _BYTES_PER_ARC = 100
-"""The dense costs, the arcs handed over and the solver's own graph and reduced costs."""
+"""Memory per arc: the dense costs, the arrays of arcs, and the graph and the reduced costs of the solver."""
 
 
 class MinCostFlowSolver(Solver):
-    """Optimal but for the rounding of costs to integers, which the bound allows for.
+    """Optimal up to the rounding of costs to integers, which the lower bound takes into account.
 
     Args:
-        memory_limit_gib: Refuse a problem whose arcs need more; None means nine tenths of the free memory.
+        memory_limit_gib: Largest memory for the arcs in GiB; None means 90% of the available memory.
     """
 
     def __init__(self, memory_limit_gib: float | None = None) -> None:
         self.memory_limit_gib = memory_limit_gib
 
+    @override
     def check(self, num_words: int, sides: tuple[int, ...]) -> None:
-        """See :class:`Solver`."""
-        _ortools()
-        self._refuse_too_large(num_words, num_words, len(sides))
+        _import_ortools()
+        self._check_memory(num_words, num_words, len(sides))
 
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
-        self._refuse_too_large(problem.num_words, problem.num_cells, problem.num_components)
-        min_cost_flow = _ortools()
+        self._check_memory(problem.num_words, problem.num_cells, problem.num_components)
+        min_cost_flow = _import_ortools()
         costs = dense_costs(problem)
-        least = costs.min(axis=1, keepdims=True)
-        costs -= least
+        lowest = costs.min(axis=1, keepdims=True)
+        costs -= lowest
         allowed = np.isfinite(costs)
         word, cell = np.nonzero(allowed)
         excess = costs[allowed]
-        # Costs of paths stay within 64 bits; beyond 2^53 the rounding would be that of float64 anyway.
+        # The costs of paths must fit into 64 bits, and float64 cannot represent integers beyond 2^53 exactly.
         num_nodes = sum(costs.shape)
         scale = min(2.0**61 / (num_nodes + 1), 2.0**53) / max(float(excess.max()), 1e-300) if excess.max() > 0 else 1.0
         flow = min_cost_flow.SimpleMinCostFlow()
@@ -51,7 +52,7 @@ class MinCostFlowSolver(Solver):
             word, problem.num_words + cell, np.ones(len(word), np.int64), np.rint(excess * scale).astype(np.int64)
         )
         flow.set_nodes_supplies(np.arange(problem.num_words), np.ones(problem.num_words, np.int64))
-        # One more node takes in what cells send on, so that some may stay empty.
+        # All cells are connected to a sink, so that some of them may stay empty.
         sink = num_nodes
         cells = np.arange(problem.num_cells)
         flow.add_arcs_with_capacity_and_unit_cost(
@@ -69,18 +70,18 @@ class MinCostFlowSolver(Solver):
         chosen = np.empty(problem.num_words, np.int64)
         chosen[word[used]] = cell[used]
         rounding = 0.5 * problem.num_words / scale
-        return problem.spell(problem.cells[chosen]), flow.optimal_cost() / scale + float(least.sum()) - rounding
+        return problem.codes_of(problem.cells[chosen]), flow.optimal_cost() / scale + float(lowest.sum()) - rounding
 
-    def _refuse_too_large(self, num_words: int, num_cells: int, num_components: int) -> None:
-        refuse_too_large(num_words, num_cells, num_components, _BYTES_PER_ARC, self.memory_limit_gib, solver="mcmf")
+    def _check_memory(self, num_words: int, num_cells: int, num_components: int) -> None:
+        check_memory(num_words, num_cells, num_components, _BYTES_PER_ARC, self.memory_limit_gib, solver="mcmf")
 
 
-def _ortools() -> Any:
+def _import_ortools() -> Any:
     try:
         from ortools.graph.python import min_cost_flow
     except ImportError as error:
         raise ValueError(
-            "solver=mcmf needs OR-tools: pip install 'lightrnn_pl[solvers]'; solver=exact gives the same table without "
-            "it"
+            "solver=mcmf needs OR-Tools: pip install 'lightrnn_pl[solvers]'; solver=exact finds the same optimum "
+            "without it"
         ) from error
     return min_cost_flow

@@ -1,9 +1,9 @@
-"""A lower bound from each axis alone: words to codes, each code as often as it has cells.
+"""The transportation problem of a single axis: words are assigned to codes with capacities.
 
-An assignment of words to cells gives every code of an axis to as many words as it has cells, so the cheapest such
-transport of each axis, summed over the axes, is below the cost of any table.  The transport is solved by an auction
-whose objects are the places of a code (Bertsekas and Castañón, 1989, "similar objects"); the bound is the Lagrangian
-dual at its prices, hence valid however far the auction came.  Knows one axis at a time and no cells.
+An assignment of words to cells uses each code of an axis at most as often as the code has cells.  Therefore the sum of
+the optimal transports of all axes is a lower bound of the cost of any allocation.  Each transport is solved by an
+auction whose objects are the slots of a code (Bertsekas and Castañón, 1989, "similar objects").  The bound is the
+Lagrangian dual at the prices, so it is valid at any stage of the auction.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHUNK = 8192
 
 
 def separable_bound(problem: ReallocationProblem, tolerance: float = 1e-4) -> float:
-    """Sum over the axes of the cheapest transport's bound, each within some ``tolerance`` of its excess."""
+    """The sum of the ``transport_bound`` of all axes, a lower bound of the cost of any allocation."""
     return sum(
         transport_bound(problem, axis, transport_prices(problem, axis, tolerance))
         for axis in range(problem.num_components)
@@ -30,7 +30,7 @@ def separable_bound(problem: ReallocationProblem, tolerance: float = 1e-4) -> fl
 
 
 def transport_bound(problem: ReallocationProblem, axis: int, prices: Float[np.ndarray, " side"]) -> float:
-    """The Lagrangian dual of the transport of one axis at ``prices``: a lower bound for any prices whatever."""
+    """The Lagrangian dual of the transport of one axis at ``prices``, which is a lower bound for any prices."""
     cost, capacity = problem.costs[axis], problem.capacities(axis)
     used = np.flatnonzero(capacity)
     num_empty = problem.num_cells - problem.num_words
@@ -41,16 +41,17 @@ def transport_bound(problem: ReallocationProblem, axis: int, prices: Float[np.nd
 
 
 def transport_prices(problem: ReallocationProblem, axis: int, tolerance: float = 1e-4) -> Float[np.ndarray, " side"]:
-    """Prices at which the words' own choices nearly fill every code of ``axis`` as often as it has cells.
+    """Near-optimal dual prices of the codes of ``axis``.
 
     Args:
-        problem: Whose axis is meant.
-        axis: Which one.
-        tolerance: The last increment of a bid, as a share of a word's mean excess over its cheapest code.
+        problem: The reallocation problem.
+        axis: The axis of the transport, counted from 0.
+        tolerance: The final epsilon of the auction, as a share of the mean excess of a word's costs over its cheapest
+            code.
     """
     cost, capacity = problem.costs[axis], problem.capacities(axis)
     prices = np.zeros(len(capacity))
-    # Zipf's law makes the range useless as a scale; a mean over the words is what a typical bid is about.
+    # Due to Zipf's law, the range of the costs is not a useful scale.  A mean over the words matches typical bids.
     scale = mean_excess(cost)
     if scale == 0 or np.count_nonzero(capacity) < 2:
         return prices
@@ -65,35 +66,34 @@ def transport_prices(problem: ReallocationProblem, axis: int, tolerance: float =
 def assign_codes(
     cost: Float[np.ndarray, "V side"], capacities: Int[np.ndarray, " side"], tolerance: float = 1e-3
 ) -> Int[np.ndarray, " V"]:
-    """A cheap code for each word, each code given to as many words as it has cells at most.
-
-    The mean cost is within ``tolerance`` mean excesses of the cheapest possible.
+    """A near-optimal code for each word, with at most ``capacities[c]`` words for code c.
 
     Args:
-        cost: What each word pays for each code; finite.
-        capacities: Cells of each code, at least V in all.
-        tolerance: See above.
+        cost: Cost of each word under each code; finite.
+        capacities: Maximum number of words of each code, in total at least V.
+        tolerance: Maximum difference between the mean cost and its optimum, in units of the mean excess of a word's
+            costs over its cheapest code.
     """
     prices = np.zeros(len(capacities))
-    holders = np.zeros(0, dtype=np.int64)
+    owners = np.zeros(0, dtype=np.int64)
     last = max(tolerance * mean_excess(cost), 1e-12)
     epsilon = max(mean_excess(cost) / 4, last)
     while True:
-        holders = _auction_codes(cost, capacities, prices, epsilon, np.iinfo(np.int64).max)
+        owners = _auction_codes(cost, capacities, prices, epsilon, np.iinfo(np.int64).max)
         if epsilon <= last:
             break
         epsilon = max(epsilon / _SCALING, last)
     codes = np.empty(len(cost), dtype=np.int64)
-    places = np.repeat(np.arange(len(capacities)), capacities)
-    is_word = (holders >= 0) & (holders < len(cost))
-    codes[holders[is_word]] = places[is_word]
+    slots = np.repeat(np.arange(len(capacities)), capacities)
+    is_word = (owners >= 0) & (owners < len(cost))
+    codes[owners[is_word]] = slots[is_word]
     return codes
 
 
 @numba.njit(cache=True)
 @no_type_check
 def mean_excess(cost):
-    """Mean over the words of the mean finite cost above the cheapest, shape (V, side) -> one number."""
+    """Mean over the words of the mean finite cost above the cheapest one, for costs of shape (V, side)."""
     total = 0.0
     for word in range(cost.shape[0]):
         cheapest = np.inf
@@ -112,7 +112,7 @@ def mean_excess(cost):
 @numba.njit(cache=True)
 @no_type_check
 def largest_magnitude(cost):
-    """Largest absolute value among the finite costs, shape (V, side) -> one number."""
+    """Largest absolute value of the finite costs, for costs of shape (V, side)."""
     largest = 0.0
     for word in range(cost.shape[0]):
         for code in range(cost.shape[1]):
@@ -125,24 +125,25 @@ def largest_magnitude(cost):
 @numba.njit(cache=True)
 @no_type_check
 def _auction_codes(cost, capacity, prices, epsilon, max_bids):
-    """One phase: all words bid until each has a place, or ``max_bids`` are through; changes ``prices`` in place.
+    """One phase: words bid until each has a slot, or until ``max_bids`` bids were made; updates ``prices`` in place.
 
-    Returns who holds each place, the places of a code side by side; -1 where the bids ran out.
+    The price of a code is that of its cheapest slot, the top of a heap of (bid, word).  Words numbered V and up
+    represent the empty cells and have zero costs.
 
-    A code's price is that of its cheapest place, the top of a heap of (bid, word).  Words at and beyond V are the
-    cells left empty, which cost nothing anywhere.
+    Returns:
+        The owner of each slot, ordered by code; -1 for slots without an owner.
     """
     num_words, side = cost.shape
     first = np.zeros(side + 1, np.int64)
     for code in range(side):
         first[code + 1] = first[code] + capacity[code]
-    num_places = first[side]
-    bids = np.empty(num_places)
-    holders = np.full(num_places, -1)
+    num_slots = first[side]
+    bids = np.empty(num_slots)
+    owners = np.full(num_slots, -1)
     for code in range(side):
         bids[first[code] : first[code + 1]] = prices[code]
-    waiting = np.arange(num_places)
-    num_waiting = num_places
+    waiting = np.arange(num_slots)
+    num_waiting = num_slots
     while num_waiting > 0 and max_bids > 0:
         max_bids -= 1
         num_waiting -= 1
@@ -166,19 +167,19 @@ def _auction_codes(cost, capacity, prices, epsilon, max_bids):
         if second < np.inf:
             raised += second - best
         begin = first[chosen]
-        evicted = holders[begin]
-        _replace_top(bids, holders, begin, first[chosen + 1], raised, word)
+        evicted = owners[begin]
+        _replace_top(bids, owners, begin, first[chosen + 1], raised, word)
         prices[chosen] = bids[begin]
         if evicted >= 0:
             waiting[num_waiting] = evicted
             num_waiting += 1
-    return holders
+    return owners
 
 
 @numba.njit(cache=True, inline="always")
 @no_type_check
-def _replace_top(bids, holders, begin, end, bid, holder):
-    """Put a new entry in place of the smallest of the heap ``bids[begin:end]``."""
+def _replace_top(bids, owners, begin, end, bid, owner):
+    """Replace the smallest entry of the heap ``bids[begin:end]``."""
     size = end - begin
     at = 0
     while True:
@@ -190,7 +191,7 @@ def _replace_top(bids, holders, begin, end, bid, holder):
         if bids[begin + child] >= bid:
             break
         bids[begin + at] = bids[begin + child]
-        holders[begin + at] = holders[begin + child]
+        owners[begin + at] = owners[begin + child]
         at = child
     bids[begin + at] = bid
-    holders[begin + at] = holder
+    owners[begin + at] = owner

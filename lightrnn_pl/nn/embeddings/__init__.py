@@ -1,4 +1,4 @@
-"""Input layers: one file a strategy, all behind :class:`Embedding`."""
+"""Embeddings, the input layers of the language model; all implement :class:`Embedding`."""
 
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.char_cnn import CharCNNEmbedding

@@ -1,4 +1,4 @@
-"""What every input layer promises: words in, the recurrent core's step vectors out."""
+"""The contract of embeddings: they map words to the step vectors of the recurrent core."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from lightrnn_pl.types import StepVectors, Words
 
 
 class Embedding(Part, ABC):
-    """Turns words into k step vectors each, where k is the number of codes that spell a word.
+    """Abstract: maps each word to k step vectors, where k is the number of codes per word.
 
-    The step that predicts code d of the next word reads code d - 1 of that word, its true one (teacher forcing);
-    the first step of a word reads the word before.  So step d of position t may see ``words[t]`` and the first
-    d - 1 codes of ``targets[t]``, never more.
+    The step that predicts code d of the next word reads the true code d - 1 of that word (teacher forcing).  The first
+    step reads the previous word.  Step d of position t depends only on ``words[t]`` and on the first d - 1 codes of
+    ``targets[t]``.
 
     Args:
-        allocation: The word table, the same object as the output's.
+        allocation: The word allocation, the same object as that of the output.
         embedding_dim: D, the size of a step vector.
+
+    Raises:
+        ValueError: If ``embedding_dim`` is not a whole number of at least 1.
     """
 
     def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
@@ -38,41 +41,43 @@ class Embedding(Part, ABC):
         return self.allocation.num_components
 
     def axis_vectors(self) -> list[Float[Tensor, "side D"] | None]:
-        """The vectors that words share by their code of each axis, as views of the parameters, detached; None for an
-        axis whose codes are not read."""
+        """The shared vectors of the codes of each axis, as detached views of the parameters.
+
+        The entry of an axis whose codes are not read is None.
+        """
         return [None] * self.steps_per_word
 
     @abstractmethod
     def forward(self, words: Words, targets: Words) -> StepVectors:
-        """Step vectors, k for each position, the steps of one position side by side.
+        """Step vectors, k per position; the steps of a position are consecutive.
 
         Args:
-            words: The words read, (B, T).
-            targets: The words to predict, (B, T); only their codes before the last are read.
+            words: The input words, (B, T).
+            targets: The words to predict, (B, T); their last code is not read.
         """
 
     @abstractmethod
     def first_step(self, words: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        """What the step reads that predicts the first code of the word after each of ``words``."""
+        """The vector for the step that predicts the first code of the word after each of ``words``."""
 
     @abstractmethod
     def code_step(self, axis: int, codes: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        """What the step reads that predicts code ``axis`` + 1 of a word, given its code ``axis``; for k > 1.
+        """The vector for the step that predicts code ``axis`` + 1 of a word, given its code ``axis``; for k > 1.
 
-        ``first_step`` of a word, then ``code_step`` of each code of the next one but the last: the steps of
-        ``forward``, one at a time.
+        The steps of ``forward`` are ``first_step`` of a word, followed by ``code_step`` of each code of the next word
+        except the last.
         """
 
     @property
     def reads_last_code(self) -> bool:
-        """Whether the first step of a word reads the last code of the previous word, and nothing else of it."""
+        """Whether the first step of a word reads only the last code of the previous word."""
         return False
 
     def traceable(self, max_bytes: int) -> Traceable:
-        """``first_step`` in operations that a tracer can follow; see :mod:`~lightrnn_pl.nn.traceable`.
+        """A traceable version of ``first_step``; see :mod:`~lightrnn_pl.nn.traceable`.
 
         Args:
-            max_bytes: The largest table that may be computed for it.
+            max_bytes: The maximum size of a precomputed table in bytes.
 
         Raises:
             ValueError: If a table would be larger.

@@ -1,9 +1,10 @@
-"""One vector per word: the standard input layer."""
+"""One vector per word: the standard embedding."""
 
 from __future__ import annotations
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
@@ -16,6 +17,6 @@ class FullEmbedding(WordEmbedding):
         super().__init__(allocation, embedding_dim)
         self.vectors = nn.Embedding(allocation.num_words, embedding_dim)
 
+    @override
     def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        """See :class:`WordEmbedding`."""
         return self.vectors(words)

@@ -1,6 +1,6 @@
-"""Input vectors whose elements are shared one by one (HashNet, Chen et al. 2015, section 4).
+"""Embedding vectors whose elements are hashed into shared weights (HashNet, Chen et al. 2015, section 4).
 
-Nothing but the weights is kept: which weight an element is, is computed for the words that are looked up.
+Only the weights are stored.  The weight of each element is computed when a word is looked up.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class HashedEmbedding(WordEmbedding):
     """N parameters: element j of word w is weight xxhash(w, j) mod N, with a sign from a second hash.
 
     Args:
-        allocation: The word table.
+        allocation: The word allocation.
         embedding_dim: D.
-        compression: N / (V D); None where ``num_weights`` is given.
-        num_weights: N; None where ``compression`` is given.
-        signed: Whether shared weights come with a random sign.
-        seed: Of the hashes.
+        compression: N / (V D); None if ``num_weights`` is set.
+        num_weights: N; None if ``compression`` is set.
+        signed: Whether each element multiplies its weight by a random sign.
+        seed: Seed of the hashes.
 
     Raises:
-        ValueError: Unless N is given once and in range.
+        ValueError: Unless exactly one of ``compression`` and ``num_weights`` is set and all arguments are in range.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class HashedEmbedding(WordEmbedding):
         seed: int = 0,
     ) -> None:
         super().__init__(allocation, embedding_dim)
-        most = allocation.num_words * embedding_dim
-        number = shared_count(compression, num_weights, most, "num_weights", "model.embedding")
-        self.weight = nn.Parameter(torch.zeros(number))
+        num_elements = allocation.num_words * embedding_dim
+        num_shared = shared_count(compression, num_weights, num_elements, "num_weights", "model.embedding")
+        self.weight = nn.Parameter(torch.zeros(num_shared))
         check_flag("model.embedding.signed", signed)
         check_seed("model.embedding.seed", seed)
         self.signed = signed
         self.seed = seed
 
+    @override
     def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        """See :class:`WordEmbedding`."""
         return hashed_vectors(self.weight, words, self.embedding_dim, self.signed, self.seed)
 
     @override

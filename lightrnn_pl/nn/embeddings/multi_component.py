@@ -1,4 +1,4 @@
-"""LightRNN's shared input vectors: one a row, one a column (LightRNN, section 3.1, Figure 2), for any k."""
+"""LightRNN's shared embedding vectors: one per row and one per column (LightRNN, section 3.1, Figure 2), for any k."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lightrnn_pl.types import StepVectors, Words
 
 
 class MultiComponentEmbedding(Embedding):
-    """(R + C) x D parameters for k = 2: X^r and X^c of Equation 1, all axes in one lookup table.
+    """(R + C) x D parameters for k = 2: X^r and X^c of Equation 1, stored in a single lookup table.
 
-    For k = 2 the steps of position t read the column vector of ``words[t]``, then the row vector of ``targets[t]``.
+    For k = 2, the steps of position t read the column vector of ``words[t]`` and then the row vector of ``targets[t]``.
     """
 
     offsets: Tensor
@@ -26,23 +26,23 @@ class MultiComponentEmbedding(Embedding):
         starts = torch.tensor((0, *allocation.sides[:-1])).cumsum(0)
         self.register_buffer("offsets", starts, persistent=False)
 
+    @override
     def forward(self, words: Words, targets: Words) -> StepVectors:
-        """See :class:`Embedding`."""
         read = self.allocation.encode(words)[..., -1:]
         if self.steps_per_word > 1:
             read = torch.cat([read, self.allocation.encode(targets)[..., :-1]], -1)
         return self.vectors(read + self.offsets.roll(1)).flatten(1, 2)
 
+    @override
     def axis_vectors(self) -> list[Float[Tensor, "side D"] | None]:
-        """See :class:`Embedding`."""
         return list(self.vectors.weight.detach().split(list(self.allocation.sides)))
 
+    @override
     def first_step(self, words: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        """See :class:`Embedding`: the vector of the word's last code."""
         return self.code_step(self.steps_per_word - 1, self.allocation.encode(words)[..., -1])
 
+    @override
     def code_step(self, axis: int, codes: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        """See :class:`Embedding`."""
         return self.vectors(codes + self.offsets[axis])
 
     @property

@@ -1,9 +1,10 @@
-"""Short input vectors and a projection in front of the recurrent core (Slim Embedding, Figure 4: PM)."""
+"""Short embedding vectors, projected to the size of the recurrent core's input (Slim Embedding, Figure 4: PM)."""
 
 from __future__ import annotations
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count
@@ -14,9 +15,12 @@ class ProjectedEmbedding(WordEmbedding):
     """V x P vectors and a P x D matrix without bias.
 
     Args:
-        allocation: The word table.
+        allocation: The word allocation.
         embedding_dim: D.
-        projection_dim: P, the size of a word's own vector; useful where it is below D.
+        projection_dim: P, the size of a word's vector before the projection; usually smaller than D.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, allocation: WordAllocation, embedding_dim: int, projection_dim: int) -> None:
@@ -25,6 +29,6 @@ class ProjectedEmbedding(WordEmbedding):
         self.vectors = nn.Embedding(allocation.num_words, projection_dim)
         self.projection = nn.Linear(projection_dim, embedding_dim, bias=False)
 
+    @override
     def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        """See :class:`WordEmbedding`."""
         return self.projection(self.vectors(words))

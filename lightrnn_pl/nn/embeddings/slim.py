@@ -1,6 +1,6 @@
-"""Slim input vectors: K shared sub-vectors side by side (Slim Embedding, "Compressing Input Embedding Layer").
+"""Slim embedding vectors: concatenations of K shared sub-vectors (Slim Embedding, "Compressing Input Embedding Layer").
 
-Knows nothing of how words come to share (``nn/sharing``).
+The maps from words to sub-vectors are in :mod:`lightrnn_pl.nn.sharing`.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from typing_extensions import override
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count, check_flag
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
-from lightrnn_pl.nn.sharing import SubvectorMap, subvectors_for
+from lightrnn_pl.nn.sharing import SubvectorMap, subvector_count
 from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, num_bytes
 
 
 class SlimEmbedding(WordEmbedding):
-    """M x D/K parameters, however many words there are.
+    """M x D/K parameters, independent of the number of words.
 
     Args:
-        allocation: The word table.
+        allocation: The word allocation.
         embedding_dim: D, divisible by K.
         num_parts: K.
-        map: Makes the map of words to sub-vectors, given its sizes.
-        compression: M / (K V), so the size beside a full embedding's; None where ``num_subvectors`` is given.
-        num_subvectors: M; None where ``compression`` is given.
-        disjoint: Each part draws from a set of its own, as an output's must, so that the two can be tied; otherwise all
-            draw from one pool, as in the paper.
+        map: Creates the map of words to sub-vectors, given its sizes.
+        compression: M / (K V), the size relative to a full embedding; None if ``num_subvectors`` is set.
+        num_subvectors: M; None if ``compression`` is set.
+        disjoint: Whether each part has its own set of sub-vectors, which is required for tying with an output.
+            Otherwise, all parts share one set, as in the paper.
 
     Raises:
-        ValueError: If K does not divide D, or M is not given once and in range.
+        ValueError: If K does not divide D, if not exactly one of ``compression`` and ``num_subvectors`` is set, or if
+            an argument is out of range.
     """
 
     def __init__(
@@ -54,25 +55,26 @@ class SlimEmbedding(WordEmbedding):
                 f"model.embedding_dim must be divisible by model.embedding.num_parts={num_parts}, got {embedding_dim}"
             )
         check_flag("model.embedding.disjoint", disjoint)
-        number = subvectors_for(compression, num_subvectors, allocation.num_words, num_parts, "model.embedding")
+        number = subvector_count(compression, num_subvectors, allocation.num_words, num_parts, "model.embedding")
         self.map = map(num_words=allocation.num_words, num_parts=num_parts, num_subvectors=number, disjoint=disjoint)
         self.vectors = nn.Embedding(number, embedding_dim // num_parts)
 
     @property
+    @override
     def table_bytes(self) -> int:
-        """Bytes of the map."""
         return self.map.table_bytes
 
+    @override
     def initialise(self, scale: float) -> None:
-        """Uniform, except that sub-vectors of the right size that the map knows are taken."""
+        """Initialize uniformly, or with the initial sub-vectors of the map if they have the right shape."""
         super().initialise(scale)
-        start = self.map.starting_vectors()
-        if start is not None and start.shape == self.vectors.weight.shape:
+        initial = self.map.initial_subvectors()
+        if initial is not None and initial.shape == self.vectors.weight.shape:
             with torch.no_grad():
-                self.vectors.weight.copy_(start)
+                self.vectors.weight.copy_(initial)
 
+    @override
     def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
-        """See :class:`WordEmbedding`."""
         return self.vectors(self.map(words)).flatten(-2)
 
     @override
@@ -84,7 +86,7 @@ class SlimEmbedding(WordEmbedding):
 
 
 class _SubvectorLookup(nn.Module):
-    """Sub-vectors side by side, from a map that is a table."""
+    """Concatenated sub-vectors, with the map as a table."""
 
     numbers: Tensor
 

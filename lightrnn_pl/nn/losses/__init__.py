@@ -1,4 +1,4 @@
-"""What training minimises: one file a strategy, all behind :class:`Loss`."""
+"""Training losses; all implement :class:`Loss`."""
 
 from lightrnn_pl.nn.losses.base import Loss
 from lightrnn_pl.nn.losses.blackout import BlackoutLoss

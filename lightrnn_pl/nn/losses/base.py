@@ -1,4 +1,4 @@
-"""The contract of training losses: one number per word whose gradient trains the output's exact probabilities."""
+"""The contract of training losses: one number per word, whose gradient trains the output."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lightrnn_pl.types import Hidden, Words, WordScores
 
 
 class Loss(Part, ABC):
-    """A loss may be sampled; what is reported as a perplexity never is (``Output.log_probability``)."""
+    """Abstract: a training loss, which may be sampled.  Perplexities are always exact (``Output.log_probability``)."""
 
     def check(self, output: Output) -> None:
-        """Refuse an output that this loss cannot train.
+        """Check that this loss can train ``output``.
 
         Raises:
-            ValueError: Saying why, and what to use instead.
+            ValueError: If it cannot.  The message suggests an alternative.
         """
 
     @abstractmethod
     def forward(self, output: Output, hidden: Hidden, targets: Words) -> WordScores:
-        """The quantity to minimize, one number per word, (B, T)."""
+        """The loss of each target, (B, T)."""

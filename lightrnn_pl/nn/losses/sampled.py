@@ -1,7 +1,7 @@
-"""Losses that look at the target and at some noise words instead of at the whole vocabulary.
+"""The base class of losses that use the target and some noise words instead of the whole vocabulary.
 
-What they train are the scores of an ordinary softmax; what is reported as a perplexity stays that softmax's exact
-log-probability (``Output.log_probability``), whatever a sampled loss says of itself.
+They train the logits of an ordinary softmax.  Perplexities are computed from the exact log-probabilities of that
+softmax (``Output.log_probability``), never from a sampled loss.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.losses.base import Loss
@@ -23,21 +24,21 @@ from lightrnn_pl.vocabulary import Vocabulary
 
 
 class SampledLoss(Loss):
-    """Abstract: a subclass says how a target's score is compared with those of the noise words.
+    """Abstract: subclasses define how the logit of a target is compared with those of the noise words.
 
-    One draw of noise serves all positions of a minibatch, so that their scores are one matrix product.
+    All positions of a minibatch share the same noise words, so that their logits are a single matrix product.
 
     Args:
-        vocabulary: Whose counts make the noise distribution.
-        num_samples: S, the noise words drawn a minibatch.
-        power: Counts are raised to it; 1 is the unigram distribution, 0 the uniform one.
+        vocabulary: The vocabulary, whose counts determine the noise distribution.
+        num_samples: S, the number of noise words per minibatch.
+        power: Exponent of the counts in the noise distribution: 1 is the unigram distribution, 0 the uniform one.
 
     Raises:
-        ValueError: Naming the key, if ``num_samples`` or ``power`` is out of range.
+        ValueError: If ``num_samples`` or ``power`` is out of range.
     """
 
     distinct: ClassVar[bool] = False
-    """Whether a word that is drawn more than once is looked at once only."""
+    """Whether duplicate noise words are removed."""
 
     def __init__(self, vocabulary: Vocabulary, num_samples: int, power: float) -> None:
         super().__init__()
@@ -45,25 +46,25 @@ class SampledLoss(Loss):
         self.num_samples = num_samples
         self.noise = NoiseDistribution(vocabulary.counts, power)
 
+    @override
     def check(self, output: Output) -> None:
-        """See :class:`Loss`."""
         if not isinstance(output, SoftmaxOutput):
             raise ValueError(
-                f"{type(self).__name__} needs the scores of single words, which {type(output).__name__} does not have; "
-                "set model/loss=exact, or choose an output with one softmax over the vocabulary, such as "
+                f"{type(self).__name__} needs the logits of single words, which {type(output).__name__} does not have; "
+                "set model/loss=exact, or use an output with one softmax over the vocabulary, such as "
                 "model/output=full"
             )
 
+    @override
     def forward(self, output: Output, hidden: Hidden, targets: Words) -> WordScores:
-        """See :class:`Loss`."""
         assert isinstance(output, SoftmaxOutput)
         flat, words = hidden.flatten(0, 1), targets.flatten()
         noise = self.noise.sample(self.num_samples)
         if self.distinct:
             noise = noise.unique()
-        own, others = output.own_scores(flat, words), output.scores_of(flat, noise)
-        # Half precision would round a log-probability by some hundredths.
-        own, others = (scores.to(torch.promote_types(scores.dtype, torch.float32)) for scores in (own, others))
+        own, others = output.target_logits(flat, words), output.logits_of(flat, noise)
+        # Half precision has rounding errors of several hundredths in log-probabilities.
+        own, others = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (own, others))
         return self.compare(own, others, words, noise).view(targets.shape)
 
     @abstractmethod
@@ -77,8 +78,8 @@ class SampledLoss(Loss):
         """The loss of each position.
 
         Args:
-            own: The score of the position's target.
-            others: The scores of the noise words.
+            own: Logits of the targets.
+            others: Logits of the noise words.
             words: The targets.
             noise: The noise words.
         """

@@ -1,4 +1,4 @@
-"""Output layers: one file a strategy, all behind :class:`Output`."""
+"""Outputs, the output layers of the language model; all implement :class:`Output`."""
 
 from lightrnn_pl.nn.outputs.adaptive import AdaptiveOutput
 from lightrnn_pl.nn.outputs.base import Output

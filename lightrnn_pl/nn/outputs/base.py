@@ -1,4 +1,4 @@
-"""What every output layer promises: hidden states in, an exact normalised probability of each word out."""
+"""The contract of outputs: they map hidden states to exact, normalized word probabilities."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from lightrnn_pl.types import Hidden, Words, WordScores
 
 
 class Output(Part, ABC):
-    """Scores the next word from k hidden states.
+    """Abstract: predicts the next word from k hidden states.
 
-    ``log_probability`` is always exact, and its exponentials sum to one over the vocabulary.  What training minimises
-    instead of it, where it does, is a matter of the losses (``nn/losses``).
+    ``log_probability`` is always exact: its exponentials sum to one over the vocabulary.  Training may use a different
+    loss (:mod:`lightrnn_pl.nn.losses`).
 
     Args:
-        allocation: The word table, the same object as the embedding's.
+        allocation: The word allocation, the same object as that of the embedding.
         hidden_dim: H, the size of a hidden state.
+
+    Raises:
+        ValueError: If ``hidden_dim`` is not a whole number of at least 1.
     """
 
     def __init__(self, allocation: WordAllocation, hidden_dim: int) -> None:
@@ -38,36 +41,36 @@ class Output(Part, ABC):
 
     @abstractmethod
     def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """Natural-log probability of every word, for k = 1: all V numbers are held, for all positions at once."""
+        """Natural-log probability of every word, for k = 1.  All N x V numbers are computed at once."""
 
     @abstractmethod
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-        """Log-probabilities and ids of the k most likely words, best first, for k = 1 code a word.
+        """Log-probabilities and ids of the k most likely words, best first, for one code per word.
 
-        No more than V are given; the order of words that are exactly as likely is left open.
+        At most V words are returned.  The order of words with equal probability is unspecified.
         """
 
     @abstractmethod
     def word_vectors(self) -> Float[Tensor, "V P"]:
-        """What each word is predicted by, as one vector: words with vectors near one another are predicted alike."""
+        """The output vector of each word; words with similar vectors have similar probabilities in all contexts."""
 
     def tie(self, embedding: Embedding) -> None:
-        """Use the embedding's vectors as the output's (Press and Wolf 2017), where both have the same shape.
+        """Share the vectors of the embedding (Press and Wolf 2017).
 
         Raises:
-            ValueError: Where they have not.
+            ValueError: If the vectors of the embedding cannot be shared.
         """
         raise ValueError(
-            f"{type(self).__name__} of hidden size {self.hidden_dim} cannot share the vectors of "
-            f"{type(embedding).__name__} of size {embedding.embedding_dim}; set model.tied=false, or choose two layers "
-            "of one kind with model.embedding_dim equal to model.hidden_dim"
+            f"{type(self).__name__} with hidden size {self.hidden_dim} cannot share the vectors of "
+            f"{type(embedding).__name__} with embedding size {embedding.embedding_dim}; set model.tied=false, or use "
+            "an embedding and an output of the same kind with model.embedding_dim equal to model.hidden_dim"
         )
 
     def traceable(self, max_bytes: int) -> Traceable:
-        """This layer in operations that a tracer can follow, for k = 1; see :mod:`~lightrnn_pl.nn.traceable`.
+        """A traceable version of ``log_probabilities``, for k = 1; see :mod:`~lightrnn_pl.nn.traceable`.
 
         Args:
-            max_bytes: The largest table that may be computed for it.
+            max_bytes: The maximum size of a precomputed table in bytes.
 
         Raises:
             ValueError: If a table would be larger.
@@ -75,7 +78,7 @@ class Output(Part, ABC):
         return Traceable(AllWords(self), {})
 
     def _require_one_code(self) -> None:
-        """Refuse a table whose words have several codes, for outputs that predict a word in one step."""
+        """Check that words have one code, for outputs that predict a word in one step."""
         if self.allocation.num_components != 1:
             raise ValueError(
                 f"{type(self).__name__} predicts a word in one step, but the words have "

@@ -1,7 +1,6 @@
-"""Which class each word belongs to, for outputs that predict a word's class before the word.
+"""Word classes for outputs that predict the class of a word before the word.
 
-Each class here is one way, and a file in ``conf/model/output/classes``.  Knows words, counts and the training text,
-nothing of a model's vectors.
+Each strategy has a file in ``conf/model/output/classes``.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from typing_extensions import override
 
 from lightrnn_pl.allocation.allocation_file import read_table
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters
@@ -24,91 +24,94 @@ from lightrnn_pl.vocabulary import Vocabulary
 
 
 class MissingSourceError(ValueError):
-    """What classes are made from is not there; a model that is loaded does not need it."""
+    """The classes cannot be created because a file or the training text is missing.
+
+    A model that is loaded does not need them.
+    """
 
 
 class WordClasses(ABC):
-    """A way to part a vocabulary into classes."""
+    """Abstract: divides a vocabulary into classes."""
 
     @abstractmethod
     def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
         """The class of each word; every class from 0 to the largest has at least one word.
 
         Args:
-            vocabulary: Whose words are to be parted.
-            num_classes: How many classes; None leaves the choice to the strategy.
-            tokens: Word ids of the training text, (N,) or in blocks, for strategies that look at co-occurrence; None
-                where there is none at hand.
+            vocabulary: The words and their counts.
+            num_classes: Number of classes; None means the default of the strategy.
+            tokens: Word ids of the training text, (N,) or in blocks, for strategies that are based on co-occurrence;
+                None if the text is not available.
 
         Raises:
-            ValueError: If there cannot be so many classes.
-            MissingSourceError: If the classes are made from something that is not there.
+            ValueError: If the number of classes is not possible.
+            MissingSourceError: If the strategy needs a file or a text that is missing.
         """
 
 
 class RandomClasses(WordClasses):
-    """Classes of equal size, their words drawn at random (Kim et al. 2016); by default ceil(sqrt(V)) of them.
+    """Random classes of equal size (Kim et al. 2016), by default ceil(sqrt(V)).
 
     Args:
-        seed: Of the permutation alone, so that it does not depend on what else drew random numbers.
+        seed: Seed of the permutation, which is independent of the global random generators.
     """
 
     def __init__(self, seed: int = 0) -> None:
         check_seed("model.output.classes.seed", seed)
         self.seed = seed
 
+    @override
     def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
-        """See :class:`WordClasses`."""
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randperm(len(vocabulary), generator=generator) % _checked(len(vocabulary), num_classes)
+        return torch.randperm(len(vocabulary), generator=generator) % _class_count(len(vocabulary), num_classes)
 
 
 class FrequencyClasses(WordClasses):
-    """Words in order of frequency, cut into classes that weigh the same (Mikolov et al. 2011).
+    """Words in the order of descending frequency, divided into classes of equal weight (Mikolov et al. 2011).
 
-    With ``power`` 1 a class's weight is its share of the running text, so the first classes are single frequent words
-    and the last ones hold very many rare words.  A word that outweighs a class is alone in it, and the rest is shared
-    out among the other classes.
+    With ``power`` = 1, the weight of a class is its share of the text, so the first classes are single frequent words
+    and the last ones contain very many rare words.  A word that weighs more than a class has a class of its own, and
+    the remaining weight is divided among the other classes.
 
     Args:
-        power: A word weighs its count to this power: 1 as in the paper, 0.5 as in later releases of its toolkit, 0 for
-            classes of equal size.
+        power: The weight of a word is its count to this power: 1 as in the paper, 0.5 as in later releases of its
+            toolkit, 0 for classes of equal size.
     """
 
     def __init__(self, power: float = 1.0) -> None:
-        check_number("model.output.classes.power", power, least=0)
+        check_number("model.output.classes.power", power, at_least=0)
         self.power = power
 
+    @override
     def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
-        """See :class:`WordClasses`."""
         num_words = len(vocabulary)
-        num_classes = _checked(num_words, num_classes)
+        num_classes = _class_count(num_words, num_classes)
         order = np.argsort(-vocabulary.counts, kind="stable")
         totals = np.cumsum(np.maximum(vocabulary.counts[order], 1).astype(np.float64) ** self.power)
         classes = np.empty(num_words, dtype=np.int64)
         start, before = 0, 0.0
         for number in range(num_classes):
-            left = num_classes - number
-            # A little less than an equal share, so that rounding does not take one word more.
-            goal = before + (totals[-1] - before) / left * (1 - 1e-9)
+            remaining = num_classes - number
+            # Slightly less than an equal share, so that rounding does not add another word.
+            goal = before + (totals[-1] - before) / remaining * (1 - 1e-9)
             stop = int(np.searchsorted(totals, goal)) + 1
-            # Each class that is left needs a word; the last takes all there are.
-            stop = num_words if left == 1 else min(max(stop, start + 1), num_words - left + 1)
+            # Each remaining class needs at least one word, and the last class gets all remaining words.
+            stop = num_words if remaining == 1 else min(max(stop, start + 1), num_words - remaining + 1)
             classes[order[start:stop]] = number
             start, before = stop, float(totals[stop - 1])
         return torch.from_numpy(classes)
 
 
 class ClusteredClasses(WordClasses):
-    """Words that occur in the same places: balanced clusters of co-occurrence vectors; by default ceil(sqrt(V)).
+    """Words that occur in similar contexts: balanced clusters of co-occurrence vectors, by default ceil(sqrt(V)).
 
-    The sizes of classes differ by one word at most, so that none of them is slow.
+    The sizes of the classes differ by at most one word, so that no class is slow.
 
     Args:
-        dimension: Of the co-occurrence vectors.
-        iterations: Of the clustering.
-        num_contexts: How many most frequent words are looked at as neighbours.
-        seed: Of all that is drawn.
+        dimension: Dimension of the co-occurrence vectors.
+        iterations: Number of iterations of the clustering.
+        num_contexts: Only the most frequent words are counted as contexts; this is their number.
+        seed: Seed of all random numbers.
     """
 
     def __init__(self, dimension: int = 64, iterations: int = 12, num_contexts: int = 10_000, seed: int = 0) -> None:
@@ -121,13 +124,13 @@ class ClusteredClasses(WordClasses):
         self.num_contexts = num_contexts
         self.seed = seed
 
+    @override
     def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
-        """See :class:`WordClasses`; needs ``tokens``."""
         num_words = len(vocabulary)
-        num_classes = _checked(num_words, num_classes)
+        num_classes = _class_count(num_words, num_classes)
         if tokens is None:
             raise MissingSourceError(
-                "model/output/classes=clusters counts neighbours in the training text, which is not at hand; choose "
+                "model/output/classes=clusters needs the training text, which is not available; use "
                 "model/output/classes=frequency"
             )
         capacities = np.full(num_classes, num_words // num_classes)
@@ -138,45 +141,51 @@ class ClusteredClasses(WordClasses):
 
 
 class ClassesFromFile(WordClasses):
-    """Classes that somebody chose: the rows of a word table, such as a trained LightRNN's or the clusters of another
-    program.
+    """Uses the rows of a word table as classes, such as those of a trained LightRNN or of another program.
 
     Args:
-        path: A .tsv, .csv or .parquet file with the columns word, row and column (any different numbers in a row) for
-            every word of the vocabulary; see ``allocation.formats``.
+        path: A .tsv, .csv or .parquet file with the columns word, row and column, with an entry for every word of the
+            vocabulary; see :mod:`~lightrnn_pl.allocation.allocation_file`.  The columns only need to be distinct
+            within a row.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
+    @override
     def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
-        """See :class:`WordClasses`; rows without words are left out.
+        """The class of each word; rows without words are skipped.
 
         Raises:
-            MissingSourceError: If there is no such file.
+            ValueError: If the file does not match the vocabulary, or has another number of rows than ``num_classes``.
+            MissingSourceError: If the file does not exist.
         """
         if not self.path.is_file():
             raise MissingSourceError(
-                f"there is no word table at {self.path}; give model.output.classes.path a .tsv, .csv or .parquet file"
+                f"word table {self.path} does not exist; set model.output.classes.path to a .tsv, .csv or .parquet file"
             )
         codes, _ = read_table(self.path, vocabulary.words)
         rows, classes = codes[:, 0].unique(return_inverse=True)
         if num_classes not in (None, len(rows)):
             raise ValueError(
                 f"{self.path} has {len(rows)} rows with words, but model.output.num_classes={num_classes}; set it to "
-                "null to have a class a row"
+                "null for one class per row"
             )
         return classes
 
 
-def _checked(num_words: int, num_classes: int | None) -> int:
-    """The number of classes, ceil(sqrt(V)) where none is given."""
+def _class_count(num_words: int, num_classes: int | None) -> int:
+    """The number of classes, by default ceil(sqrt(V)).
+
+    Raises:
+        ValueError: If it is not between 1 and the number of words.
+    """
     if num_classes is None:
         return math.isqrt(num_words - 1) + 1
     check_count("model.output.num_classes", num_classes)
     if num_classes > num_words:
         raise ValueError(
-            f"model.output.num_classes={num_classes} is more than the {num_words} words of the vocabulary; give fewer, "
-            "or null for the square root of their number"
+            f"model.output.num_classes={num_classes} is larger than the vocabulary size {num_words}; use a smaller "
+            "number, or null for its square root"
         )
     return num_classes

@@ -11,6 +11,7 @@ from abc import abstractmethod
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.types import Hidden, Words, WordScores
@@ -19,8 +20,8 @@ from lightrnn_pl.types import Hidden, Words, WordScores
 class CodeOutput(Output):
     """Abstract: factors the probability of a word into the probabilities of its k codes, one hidden state per code.
 
-    Subclasses must mask the codes that no word has, given the codes before, so that the probabilities of the words sum
-    to one even if the allocation has empty cells.
+    Subclasses must mask the codes that no word has, given the preceding codes, so that the probabilities of the words
+    sum to one even if the allocation has empty cells.
     """
 
     @abstractmethod
@@ -40,17 +41,18 @@ class CodeOutput(Output):
                 row for axis 1.
         """
 
+    @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
-        """Natural-log probability of each target, (B, T): the negative sum of ``axis_losses``."""
         return -torch.stack(self.axis_losses(hidden, targets)).sum(0)
 
+    @override
     def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """Natural-log probability of every word, for k = 1 only."""
         assert self.allocation.num_components == 1, "words with several codes need one hidden state per code"
         prefixes = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
         return self.code_log_probabilities(0, hidden, prefixes)[:, self.allocation.cells()]
 
     @torch.no_grad()
+    @override
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
         """The k most likely words, for one code per word; ``inference.search`` handles several codes."""
         values, words = self.log_probabilities(hidden).topk(min(k, self.allocation.num_words), dim=-1)

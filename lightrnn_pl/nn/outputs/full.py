@@ -1,4 +1,4 @@
-"""One output vector per word and one softmax over the vocabulary: the standard output layer."""
+"""One vector per word and one softmax over the vocabulary: the standard output."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
@@ -20,8 +21,9 @@ class FullOutput(MatrixOutput):
         super().__init__(allocation, hidden_dim, chunk_size)
         self.weight = nn.Parameter(torch.zeros(self.num_words, hidden_dim))
 
+    @override
     def tie(self, embedding: Embedding) -> None:
-        """Share the vectors with a full embedding of the same size."""
+        """Share the vectors of a full embedding of the same size."""
         if not isinstance(embedding, FullEmbedding) or embedding.embedding_dim != self.hidden_dim:
             super().tie(embedding)
         else:

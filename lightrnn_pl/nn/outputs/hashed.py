@@ -1,7 +1,7 @@
-"""Output vectors whose elements are shared one by one (HashNet, Chen et al. 2015, section 4).
+"""Output vectors whose elements are hashed into shared weights (HashNet, Chen et al. 2015, section 4).
 
-Nothing but the weights is kept: which weight an element is, is computed for some words at a time, and again in the
-backward pass.  So this layer saves room and costs time: it does all the work of a full output, and hashes besides.
+Only the weights are stored.  The hashes are computed for a chunk of words at a time, and again in the backward pass.
+This saves memory but no time: the layer does all the work of a full output, and computes hashes in addition.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_flag, check_seed
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.hashed import HashedEmbedding
-from lightrnn_pl.nn.outputs.softmax import WHOLE, WeightOutput
+from lightrnn_pl.nn.outputs.softmax import MAX_LOGITS, WeightOutput
 from lightrnn_pl.nn.outputs.surprisal import VectorSource, read_vectors
 from lightrnn_pl.nn.sharing import hashed_elements, shared_count
 from lightrnn_pl.nn.traceable import DenseSoftmax, Traceable, num_bytes, vectors_of_all_words
 
-_HASHED_AT_ONCE = 2**20
-"""Elements whose hashes, a score of passes over 64-bit numbers, stay near the processor: more take twice as long."""
+_HASH_CHUNK = 2**20
+"""Elements that are hashed at a time; larger chunks do not fit into the processor's cache and take twice as long."""
 
 
 class HashedOutput(WeightOutput):
     """N weights and V biases: element j of word w is weight xxhash(w, j) mod N, with a sign from a second hash.
 
     Args:
-        allocation: The word table, k = 1.
+        allocation: The word allocation, k = 1.
         hidden_dim: H.
-        compression: N / (V H); None where ``num_weights`` is given.
-        num_weights: N; None where ``compression`` is given.
-        signed: Whether shared weights come with a random sign.
-        seed: Of the hashes.
-        chunk_size: Words whose output vectors and scores are held at a time; None bounds both by 256 MiB.
+        compression: N / (V H); None if ``num_weights`` is set.
+        num_weights: N; None if ``compression`` is set.
+        signed: Whether each element multiplies its weight by a random sign.
+        seed: Seed of the hashes.
+        chunk_size: Number of words whose output vectors and logits are computed at a time; None limits both to 256 MiB.
 
     Raises:
-        ValueError: Unless N is given once and in range.
+        ValueError: Unless exactly one of ``compression`` and ``num_weights`` is set and all arguments are in range.
     """
 
     def __init__(
@@ -51,10 +51,9 @@ class HashedOutput(WeightOutput):
         chunk_size: int | None = None,
     ) -> None:
         super().__init__(allocation, hidden_dim, chunk_size)
-        most = self.num_words * hidden_dim
-        self.weight = nn.Parameter(
-            torch.zeros(shared_count(compression, num_weights, most, "num_weights", "model.output"))
-        )
+        num_elements = self.num_words * hidden_dim
+        num_shared = shared_count(compression, num_weights, num_elements, "num_weights", "model.output")
+        self.weight = nn.Parameter(torch.zeros(num_shared))
         check_flag("model.output.signed", signed)
         check_seed("model.output.seed", seed)
         self.compression = compression
@@ -62,11 +61,12 @@ class HashedOutput(WeightOutput):
         self.seed = seed
         self.source = _HashedRows(hidden_dim, signed, seed)
 
+    @override
     def tie(self, embedding: Embedding) -> None:
-        """Share the weights with a hashed embedding of the same sizes and hashes.
+        """Share the weights of a hashed embedding with the same sizes and hashes.
 
         Raises:
-            ValueError: Naming what must be set for it, if the embedding is another.
+            ValueError: If the embedding is different.  The message lists the settings that are required.
         """
         number = [f"model.embedding.compression={self.compression}", "model.embedding.num_weights=null"]
         if self.compression is None:
@@ -83,8 +83,8 @@ class HashedOutput(WeightOutput):
             self._refuse_to_tie(embedding, missing)
         self.weight = embedding.weight
 
+    @override
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
-        """See :class:`SoftmaxOutput`."""
         return read_vectors(self.weight, words, self.source)
 
     @override
@@ -92,46 +92,51 @@ class HashedOutput(WeightOutput):
         table = vectors_of_all_words(self, self.output_vectors, self.num_words, self.hidden_dim, max_bytes)
         return Traceable(DenseSoftmax(table, self.bias), {"output vectors": num_bytes(table)})
 
-    def _chunk(self, num_positions: int) -> int:
-        # An element takes some 16 bytes with its place and sign, a score four.
-        return min(super()._chunk(num_positions), self.chunk_size or max(1, WHOLE // (4 * self.hidden_dim)))
+    @override
+    def _resolve_chunk_size(self, num_positions: int) -> int:
+        # An element takes about 16 bytes, including its index and sign; a logit takes four.
+        return min(
+            super()._resolve_chunk_size(num_positions), self.chunk_size or max(1, MAX_LOGITS // (4 * self.hidden_dim))
+        )
 
 
 _Elements = tuple[Tensor, Tensor | None]
-"""Which weights the elements of some words are, and which come with a negative sign."""
+"""The indices of the weights of a chunk of elements, and whether their signs are negative."""
 
 
 class _HashedRows(VectorSource):
-    """Vectors whose elements are weights chosen by a hash, a few words' at a time."""
+    """Vectors whose elements are hashed into the weights, computed for a chunk of words at a time."""
 
     def __init__(self, dim: int, signed: bool, seed: int) -> None:
         self.dim = dim
         self.signed = signed
         self.seed = seed
 
+    @override
     def read(
         self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
     ) -> tuple[Float[Tensor, "S P"], list[_Elements]]:
-        """See :class:`VectorSource`."""
         ids = torch.arange(words.start, words.stop, device=weight.device) if isinstance(words, slice) else words
         vectors = weight.new_empty(len(ids), self.dim)
         elements = []
-        for few in self._few(len(ids)):
-            places, negative = hashed_elements(len(weight), ids[few], self.dim, self.signed, self.seed)
-            places = places.flatten().int()
-            found = weight.index_select(0, places).view(-1, self.dim)
-            vectors[few] = found if negative is None else torch.where(negative, -found, found)
-            elements.append((places, negative))
+        for chunk in self._chunks(len(ids)):
+            indices, negative = hashed_elements(len(weight), ids[chunk], self.dim, self.signed, self.seed)
+            indices = indices.flatten().int()
+            values = weight.index_select(0, indices).view(-1, self.dim)
+            vectors[chunk] = values if negative is None else torch.where(negative, -values, values)
+            elements.append((indices, negative))
         return vectors, elements
 
+    @override
     def add(
-        self, gradient: Float[Tensor, "*weights"], places: list[_Elements], of_vectors: Float[Tensor, "S P"]
+        self, gradient: Float[Tensor, "*weights"], locations: list[_Elements], grad_vectors: Float[Tensor, "S P"]
     ) -> None:
-        """See :class:`VectorSource`."""
-        for few, (own, negative) in zip(self._few(len(of_vectors)), places, strict=True):
-            of_few = of_vectors[few] if negative is None else torch.where(negative, -of_vectors[few], of_vectors[few])
-            gradient.index_add_(0, own, of_few.flatten())
+        for chunk, (indices, negative) in zip(self._chunks(len(grad_vectors)), locations, strict=True):
+            grad_elements = grad_vectors[chunk]
+            if negative is not None:
+                grad_elements = torch.where(negative, -grad_elements, grad_elements)
+            gradient.index_add_(0, indices, grad_elements.flatten())
 
-    def _few(self, number: int) -> list[slice]:
-        size = max(1, _HASHED_AT_ONCE // self.dim)
+    def _chunks(self, number: int) -> list[slice]:
+        size = max(1, _HASH_CHUNK // self.dim)
         return [slice(start, start + size) for start in range(0, number, size)]

@@ -1,9 +1,9 @@
-"""Two-level hierarchical softmax: first the class of a word, then the word in its class (Goodman 2001; HSM in both
-papers, after Kim et al. 2016).
+"""Two-level hierarchical softmax: the class of a word, then the word in its class (Goodman 2001; HSM in both papers).
 
     P(w) = P(class of w) P(w | class of w) = softmax(S h + s)[class of w] softmax(Y_c h + y_c)[w among its class]
 
-A word costs about 2 sqrt(V) scores instead of V.  Knows the classes, not how they came about (``classes``).
+A word needs about 2 sqrt(V) logits instead of V.  The classes are defined in
+:mod:`~lightrnn_pl.nn.outputs.classes`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from typing_extensions import override
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
@@ -27,27 +28,26 @@ from lightrnn_pl.vocabulary import Vocabulary
 
 
 class HierarchicalOutput(Output):
-    """V x H word vectors, laid out class by class, and one vector a class, all with biases; for k = 1.
+    """For k = 1: V word vectors of size H, ordered by class, and one vector per class, all with biases.
 
-    The classes are saved with the weights, so that a loaded model needs neither a file of classes nor the training
-    text: where a strategy does not find what it needs, the layer waits for ``load_state_dict``, and refuses to start or
-    to compute before.
+    The classes are saved with the weights, so a loaded model needs neither a file of classes nor the training text.  If
+    they are missing when the layer is created, it can only be used after ``load_state_dict``.
 
-    Designed for processors.  Words are scored in a Python loop over the classes that occur in a batch, one small matrix
-    product each; how many positions each class has is read back from the device every step.  A GPU therefore waits for
-    the host once a step and runs some hundreds of small kernels, of which it would do all at once what a full softmax
-    over a vocabulary of middling size needs: there, ``model/output=adaptive`` or ``slim`` are the better choice.
+    This layer is designed for CPUs.  It computes one small matrix product for each class that occurs in a batch, in a
+    Python loop, and copies the number of positions per class to the host in each step.  A GPU therefore waits for the
+    host and runs hundreds of small kernels per step, and a full softmax over a vocabulary of medium size is as fast.
+    On a GPU, use ``model/output=adaptive`` or ``model/output=slim`` instead.
 
     Args:
-        allocation: The word table, k = 1.
+        allocation: The word allocation, k = 1.
         hidden_dim: H.
-        vocabulary: Words and counts that the classes are made from.
-        classes: The way to make them.
-        num_classes: C; None leaves the choice to ``classes``.
-        tokens: Word ids of the training text, for ``classes`` that look at it; None where there is none at hand.
+        vocabulary: The words and their counts, on which the classes are based.
+        classes: The strategy that creates the classes.
+        num_classes: C; None means the default of ``classes``.
+        tokens: Word ids of the training text, for ``classes`` that need it; None if it is not available.
 
     Raises:
-        ValueError: If the words are spelled with more than one code, or there cannot be so many classes.
+        ValueError: If words have more than one code, or the number of classes is not possible.
     """
 
     word_classes: Tensor
@@ -77,12 +77,11 @@ class HierarchicalOutput(Output):
         self.bias = nn.Parameter(torch.zeros(self.num_words))
         self.class_weight = nn.Parameter(torch.zeros(count, hidden_dim))
         self.class_bias = nn.Parameter(torch.zeros(count))
-        self.register_buffer("word_classes", word_classes.to(_small(count)))
-        # A word's place among those of its class, and the words in the order of their vectors; both follow from the
-        # classes.
+        self.register_buffer("word_classes", word_classes.to(_class_dtype(count)))
+        # The index of each word in its class, and the words in the order of their vectors; computed from the classes.
         self.register_buffer("ranks", None, persistent=False)
         self.register_buffer("order", None, persistent=False)
-        self._derive_layout()
+        self._update_layout()
 
     @property
     def num_classes(self) -> int:
@@ -90,87 +89,95 @@ class HierarchicalOutput(Output):
         return len(self.class_weight)
 
     @property
+    @override
     def table_bytes(self) -> int:
-        """See :class:`Part`: the classes, and both ways between words and places."""
         return sum(table.numel() * table.element_size() for table in (self.word_classes, self.ranks, self.order))
 
+    @override
     def initialise(self, scale: float) -> None:
-        """See :class:`Part`.
+        """Initialize the parameters.
 
         Raises:
-            MissingSourceError: If the classes are made from a file or a text that is not there.
+            MissingSourceError: If the classes could not be created because a file or the training text is missing.
         """
         self._require_classes()
         super().initialise(scale)
 
+    @override
     def tie(self, embedding: Embedding) -> None:
-        """Refused: the layer keeps its vectors in the order of its classes."""
+        """Not supported, because the vectors are ordered by class.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError(
-            "HierarchicalOutput can share its vectors with no embedding, as they stand class by class; set "
-            "model.tied=false, or choose another output, such as model/output=full with model/embedding=full"
+            "HierarchicalOutput cannot share its vectors with an embedding, because they are ordered by class; set "
+            "model.tied=false, or use another output, such as model/output=full with model/embedding=full"
         )
 
+    @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
-        """See :class:`Output`."""
         self._require_classes()
         flat, words = hidden.flatten(0, 1), targets.flatten()
         classes = self.word_classes[words].long()
-        of_class = -F.cross_entropy(F.linear(flat, self.class_weight, self.class_bias), classes, reduction="none")
-        # Positions of one class side by side: one matrix product a class, no copy of its vectors.
+        log_class = -F.cross_entropy(F.linear(flat, self.class_weight, self.class_bias), classes, reduction="none")
+        # Sort the positions by class: one matrix product per class, without copying its vectors.
         by_class = classes.argsort(stable=True)
         pieces = self._pieces(classes.bincount(minlength=self.num_classes).tolist())
-        # In the weights' precision, because autocast does not reach into the backward pass below.
+        # Use the precision of the weights, because autocast does not apply to a custom backward pass.
         with torch.autocast(flat.device.type, enabled=False):
-            in_class = _InClass.apply(
+            log_word = _LogProbabilityInClass.apply(
                 flat[by_class].to(self.weight.dtype), self.weight, self.bias, self.ranks[words[by_class]].long(), pieces
             )
-        in_class = torch.empty_like(in_class).index_copy(0, by_class, in_class)
-        return (of_class + in_class).view(targets.shape)
+        log_word = torch.empty_like(log_word).index_copy(0, by_class, log_word)
+        return (log_class + log_word).view(targets.shape)
 
+    @override
     def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """See :class:`Output`."""
         self._require_classes()
-        of_class = F.linear(hidden, self.class_weight, self.class_bias).log_softmax(-1)
+        log_class = F.linear(hidden, self.class_weight, self.class_bias).log_softmax(-1)
         by_class = [
-            F.linear(hidden, self.weight[span], self.bias[span]).log_softmax(-1) + of_class[:, number, None]
+            F.linear(hidden, self.weight[span], self.bias[span]).log_softmax(-1) + log_class[:, number, None]
             for number, span in enumerate(self._spans)
         ]
         return torch.cat(by_class, 1)[:, self.order.long().argsort()]
 
     @torch.no_grad()
+    @override
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-        """Log-probabilities and ids of the k most likely words, best first; scores are held a class at a time.
+        """Log-probabilities and ids of the k most likely words, best first.
 
-        No word is more likely than its class, so a class that is less likely than the k words found so far is not
-        opened.
+        Classes are searched in the order of descending probability.  A word is never more likely than its class, so a
+        class is skipped if it is less likely than the k best words so far.
         """
         self._require_classes()
         k = min(k, self.num_words)
-        of_class = F.linear(hidden, self.class_weight, self.class_bias).log_softmax(-1)
-        best = of_class.new_full((len(hidden), 0), 0.0)
+        log_class = F.linear(hidden, self.class_weight, self.class_bias).log_softmax(-1)
+        best = log_class.new_full((len(hidden), 0), 0.0)
         words = torch.zeros(len(hidden), 0, dtype=torch.int64, device=hidden.device)
         if not len(hidden):
             return best.new_zeros(0, k), words.new_zeros(0, k)
-        for number in of_class.amax(0).argsort(descending=True).tolist():
-            bound = of_class[:, number, None]
+        for number in log_class.amax(0).argsort(descending=True).tolist():
+            bound = log_class[:, number, None]
             if best.shape[1] == k and (bound <= best[:, -1:]).all():
                 continue
             span = self._spans[number]
-            scores = F.linear(hidden, self.weight[span], self.bias[span]).log_softmax(-1) + bound
-            values, places = scores.topk(min(k, scores.shape[1]), dim=-1)
-            best, words = torch.cat([best, values], 1), torch.cat([words, self.order[span].long()[places]], 1)
+            members = F.linear(hidden, self.weight[span], self.bias[span]).log_softmax(-1) + bound
+            values, indices = members.topk(min(k, members.shape[1]), dim=-1)
+            best, words = torch.cat([best, values], 1), torch.cat([words, self.order[span].long()[indices]], 1)
             best, chosen = best.topk(min(k, best.shape[1]), dim=-1)
             words = words.gather(1, chosen)
         return best, words
 
     @torch.no_grad()
+    @override
     def word_vectors(self) -> Float[Tensor, "V H"]:
-        """See :class:`Output`: what a word is scored with in its class, plus its class's."""
+        """The vector of each word plus the vector of its class."""
         self._require_classes()
         return self.weight[self.order.long().argsort()] + self.class_weight[self.word_classes.long()]
 
     def _pieces(self, counts: Sequence[int]) -> list[tuple[slice, slice]]:
-        """Positions, sorted by class, and word vectors of each class that occurs."""
+        """The slice of the sorted positions, and that of the word vectors, of each class that occurs."""
         stops = accumulate(counts)
         return [
             (slice(stop - count, stop), span)
@@ -178,7 +185,7 @@ class HierarchicalOutput(Output):
             if count
         ]
 
-    def _derive_layout(self) -> None:
+    def _update_layout(self) -> None:
         classes = self.word_classes.long()
         if self._missing is None:
             sizes = classes.bincount(minlength=self.num_classes)
@@ -205,15 +212,15 @@ class HierarchicalOutput(Output):
             self._missing = None
         super()._load_from_state_dict(state_dict, prefix, *args)
         if classes is not None and classes.shape == self.word_classes.shape:
-            self._derive_layout()
+            self._update_layout()
 
 
-class _InClass(torch.autograd.Function):
-    """Log-probability of words among those of their classes.
+class _LogProbabilityInClass(torch.autograd.Function):
+    """Log-probability of words among the words of their classes, with a custom gradient.
 
-    By hand, because a slice of the vectors a class would have autograd make a gradient as large as all of them for
-    each, or glue them together from pieces: one zero-filled gradient, written class by class, takes a third of the
-    time (V = 300,000, H = 200, 700 positions).
+    For a slice of the vectors per class, autograd would either allocate a gradient of all vectors for each class or
+    concatenate the gradients of the classes.  A single zero-filled gradient, to which the classes write, takes a third
+    of the time (V = 300,000, H = 200, 700 positions).
     """
 
     @staticmethod
@@ -225,33 +232,33 @@ class _InClass(torch.autograd.Function):
         ranks: Int[Tensor, " N"],
         pieces: list[tuple[slice, slice]],
     ) -> Float[Tensor, " N"]:
-        own = hidden.new_empty(len(hidden))
-        kept = []
+        log_word = hidden.new_empty(len(hidden))
+        saved = []
         for positions, words in pieces:
-            scores = torch.addmm(bias[words], hidden[positions], weight[words].T).log_softmax(-1)
-            own[positions] = scores.gather(1, ranks[positions, None])[:, 0]
+            members = torch.addmm(bias[words], hidden[positions], weight[words].T).log_softmax(-1)
+            log_word[positions] = members.gather(1, ranks[positions, None])[:, 0]
             if any(ctx.needs_input_grad):
-                kept.append(scores)
-        ctx.save_for_backward(hidden, weight, ranks, *kept)
+                saved.append(members)
+        ctx.save_for_backward(hidden, weight, ranks, *saved)
         ctx.pieces = pieces
-        return own
+        return log_word
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        hidden, weight, ranks, *kept = ctx.saved_tensors
-        of_hidden, of_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        of_bias = weight.new_zeros(len(weight))
-        for (positions, words), scores in zip(ctx.pieces, kept, strict=True):
-            # The gradient of the scores: one at the word itself, less the probabilities.
-            of_scores = scores.exp().neg_()
-            of_scores.scatter_add_(1, ranks[positions, None], torch.ones_like(of_scores[:, :1]))
-            of_scores *= gradient[positions, None]
-            of_weight[words] = of_scores.T @ hidden[positions]
-            of_bias[words] = of_scores.sum(0)
-            of_hidden[positions] = of_scores @ weight[words]
-        return of_hidden, of_weight, of_bias, None, None
+        hidden, weight, ranks, *saved = ctx.saved_tensors
+        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        grad_bias = weight.new_zeros(len(weight))
+        for (positions, words), members in zip(ctx.pieces, saved, strict=True):
+            # The gradient of the logits: one at the target, minus the probabilities.
+            grad_logits = members.exp().neg_()
+            grad_logits.scatter_add_(1, ranks[positions, None], torch.ones_like(grad_logits[:, :1]))
+            grad_logits *= gradient[positions, None]
+            grad_weight[words] = grad_logits.T @ hidden[positions]
+            grad_bias[words] = grad_logits.sum(0)
+            grad_hidden[positions] = grad_logits @ weight[words]
+        return grad_hidden, grad_weight, grad_bias, None, None
 
 
-def _small(num_values: int) -> torch.dtype:
+def _class_dtype(num_values: int) -> torch.dtype:
     return torch.int16 if num_values <= torch.iinfo(torch.int16).max else torch.int32

@@ -1,11 +1,11 @@
-"""Slim output vectors: K shared sub-vectors side by side (Slim Embedding, "Compressing Output Embedding Layer").
+"""Slim output vectors: concatenations of K shared sub-vectors (Slim Embedding, "Compressing Output Embedding Layer").
 
-Algorithm 1: part i of the hidden state meets only the sub-vectors of set i, so that the scores of all words are
+Algorithm 1: part i of the hidden state is multiplied only by the sub-vectors of set i, so the logits of all words are
 
-    dots[m] = h_i . a_m   for each m of set i      K dense products, M H / K multiplications a position
-    score(w) = sum over i of dots[m_i(w)] + b_w    a gather and a sum, V K additions
+    dots[m] = h_i . a_m   for each m of set i      K dense products, M H / K multiplications per position
+    logit(w) = sum over i of dots[m_i(w)] + b_w    a gather and a sum, V K additions per position
 
-Knows nothing of how words come to share (``nn/sharing``).
+The maps from words to sub-vectors are in :mod:`lightrnn_pl.nn.sharing`.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.slim import SlimEmbedding
-from lightrnn_pl.nn.outputs.softmax import WHOLE, SoftmaxOutput
-from lightrnn_pl.nn.sharing import SubvectorMap, subvectors_for
-from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, narrowest, num_bytes
+from lightrnn_pl.nn.outputs.softmax import MAX_LOGITS, SoftmaxOutput
+from lightrnn_pl.nn.sharing import SubvectorMap, subvector_count
+from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, narrow_integers, num_bytes
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 _CPU_BLOCK = 2**23
-"""Scores that a processor works on at once, 32 MiB of float32: beyond, fresh pages cost more than the arithmetic."""
+"""Logits per block on a CPU, 32 MiB of float32; in larger blocks, page faults take longer than the arithmetic."""
 
-_LEAST_POSITIONS = 16
-"""Fewer at once, and reading the sub-vectors costs more than multiplying with them."""
+_MIN_POSITIONS = 16
+"""Positions per block; in smaller blocks, reading the sub-vectors takes longer than multiplying by them."""
 
-_NUMBERS_AT_ONCE = 2**17
-"""Numbers of sub-vectors that are widened or hashed at once: 1 MiB of int64, which stays near the processor."""
+_MAP_CHUNK = 2**17
+"""Entries of the map that are converted or hashed at a time: 1 MiB of int64, which fits into the cache of a CPU."""
 
-_SUMS_AT_ONCE = 2**17
-"""Scores that a processor sums and turns at once: 512 KiB of float32, which stay near it too."""
+_SUM_CHUNK = 2**17
+"""Logits that a CPU sums and transposes at a time: 512 KiB of float32, which fit into the cache."""
 
 
 class SlimOutput(SoftmaxOutput):
-    """M x H/K weights and V biases, however large the matrix V x H would be; it is never made.
+    """M x H/K weights and V biases.  A V x H matrix is never created.
 
-    Memory is bounded by taking some positions at a time, all words of each, rather than some words: the K products
-    are then done once.  Where the scores of all positions do not fit into 256 MiB, those of a block are computed again
-    in the backward pass.
+    To limit memory, the logits of all words are computed for a block of positions at a time, instead of those of a
+    chunk of words for all positions, because the K products are then computed only once.  If the logits of all
+    positions do not fit into 256 MiB, those of each block are computed again in the backward pass.
 
-    Beside the parameters, inference holds the map and nothing else.  Gradients need the map the other way round too, in
-    8 bytes a number with what the gathers of the forward pass read; it is kept while the layer trains, and dropped by
-    ``eval``.
+    Inference needs no memory besides the parameters and the map.  Gradients also need the inverse map, and the map as
+    int32, in total 8 bytes per entry.  They are stored during training, and freed by ``eval``.
 
     Args:
-        allocation: The word table, k = 1.
+        allocation: The word allocation, k = 1.
         hidden_dim: H, divisible by K.
         num_parts: K.
-        map: Makes the map of words to sub-vectors, given its sizes; its sets are disjoint.
-        compression: M / (K V), so the size beside a full output's; None where ``num_subvectors`` is given.
-        num_subvectors: M; None where ``compression`` is given.
-        chunk_size: Words whose scores would be held at a time at every position: the same number of scores is held as
-            all words at fewer positions, at least one.  None chooses as above.
+        map: Creates the map of words to sub-vectors, given its sizes; its sets are disjoint.
+        compression: M / (K V), the size relative to a full output; None if ``num_subvectors`` is set.
+        num_subvectors: M; None if ``compression`` is set.
+        chunk_size: Limits the logits that are stored at a time to this number per position.  Since blocks contain all
+            words, this reduces the number of positions per block, to at least one.  None selects it as described above.
 
     Raises:
-        ValueError: If K does not divide H, or M is not given once and in range.
+        ValueError: If K does not divide H, if not exactly one of ``compression`` and ``num_subvectors`` is set, or if
+            an argument is out of range.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SlimOutput(SoftmaxOutput):
             raise ValueError(
                 f"model.hidden_dim must be divisible by model.output.num_parts={num_parts}, got {hidden_dim}"
             )
-        number = subvectors_for(compression, num_subvectors, self.num_words, num_parts, "model.output")
+        number = subvector_count(compression, num_subvectors, self.num_words, num_parts, "model.output")
         self.map = map(num_words=self.num_words, num_parts=num_parts, num_subvectors=number, disjoint=True)
         self.subvectors = nn.Parameter(torch.zeros(number, hidden_dim // num_parts))
         self.compression = compression
@@ -92,39 +92,42 @@ class SlimOutput(SoftmaxOutput):
         self._layout: tuple[Any, _Layout] | None = None
 
     @property
+    @override
     def table_bytes(self) -> int:
-        """Bytes of the map, unless the embedding it is shared with counts them: all that inference looks up."""
+        """Size of the map in bytes; 0 if it is shared with an embedding, which counts it."""
         return 0 if self._shares_map else self.map.table_bytes
 
+    @override
     def train(self, mode: bool = True) -> SlimOutput:
-        """See ``torch.nn.Module``; evaluation drops what only gradients need."""
         if not mode:
             self._layout = None
         return super().train(mode)
 
+    @override
     def initialise(self, scale: float) -> None:
-        """Uniform, except that sub-vectors of the right size that the map knows are taken."""
+        """Initialize uniformly, or with the initial sub-vectors of the map if they have the right shape."""
         super().initialise(scale)
-        start = self.map.starting_vectors()
-        if start is not None and start.shape == self.subvectors.shape:
+        initial = self.map.initial_subvectors()
+        if initial is not None and initial.shape == self.subvectors.shape:
             with torch.no_grad():
-                self.subvectors.copy_(start)
+                self.subvectors.copy_(initial)
 
+    @override
     def tie(self, embedding: Embedding) -> None:
-        """Share sub-vectors and map with a slim embedding of the same sizes whose parts draw from disjoint sets.
+        """Share the sub-vectors and the map of a slim embedding with the same sizes and disjoint sets.
 
         Raises:
-            ValueError: Naming what must be set for it, if the embedding is another.
+            ValueError: If the embedding is different.  The message lists the settings that are required.
         """
-        if not isinstance(embedding, SlimEmbedding) or (missing := self._missing_for(embedding)):
-            everything = ["model/embedding=slim", "model.embedding.disjoint=true", *self._sizes()]
-            self._refuse_to_tie(embedding, missing if isinstance(embedding, SlimEmbedding) else everything)
+        if not isinstance(embedding, SlimEmbedding) or (missing := self._missing_settings(embedding)):
+            all_settings = ["model/embedding=slim", "model.embedding.disjoint=true", *self._size_settings()]
+            self._refuse_to_tie(embedding, missing if isinstance(embedding, SlimEmbedding) else all_settings)
         self.map = embedding.map
         self.subvectors = cast(nn.Parameter, embedding.vectors.weight)
         self._shares_map = True
 
-    def _sizes(self) -> list[str]:
-        """What an embedding must be given to have as many sub-vectors of the same size."""
+    def _size_settings(self) -> list[str]:
+        """Settings with which an embedding has the same number and size of sub-vectors."""
         number = [f"model.embedding.compression={self.compression}", "model.embedding.num_subvectors=null"]
         if self.compression is None:
             number = ["model.embedding.compression=null", f"model.embedding.num_subvectors={self.map.num_subvectors}"]
@@ -134,60 +137,60 @@ class SlimOutput(SoftmaxOutput):
             *number,
         ]
 
-    def _missing_for(self, embedding: SlimEmbedding) -> list[str]:
-        """What must be set so that ``embedding`` can be tied; nothing where it can."""
+    def _missing_settings(self, embedding: SlimEmbedding) -> list[str]:
+        """Settings that are required to tie ``embedding``; empty if it can be tied."""
         own = self.hidden_dim, self.map.num_parts, self.map.num_subvectors
         theirs = embedding.embedding_dim, embedding.map.num_parts, embedding.map.num_subvectors
         disjoint = [] if embedding.map.disjoint else ["model.embedding.disjoint=true"]
-        # A ratio stands for another number with another number of parts, so that sizes go together.
-        return disjoint + (self._sizes() if own != theirs else [])
+        # The number that a ratio stands for depends on the number of parts, so all sizes are listed together.
+        return disjoint + (self._size_settings() if own != theirs else [])
 
+    @override
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
-        """See :class:`SoftmaxOutput`; reads the sub-vectors of these words only."""
         return F.embedding(self.map(words), self.subvectors).flatten(1)
 
-    def scores(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """See :class:`SoftmaxOutput`; where a gradient is wanted, a view with the words' stride the larger one."""
-        # Mixed precision hands over narrower hidden states, but sums of K numbers deserve the weights' own.
+    @override
+    def logits(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """Logits of all words; with gradients, a transposed view of a (V, N) tensor."""
+        # In mixed precision, hidden states have a lower precision; sum the K products in the precision of the weights.
         factors = hidden.to(self.subvectors.dtype), self.subvectors, self.bias
         if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
-            return _SharedScores.apply(*factors, self._layout_now()).T
-        return _scores_of_words(_dots(*factors[:2], self._spans_of_parts()), self.bias, self._numbers())
+            return _SharedLogits.apply(*factors, self._current_layout()).T
+        return _logits_of_words(_dots(*factors[:2], self._part_spans()), self.bias, self._numbers())
 
-    def query_scores(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
-        """See :class:`SoftmaxOutput`; by Algorithm 1 for all words, from their output vectors for some."""
+    @override
+    def query_logits(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
         if (start, stop) == (0, self.num_words):
-            return self.scores(query)
-        return super().query_scores(query, start, stop)
+            return self.logits(query)
+        return super().query_logits(query, start, stop)
 
+    @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
-        """See :class:`Output`."""
-
         def losses(hidden: Tensor, words: Tensor) -> Tensor:
-            return F.cross_entropy(self.scores(hidden), words, reduction="none")
+            return F.cross_entropy(self.logits(hidden), words, reduction="none")
 
         return -self._by_block(losses, hidden.flatten(0, 1), targets.flatten()).view(targets.shape)
 
+    @override
     def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
-        """See :class:`SoftmaxOutput`."""
-        return self._by_block(lambda hidden: self.scores(hidden).logsumexp(-1), hidden)
+        return self._by_block(lambda hidden: self.logits(hidden).logsumexp(-1), hidden)
 
     @torch.no_grad()
+    @override
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-        """See :class:`SoftmaxOutput`."""
         check_count("k", k)
-        found = []
+        blocks = []
         for block in hidden.split(self._block(len(hidden), hidden.device)):
-            scores = self.scores(block)
-            values, words = scores.topk(min(k, self.num_words), dim=-1)
-            found.append((values - scores.logsumexp(-1, keepdim=True), words))
-        return torch.cat([values for values, _ in found]), torch.cat([words for _, words in found])
+            logits = self.logits(block)
+            values, words = logits.topk(min(k, self.num_words), dim=-1)
+            blocks.append((values - logits.logsumexp(-1, keepdim=True), words))
+        return torch.cat([values for values, _ in blocks]), torch.cat([words for _, words in blocks])
 
     def _by_block(self, compute: Callable[..., Tensor], *columns: Tensor) -> Tensor:
-        """``compute`` of some positions at a time, again in the backward pass where all would not fit."""
+        """``compute`` for a block of positions at a time, and again in the backward pass if not all logits fit."""
         num_positions = len(columns[0])
         blocks = zip(*(column.split(self._block(num_positions, column.device)) for column in columns), strict=True)
-        fits = self.chunk_size is None and num_positions * self.num_words <= WHOLE
+        fits = self.chunk_size is None and num_positions * self.num_words <= MAX_LOGITS
         if fits or not torch.is_grad_enabled():
             return torch.cat([compute(*block) for block in blocks])
         return torch.cat(
@@ -195,42 +198,42 @@ class SlimOutput(SoftmaxOutput):
         )
 
     def _block(self, num_positions: int, device: torch.device) -> int:
-        """Positions at a time."""
+        """Number of positions per block."""
         if self.chunk_size is not None:
             return max(1, self.chunk_size * num_positions // self.num_words)
-        # Dots of all sub-vectors are held beside the scores.
+        # The dots of all sub-vectors are stored in addition to the logits.
         widest = max(self.num_words, self.map.num_subvectors)
-        return max(_LEAST_POSITIONS, (_CPU_BLOCK if device.type == "cpu" else WHOLE) // widest)
+        return max(_MIN_POSITIONS, (_CPU_BLOCK if device.type == "cpu" else MAX_LOGITS) // widest)
 
-    def _spans_of_parts(self) -> list[tuple[int, int]]:
+    def _part_spans(self) -> list[tuple[int, int]]:
         return [self.map.span(part) for part in range(self.map.num_parts)]
 
     def _numbers(self) -> Iterator[Int32[Tensor, "_ K"]]:
-        """The map in the numbers that the gather reads: as it is kept where that will do, else some words at a time."""
+        """The map as int32, which the gather requires: the stored table if it is int32, otherwise chunks of words."""
         table = self.map.table()
         if table is not None and table.dtype == torch.int32:
             yield table
             return
-        size = max(1, _NUMBERS_AT_ONCE // self.map.num_parts)
+        size = max(1, _MAP_CHUNK // self.map.num_parts)
         for words in torch.arange(self.num_words, device=self.subvectors.device).split(size):
             yield self.map(words).int()
 
-    def _layout_now(self) -> _Layout:
-        """The map both ways; in training made anew only when the map has changed or moved."""
-        # An inference tensor does not count what is written to it.
+    def _current_layout(self) -> _Layout:
+        """The map and its inverse; during training, they are recomputed only if the map was modified or moved."""
+        # Inference tensors do not count in-place updates.
         buffers = [(b.data_ptr(), None if b.is_inference() else b._version) for b in self.map.buffers()]
         version = (id(self.map), self.subvectors.device, buffers)
         if self._layout is not None and self._layout[0] == version:
             return self._layout[1]
         first, *rest = self._numbers()
-        # A table that is all of it is not copied.
+        # A single chunk, such as a stored table, is not copied.
         numbers = torch.cat([first, *rest]) if rest else first
-        layout = _Layout.of(numbers, self.map.num_subvectors, self._spans_of_parts())
+        layout = _Layout.from_numbers(numbers, self.map.num_subvectors, self._part_spans())
         self._layout = (version, layout) if self.training else None
         return layout
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy makes its own.
+        # Copies compute their own layout.
         return {**self.__dict__, "_layout": None}
 
     @override
@@ -240,7 +243,7 @@ class SlimOutput(SoftmaxOutput):
 
 
 class _AllWords(nn.Module):
-    """Algorithm 1 from a map that is a table."""
+    """Algorithm 1 with the map as a table."""
 
     numbers: Tensor
 
@@ -248,33 +251,33 @@ class _AllWords(nn.Module):
         super().__init__()
         self.spans = [output.map.span(part) for part in range(output.map.num_parts)]
         starts = torch.tensor([start for start, _ in self.spans])
-        # Numbers within a part are small, so that few bytes store them.
-        self.register_buffer("numbers", narrowest(numbers.long().T - starts[:, None]))
+        # Numbers relative to the start of a part are small and can be stored in narrow types.
+        self.register_buffer("numbers", narrow_integers(numbers.long().T - starts[:, None]))
         self.subvectors, self.bias = output.subvectors, output.bias
 
     def forward(self, hidden: Tensor) -> Tensor:
         size = self.subvectors.shape[1]
-        # Words by positions, so that gathers read whole rows: several times faster than along the other axis.
-        scores = self.bias[:, None]
+        # (V, N), so that gathers read whole rows, which is several times faster than along the other axis.
+        logits = self.bias[:, None]
         for part, (start, stop) in enumerate(self.spans):
-            # The weights on the right, where they can be quantized.
+            # The weights are the right operand, so that they can be quantized.
             dots = F.linear(hidden[:, part * size : (part + 1) * size], self.subvectors[start:stop])
-            scores = scores + dots.T.index_select(0, self.numbers[part].long())
-        return scores.T.log_softmax(-1)
+            logits = logits + dots.T.index_select(0, self.numbers[part].long())
+        return logits.T.log_softmax(-1)
 
 
 class _Layout(NamedTuple):
-    """A map both ways: the sub-vectors of each word, and the words of each sub-vector."""
+    """A map and its inverse: the sub-vectors of each word, and the words of each sub-vector."""
 
     numbers: Int32[Tensor, "V K"]
     spans: list[tuple[int, int]]
     users: Int32[Tensor, " uses"]
-    """Words in order of their sub-vectors."""
+    """The words, ordered by sub-vector."""
     offsets: Int32[Tensor, " starts"]
-    """Where the words of each sub-vector start in ``users``."""
+    """The start of the words of each sub-vector in ``users``, followed by the total number."""
 
     @classmethod
-    def of(cls, numbers: Int32[Tensor, "V K"], num_subvectors: int, spans: list[tuple[int, int]]) -> _Layout:
+    def from_numbers(cls, numbers: Int32[Tensor, "V K"], num_subvectors: int, spans: list[tuple[int, int]]) -> _Layout:
         flat = numbers.flatten()
         users = flat.argsort(stable=True) // len(spans)
         offsets = F.pad(torch.bincount(flat, minlength=num_subvectors).cumsum(0), (1, 0))
@@ -284,7 +287,7 @@ class _Layout(NamedTuple):
 def _dots(
     hidden: Float[Tensor, "N H"], subvectors: Float[Tensor, "M P"], spans: list[tuple[int, int]]
 ) -> Float[Tensor, "M N"]:
-    """The K products: each sub-vector with its part of each hidden state; part i has the sub-vectors ``spans[i]``."""
+    """The K products of the sub-vectors in ``spans[i]`` and part i of the hidden states."""
     size = subvectors.shape[1]
     dots = hidden.new_empty(len(subvectors), len(hidden))
     with torch.no_grad():
@@ -293,33 +296,33 @@ def _dots(
     return dots
 
 
-def _scores_of_words(
+def _logits_of_words(
     dots: Float[Tensor, "M N"], bias: Float[Tensor, " V"], numbers: Iterable[Int32[Tensor, "_ K"]]
 ) -> Float[Tensor, "N V"]:
-    """The gather-sum, turned to positions by words while the sums are still near the processor.
+    """The gather and the sum, which are transposed in chunks while the sums are in the cache.
 
     Args:
-        dots: Products, a row a sub-vector, as the gathers read whole rows.
-        bias: Of each word.
-        numbers: The sub-vectors of the words in order, of all words at once or of some at a time.
+        dots: Dot products, one row per sub-vector, so that the gather reads whole rows.
+        bias: Bias of each word.
+        numbers: The sub-vectors of the words in order, in one or more chunks.
     """
     num_positions = dots.shape[1]
-    at_once = max(1, _SUMS_AT_ONCE // max(1, num_positions)) if dots.device.type == "cpu" else len(bias)
-    scores = dots.new_empty(num_positions, len(bias))
+    chunk_size = max(1, _SUM_CHUNK // max(1, num_positions)) if dots.device.type == "cpu" else len(bias)
+    logits = dots.new_empty(num_positions, len(bias))
     start = 0
-    for some in (part for block in numbers for part in block.split(at_once)):
-        stop = start + len(some)
-        torch.add(F.embedding_bag(some, dots, mode="sum").T, bias[start:stop], out=scores[:, start:stop])
+    for chunk in (part for block in numbers for part in block.split(chunk_size)):
+        stop = start + len(chunk)
+        torch.add(F.embedding_bag(chunk, dots, mode="sum").T, bias[start:stop], out=logits[:, start:stop])
         start = stop
     assert start == len(bias)
-    return scores
+    return logits
 
 
-class _SharedScores(torch.autograd.Function):
-    """Algorithm 1 with its gradient.
+class _SharedLogits(torch.autograd.Function):
+    """Algorithm 1 with a custom gradient.
 
-    The gradient of the dots is a gather-sum too, over the words of each sub-vector: several times faster than
-    scattering with ``index_add``, and deterministic on every device.
+    The gradient of the dot products is also a gather and a sum, over the words of each sub-vector.  This is several
+    times faster than ``index_add``, and deterministic on all devices.
     """
 
     @staticmethod
@@ -342,9 +345,9 @@ class _SharedScores(torch.autograd.Function):
         map, size = ctx.map, subvectors.shape[1]
         gradient = gradient.contiguous()
         dots = F.embedding_bag(map.users, gradient, map.offsets, mode="sum", include_last_offset=True)
-        of_hidden, of_subvectors = torch.empty_like(hidden), torch.empty_like(subvectors)
+        grad_hidden, grad_subvectors = torch.empty_like(hidden), torch.empty_like(subvectors)
         for part, (start, stop) in enumerate(map.spans):
             own = slice(part * size, (part + 1) * size)
-            torch.mm(dots[start:stop], hidden[:, own], out=of_subvectors[start:stop])
-            of_hidden[:, own] = dots[start:stop].T @ subvectors[start:stop]
-        return of_hidden, of_subvectors, gradient.sum(1), None
+            torch.mm(dots[start:stop], hidden[:, own], out=grad_subvectors[start:stop])
+            grad_hidden[:, own] = dots[start:stop].T @ subvectors[start:stop]
+        return grad_hidden, grad_subvectors, gradient.sum(1), None

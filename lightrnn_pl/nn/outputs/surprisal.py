@@ -1,10 +1,10 @@
-"""Negative log-likelihood of a softmax whose scores are never all held, with its gradient by hand.
+"""Negative log-likelihood of a softmax whose logits are computed in chunks, with a custom gradient.
 
-    log Z = log of the sum over all words of exp score(w)        surprisal = log Z - score(target)
+    log Z = log of the sum over all words of exp logit(w)        surprisal = log Z - logit(target)
 
-Scores are computed some words at a time, and again in the backward pass.  Autograd would make a gradient as large as
-all weights for each chunk of them; here one is made, and every chunk adds to it.  Knows nothing of layers: how vectors
-are read from weights, and how their gradient goes back there, is what a :class:`VectorSource` says.
+The logits are computed for a chunk of words at a time, and again in the backward pass.  Autograd would allocate a
+gradient of the size of all weights for each chunk.  Here, a single gradient is allocated, to which all chunks add.
+A :class:`VectorSource` computes vectors from weights, and the gradient of the weights from that of the vectors.
 """
 
 from __future__ import annotations
@@ -17,37 +17,44 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from typing_extensions import override
 
 
 class VectorSource(ABC):
-    """Output vectors that are read from one tensor of weights."""
+    """Abstract: computes output vectors from a tensor of weights."""
 
     @abstractmethod
     def read(
         self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
     ) -> tuple[Float[Tensor, "S P"], Any]:
-        """The vectors of some words, and where they are from; autograd never sees it."""
+        """The vectors of ``words``, and the locations of their weights for ``add``; called without autograd."""
 
     @abstractmethod
-    def add(self, gradient: Float[Tensor, "*weights"], places: Any, of_vectors: Float[Tensor, "S P"]) -> None:
-        """Add the gradient of vectors to that of the weights they are from, in place."""
+    def add(self, gradient: Float[Tensor, "*weights"], locations: Any, grad_vectors: Float[Tensor, "S P"]) -> None:
+        """Add the gradient of vectors to the ``gradient`` of the weights, in place.
+
+        Args:
+            gradient: The gradient of the weights.
+            locations: The second result of ``read``.
+            grad_vectors: The gradient of the vectors.
+        """
 
 
 class MatrixRows(VectorSource):
-    """One row of a matrix a word."""
+    """The vectors are the rows of a matrix."""
 
+    @override
     def read(
         self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
     ) -> tuple[Float[Tensor, "S P"], slice | Int[Tensor, " S"]]:
-        """See :class:`VectorSource`."""
         return weight[words], words
 
-    def add(self, gradient: Float[Tensor, "*weights"], places: Any, of_vectors: Float[Tensor, "S P"]) -> None:
-        """See :class:`VectorSource`."""
-        if isinstance(places, slice):
-            gradient[places] += of_vectors
+    @override
+    def add(self, gradient: Float[Tensor, "*weights"], locations: Any, grad_vectors: Float[Tensor, "S P"]) -> None:
+        if isinstance(locations, slice):
+            gradient[locations] += grad_vectors
         else:
-            gradient.index_add_(0, places, of_vectors)
+            gradient.index_add_(0, locations, grad_vectors)
 
 
 def surprisal(
@@ -58,18 +65,18 @@ def surprisal(
     source: VectorSource,
     spans: list[tuple[int, int]],
 ) -> Float[Tensor, " N"]:
-    """Surprisal of a word a position, or log Z where no words are given.
+    """Surprisal of one word per position, or log Z if ``words`` is None.
 
     Args:
-        query: What is multiplied with the output vectors.
-        weight: What they are read from.
-        bias: Of each word.
-        words: A word for each position.
-        source: How vectors are read.
-        spans: From which to before which word scores are held at a time; all words in order.
+        query: The vector of each position, which is multiplied by the output vectors.
+        weight: The weights of the output vectors.
+        bias: Bias of each word.
+        words: One word per position, or None.
+        source: Computes the output vectors from ``weight``.
+        spans: First word and end of each chunk; the chunks cover all words in order.
     """
     device = query.device.type
-    # Products in the precision that autocast would choose; it does not reach into a backward pass by itself.
+    # Use the precision of autocast for products, because autocast does not apply to a custom backward pass.
     narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     with torch.autocast(device, enabled=False):
         return _Surprisal.apply(query, weight, bias, words, source, spans, narrow)
@@ -78,7 +85,7 @@ def surprisal(
 def read_vectors(
     weight: Float[Tensor, "*weights"], words: Int[Tensor, " S"], source: VectorSource
 ) -> Float[Tensor, "S P"]:
-    """The vectors of some words, with one gradient of the weights however many steps ``source`` takes."""
+    """The vectors of ``words``, with a custom gradient that allocates a single gradient of the weights."""
     return _Read.apply(weight, words, source)
 
 
@@ -89,16 +96,16 @@ class _Read(torch.autograd.Function):
     ) -> Float[Tensor, "S P"]:
         ctx.save_for_backward(weight)
         ctx.source = source
-        vectors, ctx.places = source.read(weight, words)
+        vectors, ctx.locations = source.read(weight, words)
         return vectors
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "S P"]) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        of_weight = torch.zeros_like(weight)
-        ctx.source.add(of_weight, ctx.places, gradient.to(weight.dtype))
-        return of_weight, None, None
+        grad_weight = torch.zeros_like(weight)
+        ctx.source.add(grad_weight, ctx.locations, gradient.to(weight.dtype))
+        return grad_weight, None, None
 
 
 class _Surprisal(torch.autograd.Function):
@@ -132,23 +139,23 @@ class _Surprisal(torch.autograd.Function):
     def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
         query, weight, bias, words, partition = ctx.saved_tensors
         wide, narrow_query = partition.dtype, query.to(ctx.narrow)
-        of_position = gradient.to(wide)[:, None]
-        of_query = torch.zeros(query.shape, dtype=wide, device=query.device)
-        of_weight, of_bias = torch.zeros_like(weight), torch.empty_like(bias)
+        grad_position = gradient.to(wide)[:, None]
+        grad_query = torch.zeros(query.shape, dtype=wide, device=query.device)
+        grad_weight, grad_bias = torch.zeros_like(weight), torch.empty_like(bias)
         for start, stop in ctx.spans:
             span = slice(start, stop)
-            read, places = ctx.source.read(weight, span)
-            vectors = read.to(ctx.narrow)
-            scores = F.linear(narrow_query, vectors, bias[span].to(ctx.narrow)).to(wide)
-            # The gradient of the scores: the probabilities.
-            of_scores = scores.sub_(partition[:, None]).exp_().mul_(of_position)
-            of_bias[span] = of_scores.sum(0)
-            of_scores = of_scores.to(ctx.narrow)
-            ctx.source.add(of_weight, places, (of_scores.T @ narrow_query).to(weight.dtype))
-            of_query += of_scores @ vectors
+            vectors, locations = ctx.source.read(weight, span)
+            vectors = vectors.to(ctx.narrow)
+            logits = F.linear(narrow_query, vectors, bias[span].to(ctx.narrow)).to(wide)
+            # The gradient of log Z with respect to the logits: the probabilities.
+            grad_logits = logits.sub_(partition[:, None]).exp_().mul_(grad_position)
+            grad_bias[span] = grad_logits.sum(0)
+            grad_logits = grad_logits.to(ctx.narrow)
+            ctx.source.add(grad_weight, locations, (grad_logits.T @ narrow_query).to(weight.dtype))
+            grad_query += grad_logits @ vectors
         if words is not None:
-            of_bias.index_add_(0, words, -of_position[:, 0].to(bias.dtype))
-            vectors, places = ctx.source.read(weight, words)
-            ctx.source.add(of_weight, places, -(of_position * query).to(weight.dtype))
-            of_query -= of_position * vectors
-        return of_query.to(query.dtype), of_weight, of_bias, None, None, None, None
+            grad_bias.index_add_(0, words, -grad_position[:, 0].to(bias.dtype))
+            vectors, locations = ctx.source.read(weight, words)
+            ctx.source.add(grad_weight, locations, -(grad_position * query).to(weight.dtype))
+            grad_query -= grad_position * vectors
+        return grad_query.to(query.dtype), grad_weight, grad_bias, None, None, None, None

@@ -1,6 +1,6 @@
-"""Which trained numbers words share: maps from words to sub-vectors, one file a map, and hashing."""
+"""Parameter sharing between words: maps from words to sub-vectors, and hashing of single elements."""
 
-from lightrnn_pl.nn.sharing.base import SubvectorMap, shared_count, subvectors_for
+from lightrnn_pl.nn.sharing.base import SubvectorMap, shared_count, subvector_count
 from lightrnn_pl.nn.sharing.clustered import ClusteredMap
 from lightrnn_pl.nn.sharing.hashed import HashedMap
 from lightrnn_pl.nn.sharing.hashing import hashed_elements, hashed_vectors, xxhash32
@@ -14,6 +14,6 @@ __all__ = [
     "hashed_elements",
     "hashed_vectors",
     "shared_count",
-    "subvectors_for",
+    "subvector_count",
     "xxhash32",
 ]

@@ -1,34 +1,36 @@
-"""The paper's map: copies of 1..M, shuffled (Slim Embedding, "Compressing Input Embedding Layer")."""
+"""The map of the paper: a shuffled list of sub-vectors (Slim Embedding, "Compressing Input Embedding Layer")."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
+from typing_extensions import override
 
 from lightrnn_pl.checks import check_seed
-from lightrnn_pl.nn.sharing.base import SubvectorMap, in_either, smallest_dtype
+from lightrnn_pl.nn.sharing.base import SubvectorMap, describe_key, narrowest_dtype
 
 
 class ShuffledMap(SubvectorMap):
-    """Random, but as uniform as can be: within a set, the uses of two sub-vectors differ by one at most.
+    """A random map in which all sub-vectors of a set are used equally often, up to a difference of one.
 
-    One pool: a list of K V elements that repeats 0..M-1, shuffled and cut into words.  Disjoint sets: such a list of V
-    elements for each part.  The table is saved with the model, so that it never depends on how torch shuffles.
+    Without disjoint sets, a list of K V elements that repeats 0..M-1 is shuffled and divided among the words.  With
+    disjoint sets, each part has such a list of V elements.  The table is saved with the model, so that it does not
+    depend on the implementation of the shuffle.
 
     Args:
         num_words: V.
         num_parts: K.
         num_subvectors: M.
         disjoint: See :class:`SubvectorMap`.
-        seed: Of the shuffle, which depends on nothing else.
+        seed: Seed of the shuffle, which is independent of the global random generators.
     """
 
     numbers: Tensor
 
     def __init__(self, num_words: int, num_parts: int, num_subvectors: int, disjoint: bool, seed: int = 0) -> None:
         super().__init__(num_words, num_parts, num_subvectors, disjoint)
-        check_seed(in_either("map.seed"), seed)
+        check_seed(describe_key("map.seed"), seed)
         generator = torch.Generator().manual_seed(seed)
         if disjoint:
             parts = []
@@ -39,12 +41,12 @@ class ShuffledMap(SubvectorMap):
         else:
             elements = torch.randperm(num_words * num_parts, generator=generator) % num_subvectors
             numbers = elements.view(num_words, num_parts)
-        self.register_buffer("numbers", numbers.to(smallest_dtype(num_subvectors - 1)))
+        self.register_buffer("numbers", numbers.to(narrowest_dtype(num_subvectors - 1)))
 
+    @override
     def table(self) -> Integer[Tensor, "V K"]:
-        """See :class:`SubvectorMap`."""
         return self.numbers
 
+    @override
     def forward(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N K"]:
-        """See :class:`SubvectorMap`."""
         return self.numbers[words].long()

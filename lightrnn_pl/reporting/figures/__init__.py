@@ -1,5 +1,5 @@
-"""The pictures of a report: one file a kind, all written by :func:`write_pictures`."""
+"""The figures of a report, one module per kind; :func:`write_figures` writes all of them."""
 
-from lightrnn_pl.reporting.figures.registry import CAPTIONS, write_pictures
+from lightrnn_pl.reporting.figures.registry import CAPTIONS, write_figures
 
-__all__ = ["CAPTIONS", "write_pictures"]
+__all__ = ["CAPTIONS", "write_figures"]

@@ -1,4 +1,4 @@
-"""Perplexity against parameters: what each size buys, and which models no other beats."""
+"""Perplexity by number of parameters, with the Pareto frontier."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lightrnn_pl.reporting.figures.curves import colored, draw_curve, hollow
+from lightrnn_pl.reporting.figures.curves import draw_curve, hollow, with_colors
 from lightrnn_pl.reporting.figures.slim_points import Point
-from lightrnn_pl.reporting.figures.style import FAINT, SERIES, drawn, legend_below
+from lightrnn_pl.reporting.figures.style import FAINT, SERIES, legend_below, new_figure
 from lightrnn_pl.reporting.run_groups import Group, Spread
 
-_NAMED = 12
-"""So many groups have names of their own; where a colour comes again, its mark is another."""
+_MAX_NAMED = 12
+"""If there are more groups, only those on the frontier are named."""
 
 _MARKERS = "oDv^"
 
 
 def draw_frontier(groups: Sequence[Group], path: Path) -> bool:
-    """Every group by size and perplexity, one line per corpus; False if all groups of a corpus have the same size."""
+    """Draw each group by size and perplexity, one frontier per corpus; False if no corpus has models of two sizes."""
     corpora: dict[str, list[tuple[Group, float, Spread]]] = {}
     for group in groups:
         spread, parameters = Point.measured(group), group.runs[0].metrics.get("parameters")
         if spread is not None and parameters:
             corpora.setdefault(corpus_of(group), []).append((group, float(parameters), spread))
-    if not any(len({parameters for _, parameters, _ in found}) > 1 for found in corpora.values()):
+    if not any(len({parameters for _, parameters, _ in models}) > 1 for models in corpora.values()):
         return False
-    lines = [frontier((parameters, spread.mean) for _, parameters, spread in found) for found in corpora.values()]
-    every = sorted((one for found in corpora.values() for one in found), key=lambda one: groups.index(one[0]))
+    lines = [frontier((parameters, spread.mean) for _, parameters, spread in models) for models in corpora.values()]
+    all_models = sorted((model for models in corpora.values() for model in models), key=lambda m: groups.index(m[0]))
     best = {point for line in lines for point in line}
-    # Where there are more, those on the line have.
-    named = [one for one in every if len(every) <= _NAMED or (one[1], one[2].mean) in best]
-    with drawn(path, height=4.4 + 0.2 * math.ceil(len(named) / 2)) as figure:
+    named = [model for model in all_models if len(all_models) <= _MAX_NAMED or (model[1], model[2].mean) in best]
+    with new_figure(path, height=4.4 + 0.2 * math.ceil(len(named) / 2)) as figure:
         axes = figure.add_subplot()
         for line in lines:
             axes.step(*zip(*line, strict=True), where="post", color=FAINT, linewidth=1.1, zorder=1)
         others = [
-            (parameters, spread.mean) for group, parameters, spread in every if (group, parameters, spread) not in named
+            (parameters, spread.mean)
+            for group, parameters, spread in all_models
+            if (group, parameters, spread) not in named
         ]
         if others:
             axes.plot(*zip(*others, strict=True), "o", color=FAINT, alpha=0.55, label=f"{len(others)} others")
-        colors = [color for color, _ in colored([group for group, _, _ in named], groups)]
+        colors = [color for color, _ in with_colors([group for group, _, _ in named], groups)]
         for number, (group, parameters, spread) in enumerate(named):
             marker = _MARKERS[number // len(SERIES) % len(_MARKERS)]
             draw_curve(axes, [parameters], [spread], colors[number], group.label, marker)
@@ -50,15 +51,15 @@ def draw_frontier(groups: Sequence[Group], path: Path) -> bool:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: _short(value))
         low, high = axes.get_xlim()
-        told = "25" if high > 4 * low else "123456789"
-        axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if f"{value:e}"[0] in told else "")
+        labeled = "25" if high > 4 * low else "123456789"  # first digits of labeled minor ticks
+        axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if f"{value:e}"[0] in labeled else "")
         axes.set(xlabel="parameters", ylabel="test perplexity")
         legend_below(figure, axes)
     return True
 
 
 def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (size, perplexity) that no other beats or equals in both, by size."""
+    """The Pareto frontier of points (size, perplexity), in order of size."""
     best: list[tuple[float, float]] = []
     for size, perplexity in sorted(points):
         if not best or perplexity < best[-1][1]:
@@ -67,7 +68,7 @@ def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def corpus_of(group: Group) -> str:
-    """What a group was trained on: perplexities of other texts and vocabularies are not comparable."""
+    """The corpus and the vocabulary size of a group; perplexities of different ones are not comparable."""
     run = group.runs[0]
     return f"{run.corpus} {run.metrics.get('vocabulary')} {run.metrics.get('tokens')}"
 

@@ -1,4 +1,4 @@
-"""All pictures of a report: each is made where the runs have what it shows."""
+"""All figures of a report; each is drawn only if the runs have the data for it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from lightrnn_pl.reporting.figures.compression import draw_compression
 from lightrnn_pl.reporting.figures.frontier import draw_frontier
-from lightrnn_pl.reporting.figures.reallocations import draw_moves
+from lightrnn_pl.reporting.figures.reallocations import draw_reallocations
 from lightrnn_pl.reporting.figures.training_curves import draw_epochs, draw_rounds
 from lightrnn_pl.reporting.run_groups import Group
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands at a picture."""
+    """Title and caption of a figure."""
 
     title: str
     text: str
@@ -24,56 +24,56 @@ class Caption:
 CAPTIONS = {
     "epochs": Caption(
         "Perplexity over training",
-        "Validation perplexity after each epoch, one line per run. A hollow mark is the end of a round, where "
-        "words may move (LightRNN, Figure 4).",
+        "Validation perplexity after each epoch, one line per run. Hollow markers indicate the ends of rounds, after "
+        "which words may be reallocated (LightRNN, Figure 4).",
     ),
     "rounds": Caption(
         "Perplexity by round",
-        "The best validation perplexity of each round, mean and sample standard deviation over the seeds "
-        "(LightRNN, Figure 4).",
+        "Best validation perplexity of each round: mean and sample standard deviation over the seeds (LightRNN, "
+        "Figure 4).",
     ),
     "compression": Caption(
-        "Perplexity over compression",
-        "Test perplexity by the size of the shared vectors; dashed: models without sharing (Slim Embedding, Figures 2 "
-        "and 4).",
+        "Perplexity by compression",
+        "Test perplexity by the size of the shared vectors. Dashed lines are models without sharing (Slim Embedding, "
+        "Figures 2 and 4).",
     ),
     "parts": Caption(
-        "Perplexity over K",
-        "Test perplexity over the number of sub-vectors that make a word's vector, the ratio being the same; dashed: "
-        "models without sharing (Slim Embedding, Figures 3 and 5).",
+        "Perplexity by K",
+        "Test perplexity by the number of sub-vectors per word, K, at the same compression. Dashed lines are models "
+        "without sharing (Slim Embedding, Figures 3 and 5).",
     ),
     "frontier": Caption(
-        "Perplexity against parameters",
-        "Every model by its size and its test perplexity. The line joins those that no other beats in both; hollow "
-        "squares are the paper's own figures, where a run is meant to reproduce them.",
+        "Perplexity by parameters",
+        "Test perplexity of each model by its number of parameters. The line is the Pareto frontier. Hollow squares "
+        "are values from the paper that a run reproduces.",
     ),
     "reallocation": Caption(
-        "What reallocations did",
-        "By round: how the training loss changed by the move, as the loss statistics promised and as was measured with "
-        "the new codes fed (losses gathered in training are with dropout, so that less may be measured even where "
-        "nothing moved); the words that moved; how far the solver may be from the optimum; what it all took.",
+        "Reallocations",
+        "By round: the change of the training loss, as predicted by the loss statistics and as measured with the new "
+        "codes fed; the reallocated words; the optimality gap of the solver; and the time. Statistics collected during "
+        "training include dropout, so the measured loss may be lower even if no word was reallocated.",
     ),
 }
-"""Titles and captions, by the names of the pictures."""
+"""Name of a figure -> its title and caption."""
 
 
-def write_pictures(groups: Sequence[Group], folder: str | Path) -> dict[str, Path]:
-    """Draw what the groups allow.
+def write_figures(groups: Sequence[Group], folder: str | Path) -> dict[str, Path]:
+    """Draw all figures for which the groups have data.
 
     Args:
-        groups: Of one report.
-        folder: Where ``NAME.png`` and ``NAME.svg`` go.
+        groups: The groups of a report.
+        folder: The folder for ``NAME.png`` and ``NAME.svg``.
 
     Returns:
-        Name of each picture (a key of ``CAPTIONS``) -> its PNG; the SVG lies beside it.
+        Name of a figure (a key of ``CAPTIONS``) -> its PNG file.
     """
-    painters: dict[str, Callable[[Sequence[Group], Path], bool]] = {
+    functions: dict[str, Callable[[Sequence[Group], Path], bool]] = {
         "epochs": draw_epochs,
         "rounds": draw_rounds,
         "compression": lambda all_groups, path: draw_compression(all_groups, path, "ratio"),
         "parts": lambda all_groups, path: draw_compression(all_groups, path, "parts"),
         "frontier": draw_frontier,
-        "reallocation": draw_moves,
+        "reallocation": draw_reallocations,
     }
-    paths = {name: Path(folder) / f"{name}.png" for name in painters}
-    return {name: paths[name] for name, draw in painters.items() if draw(groups, paths[name])}
+    paths = {name: Path(folder) / f"{name}.png" for name in functions}
+    return {name: paths[name] for name, draw in functions.items() if draw(groups, paths[name])}

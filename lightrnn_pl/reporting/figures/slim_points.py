@@ -1,7 +1,7 @@
-"""Which runs are points of a curve over the compression ratio or over K (Slim Embedding, Figures 2 to 5).
+"""Curves of perplexity by compression ratio or by K (Slim Embedding, Figures 2 to 5).
 
-Points of one curve differ in nothing of the model but that; other ways to make a model as many times smaller (SM, PM)
-are identified by the row of the paper that they name.
+The models of a curve differ only in the ratio or in K.  Models that are made smaller in other ways (SM, PM) are
+identified by the row of the paper in their configuration.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from lightrnn_pl.reporting.run_groups import Group, Spread, labels_of
+from lightrnn_pl.reporting.run_groups import Group, Spread, distinguishing_labels
 
 Over = Literal["ratio", "parts"]
 
@@ -25,7 +25,7 @@ _ROW = {
     "parts": re.compile(r"(?P<curve>SE) K=(?P<x>\d+)(?P<rest>.*)"),
 }
 _VARYING = {"ratio": ("compression", "num_subvectors"), "parts": ("num_parts", "num_subvectors")}
-_NAMES = ("paper", "name", "seed", "paths", "logger", "callbacks", "resume", "resume_point", "hydra")
+_IGNORED_KEYS = ("paper", "name", "seed", "paths", "logger", "callbacks", "resume", "resume_point", "hydra")
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Point:
     """A point of a curve.
 
     Attributes:
-        x: Reciprocal of the ratio, or K.
-        perplexity: Of the test text, or of the validation text where there is no other.
-        paper: What the paper gives for it, where the run is meant to reproduce it.
+        x: The reciprocal of the ratio, or K.
+        perplexity: The test perplexity, or the validation perplexity if there is none.
+        paper: The perplexity in the paper, if the runs reproduce it.
     """
 
     x: float
@@ -44,31 +44,34 @@ class Point:
 
     @staticmethod
     def measured(group: Group) -> Spread | None:
-        """A group's perplexity."""
+        """The perplexity of a group; None if none was measured."""
         return group.spread(lambda metrics: _perplexity(metrics, "test")) or group.spread(
             lambda metrics: _perplexity(metrics, "validation")
         )
 
 
 def slim_curves(groups: Sequence[Group], over: Over) -> tuple[dict[str, list[Point]], dict[str, Spread]]:
-    """Curves of two points at least, by their names, and the models without sharing to compare them with.
+    """Curves of at least two points, and the models without sharing on the same text.
 
     Args:
-        groups: Of one report.
-        over: What the curves are over.
+        groups: The groups of a report.
+        over: The horizontal axis of the curves.
+
+    Returns:
+        Name of a curve -> its points, and label of a model without sharing -> its perplexity.
     """
-    found: dict[str, list[tuple[float, Group]]] = {}
+    members_by_key: dict[str, list[tuple[float, Group]]] = {}
     for group in groups:
-        if Point.measured(group) is not None and (placed := _place(group, over)) is not None:
-            curve, x = placed
-            found.setdefault(curve, []).append((x, group))
-    found = {curve: members for curve, members in found.items() if len({x for x, _ in members}) > 1}
-    names = _names([members[0][1] for members in found.values()], over)
+        if Point.measured(group) is not None and (position := _position(group, over)) is not None:
+            key, x = position
+            members_by_key.setdefault(key, []).append((x, group))
+    all_members = [members for members in members_by_key.values() if len({x for x, _ in members}) > 1]
+    names = _names([members[0][1] for members in all_members], over)
     curves = {}
-    for name, members in zip(names, found.values(), strict=True):
-        points = [Point(x, spread, _papers(group)) for x, group in members if (spread := Point.measured(group))]
+    for name, members in zip(names, all_members, strict=True):
+        points = [Point(x, spread, _in_paper(group)) for x, group in members if (spread := Point.measured(group))]
         curves[name] = sorted(points, key=lambda point: point.x)
-    texts = {_text(group) for members in found.values() for _, group in members}
+    texts = {_text(group) for members in all_members for _, group in members}
     baselines = {
         group.label: spread
         for group in groups
@@ -77,8 +80,8 @@ def slim_curves(groups: Sequence[Group], over: Over) -> tuple[dict[str, list[Poi
     return curves, baselines
 
 
-def _place(group: Group, over: Over) -> tuple[str, float] | None:
-    """The curve that a group is a point of, and where on it."""
+def _position(group: Group, over: Over) -> tuple[str, float] | None:
+    """A key of the curve to which a group belongs, and its position on it; None if it belongs to none."""
     model = group.config.get("model") or {}
     row = _ROW[over].fullmatch(group.paper.row) if group.paper is not None else None
     if row is not None and not _slim_parts(model):
@@ -119,35 +122,38 @@ def _is_unshared(config: Mapping[str, Any]) -> bool:
 
 @functools.cache
 def _full_targets() -> dict[str, Any]:
-    """The classes of ``conf/model/full.yaml``, which shares no vectors."""
+    """The classes of ``full.yaml``, which shares no vectors, for embedding and output."""
     folder = resources.files("lightrnn_pl.conf") / "model"
-    parts = {name: folder / name / "full.yaml" for name in ("embedding", "output")}
-    found = {name: OmegaConf.create(file.read_text(encoding="utf-8")) for name, file in parts.items()}
-    return {name: OmegaConf.select(config, "_target_") for name, config in found.items()}
+    files = {name: folder / name / "full.yaml" for name in ("embedding", "output")}
+    configs = {name: OmegaConf.create(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    return {name: OmegaConf.select(config, "_target_") for name, config in configs.items()}
 
 
 def _names(groups: Sequence[Group], over: Over) -> list[str]:
-    """What distinguishes the curves: the paper's letters, what is shared, and what else differs."""
-    letters = []
+    """The names of the curves: the parts that are shared or the paper's abbreviation, and further differences."""
+    base_names = []
     for group in groups:
         parts = _slim_parts(group.config.get("model") or {})
         row = _ROW[over].fullmatch(group.paper.row) if group.paper is not None else None
         shared = " and ".join({"embedding": "input", "output": "output"}[name] for name in parts)
         hashed = any("Hashed" in str((part.get("map") or {}).get("_target_")) for part in parts.values())
-        letters.append(f"{shared} shared{' by a hash' if hashed else ''}" if parts else row["curve"] if row else "")
+        name = f"{shared} shared{' by hashing' if hashed else ''}"
+        base_names.append(name if parts else row["curve"] if row else "")
     runs = [
         replace(
             group.runs[0],
             name=name,
-            config=_without({key: value for key, value in group.config.items() if key not in _NAMES}, _VARYING[over]),
+            config=_without(
+                {key: value for key, value in group.config.items() if key not in _IGNORED_KEYS}, _VARYING[over]
+            ),
         )
-        for group, name in zip(groups, letters, strict=True)
+        for group, name in zip(groups, base_names, strict=True)
     ]
-    return labels_of(runs)
+    return distinguishing_labels(runs)
 
 
 def _without(node: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The same configuration without these keys, however deep."""
+    """The same configuration without the given keys, at any depth."""
     return {
         key: _without(value, keys) if isinstance(value, dict) else value
         for key, value in node.items()
@@ -155,7 +161,7 @@ def _without(node: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _papers(group: Group) -> float | None:
+def _in_paper(group: Group) -> float | None:
     return group.paper.perplexity if group.paper is not None and not group.small else None
 
 

@@ -1,7 +1,7 @@
-"""How pictures are drawn: their colours, axes and files.
+"""The style of figures: colors, axes and files.
 
-A picture is written twice: as PNG on white, for Markdown, and as SVG whose colours are CSS variables with a fallback,
-so that it follows the theme of the page it is put into and still stands alone.
+A figure is written twice: as PNG with a white background, for Markdown, and as SVG.  The colors of the SVG are CSS
+variables with fallback values, so that it follows the theme of the page and can also be viewed on its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INK, FAINT, LINE = "#1d1f24", "#5f636c", "#dcdcd6"
 SERIES = ("#2f5bd3", "#d0602a", "#23855a", "#8748c4", "#0f8b9c", "#bd3673", "#8a6a2f", "#6a7180")
-"""Colours of curves, told apart also by readers who are colour-blind."""
+"""Colors of curves that color-blind readers can distinguish."""
 
 _VARIABLES = {INK: "--ink", FAINT: "--faint", LINE: "--line"} | {
     color: f"--series-{number}" for number, color in enumerate(SERIES, start=1)
@@ -56,19 +56,19 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def color_of(number: int) -> str:
-    """The colour of a curve; they repeat after the eighth."""
+def series_color(number: int) -> str:
+    """The color of a curve; colors repeat after the eighth."""
     return SERIES[number % len(SERIES)]
 
 
-def line_of(number: int) -> str:
-    """How a curve is drawn: solid, and dashed or dotted where its colour is that of an earlier one."""
+def line_style(number: int) -> str:
+    """The line style of a curve: solid, or dashed or dotted if its color is already in use."""
     return ("-", "--", ":", "-.")[number // len(SERIES) % 4]
 
 
 @contextmanager
-def drawn(path: Path, width: float = 7.2, height: float = 4.2) -> Iterator[Figure]:
-    """A figure of so many inches that is written to ``path`` (PNG) and beside it as SVG, both atomically."""
+def new_figure(path: Path, width: float = 7.2, height: float = 4.2) -> Iterator[Figure]:
+    """A figure of the given size in inches; on exit, it is written to ``path`` (PNG) and to an SVG file next to it."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -78,36 +78,36 @@ def drawn(path: Path, width: float = 7.2, height: float = 4.2) -> Iterator[Figur
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        content = io.BytesIO()
-        figure.savefig(content, dpi=160, format="png", facecolor="white")
-        vector = io.StringIO()
-        figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
+        png = io.BytesIO()
+        figure.savefig(png, dpi=160, format="png", facecolor="white")
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
     with atomic_write(path) as file:
-        file.write(content.getvalue())
+        file.write(png.getvalue())
     with atomic_write(path.with_suffix(".svg"), "w") as file:
-        file.write(themed(vector.getvalue(), path.stem))
+        file.write(themed(svg.getvalue(), path.stem))
 
 
 def themed(svg: str, name: str) -> str:
-    """An SVG to put into a page: colours as CSS variables, ids that no other picture of the page has."""
+    """An SVG that can be embedded in a page: its colors are CSS variables, and its ids start with ``name``."""
     svg = svg[svg.index("<svg") :]
     for color, variable in _VARIABLES.items():
         svg = re.sub(re.escape(color), f"var({variable}, {color})", svg, flags=re.IGNORECASE)
-    # The page has a font; some versions of matplotlib write the family apart from the size, some together.
+    # Use the font of the page.  Matplotlib versions differ in whether the font family has its own property.
     svg = re.sub(r"(font-family: |font: (?:\w+ )*[\d.]+px )[^;\"]*", r"\1var(--sans, sans-serif)", svg)
     svg = re.sub(r'(id="|"#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
 
 
-_LONG_NAME = 40
-"""Letters of a curve's name that two columns of a legend have no room for."""
+_LONG_LABEL = 40
+"""Labels with more characters do not fit into two columns."""
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
-    """The curves' names under the picture, where long ones have room; none for a single curve without a name."""
+    """Add a legend below the figure; none if no curve has a label."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
-        if max(map(len, labels)) > _LONG_NAME:
+        if max(map(len, labels)) > _LONG_LABEL:
             columns = 1
         figure.legend(handles, labels, loc="outside lower left", ncols=min(columns, len(labels)))

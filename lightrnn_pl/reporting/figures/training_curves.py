@@ -1,4 +1,4 @@
-"""Perplexity over epochs and rounds (LightRNN, Figure 4)."""
+"""Perplexity by epoch and by round (LightRNN, Figure 4)."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightrnn_pl.reporting.figures.curves import colored, draw_curve, hollow, whole_numbers
-from lightrnn_pl.reporting.figures.style import drawn, legend_below, line_of
+from lightrnn_pl.reporting.figures.curves import draw_curve, hollow, whole_numbers, with_colors
+from lightrnn_pl.reporting.figures.style import legend_below, line_style, new_figure
 from lightrnn_pl.reporting.run_groups import Group
 
-_FAR = 3.0
-"""The first epochs are far above the rest and would flatten it: up to this many times a curve's best is shown."""
+_MAX_RATIO = 3.0
+"""Perplexities of the first epochs that exceed a curve's best by more than this factor are cut off."""
 
 
 def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
-    """Validation after each epoch, one line per run; False if nothing was validated."""
+    """Draw validation perplexity by epoch, one line per run; False if nothing was validated."""
     shown = [group for group in groups if any(_history(run.metrics) for run in group.runs)]
     if not shown:
         return False
     from matplotlib.ticker import MaxNLocator, NullLocator
 
-    best, worst = math.inf, 0.0  # of what is shown
-    with drawn(path, height=4.2 + 0.2 * math.ceil(len(shown) / 2)) as figure:
+    lowest, highest = math.inf, 0.0  # shown values
+    with new_figure(path, height=4.2 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         axes = figure.add_subplot()
-        for number, (color, group) in enumerate(colored(shown, groups)):
-            dashes = line_of(number)
+        for number, (color, group) in enumerate(with_colors(shown, groups)):
+            style = line_style(number)
             for seed, run in enumerate(group.runs):
                 history = _history(run.metrics)
                 label = group.label if seed == 0 else None
-                epochs = [line["epoch"] for line in history]
-                curve = [line["valid_perplexity"] for line in history]
-                best, worst = min(best, *curve), max(worst, min(max(curve), _FAR * min(curve)))
+                epochs = [entry["epoch"] for entry in history]
+                curve = [entry["valid_perplexity"] for entry in history]
+                lowest, highest = min(lowest, *curve), max(highest, min(max(curve), _MAX_RATIO * min(curve)))
                 alpha = 1.0 if len(group.runs) == 1 else 0.65
-                axes.plot(epochs, curve, dashes, marker=".", color=color, label=label, alpha=alpha)
+                axes.plot(epochs, curve, style, marker=".", color=color, label=label, alpha=alpha)
                 ends = [before for before, after in itertools.pairwise(history) if before["round"] != after["round"]]
                 axes.plot(
-                    [line["epoch"] for line in ends],
-                    [line["valid_perplexity"] for line in ends],
+                    [entry["epoch"] for entry in ends],
+                    [entry["valid_perplexity"] for entry in ends],
                     **hollow(color),
                 )
         axes.set(xlabel="epochs", ylabel="validation perplexity")
@@ -49,32 +49,32 @@ def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
         axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_ylim(best / 1.04, 1.04 * worst)
+        axes.set_ylim(lowest / 1.04, 1.04 * highest)
         legend_below(figure, axes)
     return True
 
 
 def draw_rounds(groups: Sequence[Group], path: Path) -> bool:
-    """The best of each round, one line per group; False if no run has a second round."""
+    """Draw the best validation perplexity of each round, one line per group; False if no run has a second round."""
     shown = [group for group in groups if max(len(run.metrics.get("rounds") or ()) for run in group.runs) > 1]
     if not shown:
         return False
-    with drawn(path, height=3.8 + 0.2 * math.ceil(len(shown) / 2)) as figure:
+    with new_figure(path, height=3.8 + 0.2 * math.ceil(len(shown) / 2)) as figure:
         axes = figure.add_subplot()
-        for number, (color, group) in enumerate(colored(shown, groups)):
+        for number, (color, group) in enumerate(with_colors(shown, groups)):
             last = max(len(run.metrics["rounds"]) for run in group.runs)
-            spreads = [group.spread(partial(_of_round, place=place)) for place in range(last)]
-            draw_curve(axes, [r + 1 for r in range(last)], spreads, color, group.label, line=line_of(number))
-        axes.set(xlabel="round", ylabel="validation perplexity, best of the round")
+            spreads = [group.spread(partial(_of_round, index=index)) for index in range(last)]
+            draw_curve(axes, list(range(1, last + 1)), spreads, color, group.label, line=line_style(number))
+        axes.set(xlabel="round", ylabel="best validation perplexity of the round")
         whole_numbers(axes)
         legend_below(figure, axes)
     return True
 
 
 def _history(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [line for line in metrics.get("history") or () if line.get("valid_perplexity") is not None]
+    return [entry for entry in metrics.get("history") or () if entry.get("valid_perplexity") is not None]
 
 
-def _of_round(metrics: Mapping[str, Any], place: int) -> float | None:
+def _of_round(metrics: Mapping[str, Any], index: int) -> float | None:
     rounds = metrics.get("rounds") or ()
-    return rounds[place].get("valid_perplexity") if place < len(rounds) else None
+    return rounds[index].get("valid_perplexity") if index < len(rounds) else None

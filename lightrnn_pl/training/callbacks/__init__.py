@@ -1,1 +1,1 @@
-"""What happens around the steps: learning-rate schedule, reallocation, bundles, resuming, metrics."""
+"""Callbacks for metrics, plots, bundles and checkpoints."""

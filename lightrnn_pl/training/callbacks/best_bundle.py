@@ -1,4 +1,4 @@
-"""Keeping the best model so far as a bundle."""
+"""Saving the best model so far as a bundle."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lightrnn_pl.training.plateau import Plateau
 
 
 class BestBundle(pl.Callback):
-    """Writes ``best.ckpt`` whenever validation is the best of the whole run.
+    """Writes ``best.ckpt`` whenever the validation loss is the lowest of the whole run.
 
     Args:
         path: The file.
-        make_bundle: Makes the bundle from the model and the metrics to keep with it.
+        make_bundle: Creates the bundle from the model and its metrics.
     """
 
     def __init__(self, path: str | Path, make_bundle: Callable[[LanguageModel, dict[str, Any]], Bundle]) -> None:
@@ -28,19 +28,19 @@ class BestBundle(pl.Callback):
         self._validation = Plateau()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare, and write where better."""
+        """Save the model if it is the best so far."""
         if not trainer.sanity_checking:
-            self.judge(trainer, pl_module, float(trainer.callback_metrics["valid/nll"]))
+            self.update(trainer, pl_module, float(trainer.callback_metrics["valid/nll"]))
 
-    def judge(self, trainer: pl.Trainer, pl_module: pl.LightningModule, nll: float) -> None:
-        """Keep the model if ``nll``, its validation in nats a word, is the best so far."""
+    def update(self, trainer: pl.Trainer, pl_module: pl.LightningModule, nll: float) -> None:
+        """Save the model if ``nll``, its validation loss in nats per word, is the lowest so far."""
         if self._validation.update(nll) and trainer.is_global_zero:
             assert isinstance(pl_module, LanguageModelingModule)
             metrics = {"valid_nll": nll, "epoch": trainer.current_epoch, "step": trainer.global_step}
             self.make_bundle(pl_module.model, metrics).save(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The state for a checkpoint."""
         return self._validation.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A last validation where training was cut off after the last regular one, so that no step goes unjudged."""
+"""A final validation for training steps after the last regular one."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from lightrnn_pl.training.reallocation.callback import Reallocation
 
 
 class FinalValidation(pl.Callback):
-    """Judges the model when ``max_steps``, ``max_time`` and the like end training between two validations.
+    """Validates the model if ``max_steps``, ``max_time`` or the like ended training between two validations.
 
     Args:
-        metrics: Told of the validation.
-        bundle: Keeps the model if it is the best.
-        reallocation: Whose round it belongs to.
+        metrics: Records the validation.
+        best_bundle: Saves the model if it is the best.
+        reallocation: Adds the validation to the current round.
     """
 
-    def __init__(self, metrics: RunMetrics, bundle: BestBundle, reallocation: Reallocation) -> None:
-        self.metrics, self.bundle, self.reallocation = metrics, bundle, reallocation
+    def __init__(self, metrics: RunMetrics, best_bundle: BestBundle, reallocation: Reallocation) -> None:
+        self.metrics, self.best_bundle, self.reallocation = metrics, best_bundle, reallocation
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validate if steps were made since the last time."""
+        """Validate if there were training steps since the last validation."""
         history = self.metrics.history
         if trainer.global_step == (history[-1]["step"] if history else 0):
             return
         assert isinstance(pl_module, LanguageModelingModule)
         batches = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]  # set by Trainer.fit
         nll = mean_nll(pl_module.model, batches, pl_module.device)
-        self.metrics.note(trainer, nll, learning_rate(trainer))
-        self.bundle.judge(trainer, pl_module, nll)
-        self.reallocation.observe(trainer, nll, pl_module.model)
+        self.metrics.record_validation(trainer, nll, learning_rate(trainer))
+        self.best_bundle.update(trainer, pl_module, nll)
+        self.reallocation.record_validation(trainer, nll, pl_module.model)

@@ -1,7 +1,7 @@
-"""Resuming after a kill at any moment, to the very bits of the run that was not killed.
+"""Checkpoints from which a killed run resumes and ends bit-identical to an uninterrupted one.
 
-``last.ckpt`` is written in the middle of epochs only, never at a validation or a reallocation: what lies between two
-such files is deterministic, and a resumed run simply does it again.
+``last.ckpt`` is written in the middle of epochs only, never at a validation or a reallocation.  Training between two
+checkpoints is deterministic, so a resumed run repeats it exactly.
 """
 
 from __future__ import annotations
@@ -13,61 +13,62 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from typing_extensions import override
 
+from lightrnn_pl.checks import check_count, check_number
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.training.progress import validates_after
-from lightrnn_pl.training.ranks import for_this_rank, from_all_ranks
+from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
 
-_STEPS_BETWEEN_QUESTIONS = 16
+_STEPS_BETWEEN_BROADCASTS = 16
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is whole."""
+    """Writes a checkpoint to a temporary file and renames it once it is complete."""
 
+    @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """See Lightning's ``CheckpointIO``."""
         with atomic_write(path) as file:
             torch.save(checkpoint, file)
 
+    @override
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """See Lightning's ``CheckpointIO``.
+        """Load a checkpoint.
 
         Raises:
-            ValueError: If the file is damaged, with the remedy.
+            ValueError: If the file is damaged; the message contains the remedy.
         """
         try:
             return super().load_checkpoint(path, *args, **kwargs)
-        except Exception as error:  # bytes that are no checkpoint make the reader fail in any way at all
+        except Exception as error:  # a damaged file can cause any kind of exception
             raise ValueError(
-                f"{path} is damaged, the run cannot go on from it; remove it to start the run over (best.ckpt, the "
-                "best model so far, is another file: keep a copy)"
+                f"{path} is damaged, so the run cannot resume; remove it to start the run over (which overwrites "
+                "best.ckpt, the best model so far: keep a copy)"
             ) from error
 
 
 class ResumePoint(pl.Callback):
-    """Writes ``last.ckpt`` and carries the random generators over.
+    """Writes ``last.ckpt``, including the states of the random generators.
 
     Args:
         path: The file.
-        every_minutes: Time between two writes, at the least.
-        every_steps: Write every so many training steps instead, where given.
+        every_minutes: Minimum time between two checkpoints.
+        every_steps: Training steps between two checkpoints; if not None, ``every_minutes`` is ignored.
     """
 
     def __init__(self, path: str | Path, every_minutes: float = 2.0, every_steps: int | None = None) -> None:
+        check_number("resume_point.every_minutes", every_minutes, at_least=0)
+        if every_steps is not None:
+            check_count("resume_point.every_steps", every_steps)
         self.path = Path(path)
         self.every_minutes = every_minutes
         self.every_steps = every_steps
         self._written = time.monotonic()
         self._due = False
-        if every_minutes < 0 or (every_steps is not None and every_steps < 1):
-            raise ValueError(
-                f"resume_point.every_minutes={every_minutes} must not be negative, and every_steps={every_steps} at "
-                "least 1 or null"
-            )
         self._generators: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the generators as they were when the checkpoint was written."""
+        """Restore the random generators of the checkpoint."""
         self._written = time.monotonic()
         if self._generators is not None:
             torch.set_rng_state(self._generators["cpu"])
@@ -75,29 +76,29 @@ class ResumePoint(pl.Callback):
                 torch.cuda.set_rng_state(self._generators["cuda"])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Write where one is due and no validation or end of epoch follows this batch."""
+        """Write a checkpoint if one is due, unless a validation or the end of the epoch follows this batch."""
         batch_idx = args[2]
         if self.every_steps is not None:
             self._due |= trainer.global_step > 0 and trainer.global_step % self.every_steps == 0
         else:
             self._due |= self._is_late(trainer)
-        # Gradients that wait for more batches are in no checkpoint.
+        # A checkpoint does not contain accumulated gradients.
         accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if self._due and not accumulates and not validates_after(trainer, batch_idx):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._written, self._due = time.monotonic(), False
 
     def state_dict(self) -> dict[str, Any]:
-        """The random generators of every rank now."""
+        """The states of the random generators of every rank."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        return {"ranks": from_all_ranks({"cpu": torch.get_rng_state(), "cuda": cuda})}
+        return {"ranks": gather_from_ranks({"cpu": torch.get_rng_state(), "cuda": cuda})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep them until training starts."""
-        self._generators = for_this_rank(state_dict["ranks"])
+        """Store the states; they are restored when training starts."""
+        self._generators = select_own_rank(state_dict["ranks"])
 
     def _is_late(self, trainer: pl.Trainer) -> bool:
-        # All ranks write together, by the clock of the first; asking it is a message, so not at every step.
-        if trainer.world_size > 1 and trainer.global_step % _STEPS_BETWEEN_QUESTIONS:
+        # All ranks must write at the same step, so the first rank decides.  Its broadcast is too slow for every step.
+        if trainer.world_size > 1 and trainer.global_step % _STEPS_BETWEEN_BROADCASTS:
             return False
         return bool(trainer.strategy.broadcast(time.monotonic() - self._written > 60 * self.every_minutes))

@@ -1,1 +1,1 @@
-"""Reallocation of words to cells during training (LightRNN, section 3.2)."""
+"""Reallocation of words during training (LightRNN, section 3.2)."""

@@ -1,8 +1,8 @@
-"""The bootstrap: train until validation converges, move the words, train on (LightRNN, section 3.2).
+"""The bootstrap: train until validation converges, reallocate the words, and repeat (LightRNN, section 3.2).
 
-One round is a stretch of training under one word table.  At its end the callback goes back to the round's best
-weights, gathers the loss statistics in one pass over the training text, hands them to a solver, and moves the words.
-A model without a table (k = 1) has a single round, and the callback is its early stopping.
+A round is the training under one allocation.  When it has converged, the callback restores the round's best weights,
+collects the loss statistics, solves for new codes, assigns them, and starts the next round.  A model without a word
+table (k = 1) has a single round, and the callback acts as its early stopping.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.plateau import Plateau
 from lightrnn_pl.training.progress import epochs_done, learning_rate, validation_interval
 from lightrnn_pl.training.reallocation.convergence import ROUNDING, Convergence
-from lightrnn_pl.training.reallocation.gather_statistics import add, empty_statistics
+from lightrnn_pl.training.reallocation.gather_statistics import add_batch, empty_statistics
 from lightrnn_pl.training.reallocation.metrics import log_once, report
 from lightrnn_pl.training.reallocation.mover import Mover
 from lightrnn_pl.training.reallocation.table_record import TableRecord
-from lightrnn_pl.training.tracking.console import print_typical
+from lightrnn_pl.training.tracking.console import print_typical_words
 from lightrnn_pl.types import Hidden, WordMask, Words
 
 
@@ -46,10 +46,10 @@ class Reallocation(pl.Callback):
     """Reallocates words whenever validation has converged, and ends training after the last round.
 
     Args:
-        convergence: When a round has converged, and how many there are.
+        convergence: Decides when a round has converged and whether it is the last.
         mover: Reallocates the words.
         schedule: The learning-rate schedule, which restarts with each round.
-        optimizer_state: ``keep``, or ``rebuild`` to reset momentum and the like at a reallocation.
+        optimizer_state: ``keep``, or ``rebuild`` to reset the optimizer's state (such as momentum) at a reallocation.
         statistics: Collect the loss statistics in a ``pass`` over the training text, or during ``training`` in the
             round's last epoch, as the paper suggests; see :mod:`~lightrnn_pl.training.reallocation.gather_statistics`.
         record: Writes the word table of each round; None to write none.
@@ -73,8 +73,8 @@ class Reallocation(pl.Callback):
         self.statistics = statistics
         self.record = record
         self.rounds: list[dict[str, Any]] = []
-        self._now = self._new_round(0.0)
-        self._in_training: LossStatistics | None = None  # of the current epoch, from its first batch on
+        self._current = self._new_round(0.0)
+        self._epoch_statistics: LossStatistics | None = None  # collected while the current epoch is trained
         self._seconds_collecting = 0.0
         self._epoch = 0.0  # epochs done at the last validation
         self._earlier_seconds = 0.0
@@ -87,11 +87,11 @@ class Reallocation(pl.Callback):
 
     @property
     def seconds(self) -> float:
-        """Training time of all runs of this training."""
+        """Training time so far, in seconds, including that before the run was resumed."""
         return self._earlier_seconds + time.monotonic() - self._started
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; a model without a table has one round."""
+        """Start the clock; limit a model without a word table to one round."""
         self._started = time.monotonic()
         assert isinstance(pl_module, LanguageModelingModule)
         if pl_module.model.allocation.num_components == 1 and self.convergence.max_rounds > 1:
@@ -101,41 +101,49 @@ class Reallocation(pl.Callback):
             self.mover.check(pl_module.model)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse what cannot be gathered, now that the trainer knows how long an epoch is; keep the first table."""
+        """Check the validation interval, which is not known before, and record the initial allocation.
+
+        Raises:
+            ValueError: If statistics are collected during training and validation is not at the end of an epoch.
+        """
         if (
             self.convergence.max_rounds > 1
             and self.statistics == "training"
             and validation_interval(trainer) < 1 - ROUNDING
         ):
             raise ValueError(
-                "reallocation.statistics=training adds up whole epochs, but validation falls within them; set "
+                "reallocation.statistics=training needs whole epochs between validations; set "
                 "trainer.val_check_interval=1.0 or reallocation.statistics=pass"
             )
         assert isinstance(pl_module, LanguageModelingModule)
         allocation = pl_module.model.allocation
         if self.record is not None and allocation.num_components > 1 and trainer.is_global_zero:
-            self.record.begin(self.round, allocation)
+            self.record.save_start(self.round, allocation)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        """Begin to watch an epoch that can be its round's last; a run resumed in the middle of one lets it be."""
+        """At the start of an epoch that may be its round's last, begin to collect statistics if so configured."""
         assert isinstance(pl_module, LanguageModelingModule)
         if index > 0 or self.statistics != "training" or self.round >= self.convergence.max_rounds:
             return
-        self._in_training = pl_module.observer = None
-        epochs = trainer.current_epoch + 1 - self._now.first_epoch
-        if self.convergence.may_end_after(self.round, epochs, self._now.validation.stalls):
-            self._in_training = empty_statistics(pl_module.model, self.mover.storage)
+        self._epoch_statistics = pl_module.observer = None
+        epochs = trainer.current_epoch + 1 - self._current.first_epoch
+        if self.convergence.may_end_after(self.round, epochs, self._current.validation.stalls):
+            self._epoch_statistics = empty_statistics(pl_module.model, self.mover.storage)
             self._seconds_collecting = 0.0
-            pl_module.observer = self._watch
+            pl_module.observer = self._collect
 
-    def _watch(self, hidden: Hidden, targets: Words, mask: WordMask) -> None:
+    def _collect(self, hidden: Hidden, targets: Words, mask: WordMask) -> None:
         started = time.monotonic()
-        assert self._in_training is not None
-        add(self._in_training, hidden, targets, mask)
+        assert self._epoch_statistics is not None
+        add_batch(self._epoch_statistics, hidden, targets, mask)
         self._seconds_collecting += time.monotonic() - started
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Judge the round, and end it where it has converged."""
+        """Add the validation to the round; if the round has converged, reallocate or end training.
+
+        Raises:
+            FloatingPointError: If training has diverged.
+        """
         if trainer.sanity_checking:
             return
         assert isinstance(pl_module, LanguageModelingModule)
@@ -145,12 +153,12 @@ class Reallocation(pl.Callback):
                 f"validation loss is {nll} in epoch {trainer.current_epoch}: training has diverged; lower "
                 "optimizer.lr, or set a smaller trainer.gradient_clip_val"
             )
-        self.observe(trainer, nll, pl_module.model)
-        epochs = self._epoch - self._now.first_epoch
-        reason = self.convergence.reason(self.round, epochs, self._now.validation, learning_rate(trainer))
+        self.record_validation(trainer, nll, pl_module.model)
+        epochs = self._epoch - self._current.first_epoch
+        reason = self.convergence.reason(self.round, epochs, self._current.validation, learning_rate(trainer))
         if reason is None:
             return
-        # The clocks of ranks differ, and all must do the same.
+        # max_hours depends on the clock of each rank, so the first rank decides for all.
         is_last = self.round >= self.convergence.max_rounds or self._is_cut_off(trainer)
         if is_last or trainer.strategy.broadcast(self._is_last_round()):
             trainer.should_stop = True
@@ -160,42 +168,42 @@ class Reallocation(pl.Callback):
             self._reallocate(trainer, pl_module)
 
     def finish(self) -> None:
-        """Close the last round; called once training is over."""
-        if self._now.losses:
+        """Complete the last round; called after training."""
+        if self._current.losses:
             self.rounds.append(self._round_summary())
-            self._now = self._new_round(self._epoch)
+            self._current = self._new_round(self._epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a checkpoint, with the round's best weights."""
-        now = {**vars(self._now), "validation": self._now.validation.state_dict()}
-        return {"rounds": self.rounds, "now": now, "epoch": self._epoch, "seconds": self.seconds}
+        current = {**vars(self._current), "validation": self._current.validation.state_dict()}
+        return {"rounds": self.rounds, "now": current, "epoch": self._epoch, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state."""
         self.rounds = state_dict["rounds"]
-        self._now = _Round(**{**state_dict["now"], "validation": Plateau(self.convergence.min_gain)})
-        self._now.validation.load_state_dict(state_dict["now"]["validation"])
+        self._current = _Round(**{**state_dict["now"], "validation": Plateau(self.convergence.min_gain)})
+        self._current.validation.load_state_dict(state_dict["now"]["validation"])
         self._epoch = state_dict["epoch"]
         self._earlier_seconds = state_dict["seconds"]
 
-    def observe(self, trainer: pl.Trainer, nll: float, model: LanguageModel) -> None:
-        """Add a validation of ``nll`` nats per word, and keep the weights if it is the round's best."""
+    def record_validation(self, trainer: pl.Trainer, nll: float, model: LanguageModel) -> None:
+        """Add a validation loss, in nats per word, and keep the weights if it is the round's best."""
         self._epoch = epochs_done(trainer)
-        self._now.losses.append(nll)
-        is_best = self._now.validation.update(nll)
+        self._current.losses.append(nll)
+        is_best = self._current.validation.update(nll)
         if is_best and self.round < self.convergence.max_rounds:  # the last round's best weights are in the bundle
-            self._now.weights = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
+            self._current.weights = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
 
     def _is_cut_off(self, trainer: pl.Trainer) -> bool:
-        # Words that are moved when no validation follows any more would never be judged.
+        # Without another validation, the effect of a reallocation would never be evaluated.
         next_validation = self._epoch + validation_interval(trainer)
         steps = validation_interval(trainer) * trainer.num_training_batches / trainer.accumulate_grad_batches
         max_epochs, max_steps = trainer.max_epochs or -1, trainer.max_steps
         return 0 <= max_epochs < next_validation - ROUNDING or 0 <= max_steps < trainer.global_step + int(steps)
 
     def _is_last_round(self) -> bool:
-        earlier = [done["valid_nll"] for done in self.rounds]
-        return self.convergence.is_last(self._now.validation.best, earlier, self.seconds)
+        earlier = [summary["valid_nll"] for summary in self.rounds]
+        return self.convergence.is_last(self._current.validation.best, earlier, self.seconds)
 
     def _new_round(self, epoch: float) -> _Round:
         return _Round(epoch, Plateau(self.convergence.min_gain))
@@ -203,31 +211,31 @@ class Reallocation(pl.Callback):
     def _round_summary(self) -> dict[str, Any]:
         return {
             "round": self.round,
-            "epochs": round(self._epoch - self._now.first_epoch, 3),
-            "valid_nll": self._now.validation.best,
-            "valid_perplexity": perplexity(self._now.validation.best),
-            "validations": [perplexity(nll) for nll in self._now.losses],
+            "epochs": round(self._epoch - self._current.first_epoch, 3),
+            "valid_nll": self._current.validation.best,
+            "valid_perplexity": perplexity(self._current.validation.best),
+            "validations": [perplexity(nll) for nll in self._current.losses],
         }
 
     def _reallocate(self, trainer: pl.Trainer, module: LanguageModelingModule) -> None:
-        assert self._now.weights is not None
-        module.model.load_state_dict(self._now.weights)
-        first, watched = self._in_training, self._seconds_collecting
-        self._in_training = module.observer = None
-        if first is None and self.statistics == "training":
+        assert self._current.weights is not None
+        module.model.load_state_dict(self._current.weights)
+        collected, self._epoch_statistics = self._epoch_statistics, None
+        module.observer = None
+        if collected is None and self.statistics == "training":
             log_once("Resumed mid-epoch: collecting loss statistics in a separate pass.")
-        move = self.mover.move(trainer, module, first)
+        move = self.mover.move(trainer, module, collected)
         metrics = move.metrics
-        metrics["statistics"] = self.statistics if first is None else "training"
+        metrics["statistics"] = self.statistics if collected is None else "training"
         for key in ("seconds_statistics", "seconds"):
-            metrics[key] += watched if first is not None else 0.0
+            metrics[key] += self._seconds_collecting if collected is not None else 0.0
         metrics["share_of_training_time"] = metrics["seconds"] / self.seconds
         summary = {**self._round_summary(), "reallocation": metrics}
         report(trainer, summary)
         if self.record is not None and trainer.is_global_zero:
-            self.record.moved(self.round, move, module.model.allocation)
-            metrics["typical"] = self.record.typical(module.model.allocation)
-            print_typical(metrics["typical"])
+            self.record.save_reallocation(self.round, move, module.model.allocation)
+            metrics["typical"] = self.record.typical_words(module.model.allocation)
+            print_typical_words(metrics["typical"])
         self.rounds.append(summary)
 
         self.schedule.start_round(trainer)
@@ -235,4 +243,4 @@ class Reallocation(pl.Callback):
             for optimizer in trainer.optimizers:
                 optimizer.state.clear()
         module.reset_state()
-        self._now = self._new_round(self._epoch)
+        self._current = self._new_round(self._epoch)

@@ -1,7 +1,7 @@
-"""Column losses with other rows fed, asked of the network on a sample of contexts.
+"""Column losses with other rows fed, measured on a sample of contexts.
 
-The fused pass over a window only knows the hidden states behind the true row.  Here the network goes step by step, and
-at each word tries its candidate rows from the same state before it goes on with the true one.
+A pass over whole windows yields the hidden states after the current row of each word only.  Here, the network runs step
+by step.  At each word, it reads each candidate row from the same state, and then continues with the current row.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from lightrnn_pl.nn.outputs import LinearCodeOutput
 
 
 @torch.no_grad()
-def candidate_columns(
+def candidate_column_losses(
     model: LanguageModel,
     rows: Int[np.ndarray, "V n"],
     batches: Iterable[Batch],
     every: int,
     device: torch.device,
 ) -> tuple[Float[Tensor, "V n C"], Int[Tensor, " V"]]:
-    """Sums over a sample of the occurrences of each word, and how many there were.
+    """Column losses of each word under each candidate row, summed over a sample of its occurrences.
 
     Args:
-        model: With a table of two axes.
+        model: A model whose words have two codes.
         rows: Candidate rows of each word.
-        batches: All of the text; the state is carried through all of it.
-        every: One batch in so many is sampled.
-        device: Where the model is.
+        batches: The whole text; the hidden state is carried from batch to batch.
+        every: Sample one batch in ``every``; the others only update the hidden state.
+        device: The device of the model.
+
+    Returns:
+        The sums in nats, and the number of sampled occurrences of each word.
     """
     output = model.output
     assert isinstance(output, LinearCodeOutput)
@@ -43,15 +46,15 @@ def candidate_columns(
     row_vectors = model.embedding.axis_vectors()[0]
     assert row_vectors is not None
     candidates = torch.as_tensor(rows, dtype=torch.int64, device=device)
-    num_words, number = rows.shape
-    sums = torch.zeros(num_words, number, len(bias), dtype=weight.dtype, device=device)
+    num_words, num_candidates = rows.shape
+    sums = torch.zeros(num_words, num_candidates, len(bias), dtype=weight.dtype, device=device)
     counts = torch.zeros(num_words, dtype=torch.int64, device=device)
     training = model.training
     model.eval()
     state: State | None = None
-    for place, batch in enumerate(batches):
+    for batch_index, batch in enumerate(batches):
         words, targets, mask, reset = (part.to(device) for part in batch)
-        if place % every:
+        if batch_index % every:
             _, state = model.hidden(words, targets, state, reset)
             continue
         state = reset_state(state, reset)
@@ -64,10 +67,10 @@ def candidate_columns(
                 continue
             word = targets[counted, time]
             counts.index_add_(0, word, torch.ones_like(word))
-            here = tuple(part[:, counted].contiguous() for part in before)
-            for column in range(number):
-                hidden, _ = model.core(row_vectors[candidates[word, column]][:, None], here)
+            state_before = tuple(part[:, counted].contiguous() for part in before)
+            for candidate in range(num_candidates):
+                hidden, _ = model.core(row_vectors[candidates[word, candidate]][:, None], state_before)
                 losses = -F.linear(hidden[:, 0], weight, bias).log_softmax(-1)
-                sums[:, column].index_add_(0, word, losses)
+                sums[:, candidate].index_add_(0, word, losses)
     model.train(training)
     return sums, counts

@@ -1,4 +1,4 @@
-"""When a round of the bootstrap has converged, and when it is the last one."""
+"""The convergence policy: when a round ends, and when it is the last one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Convergence:
     fallen below ``min_learning_rate``, or after ``epochs_per_round`` epochs, whichever comes first.
 
     Args:
-        max_rounds: Rounds of training; there is one reallocation fewer.
+        max_rounds: Maximum number of rounds; there is one reallocation fewer.
         patience: Validations in a row without an improvement that end a round.
         min_gain: Nats per word by which validation must improve to count as an improvement.
         min_learning_rate: A lower learning rate ends a round.
-        epochs_per_round: A fixed length for every round, or one for each round, the last one for all further rounds.
-            None leaves it to the criteria above.
-        min_round_gain: Nats per word by which a round must improve on the best earlier round; one that does not is the
-            last.  None disables this criterion.
-        max_hours: No new round starts after so many hours of training.  None disables this criterion.
+        epochs_per_round: Epochs after which a round ends: one number for all rounds, or a list with one number per
+            round, whose last entry applies to all further rounds.  None disables this criterion.
+        min_round_gain: Nats per word by which a round must improve on the best earlier round; otherwise, it is the last
+            round.  None disables this criterion.
+        max_hours: Hours of training after which no new round starts.  None disables this criterion.
 
     Raises:
         ValueError: Naming the key of a value that is out of range.
@@ -66,10 +66,10 @@ class Convergence:
         """Why a round has converged, for the log; None if it has not.
 
         Args:
-            round: Its number, counted from 1.
-            epochs: Epochs since it began.
-            validation: Its validations.
-            learning_rate: Of the next step.
+            round: The number of the round, counted from 1.
+            epochs: Epochs since the round began.
+            validation: The validations of the round.
+            learning_rate: The learning rate of the next step.
         """
         if validation.stalls >= self.patience:
             return f"no improvement in {validation.stalls} validations"
@@ -86,11 +86,11 @@ class Convergence:
         return stalls + 1 >= self.patience or (length is not None and epochs > length - ROUNDING)
 
     def is_last(self, best: float, earlier: Sequence[float], seconds: float) -> bool:
-        """Whether no round follows a converged one, other than because of ``max_rounds``.
+        """Whether a converged round is the last one, ``max_rounds`` aside.
 
         Args:
-            best: Its best validation, nats per word.
-            earlier: Those of the rounds before it.
+            best: The best validation loss of the round, in nats per word.
+            earlier: The best validation losses of earlier rounds.
             seconds: Training time so far.
         """
         if self.max_hours is not None and seconds > 3600 * self.max_hours:

@@ -1,8 +1,9 @@
-"""Gathering loss statistics (LightRNN, section 3.2): in a pass of its own, or while the last epoch is trained.
+"""Collection of loss statistics (LightRNN, section 3.2): in a separate pass, or during the last epoch of a round.
 
-The pass asks the model that is about to be changed: its best weights, dropout off, exact.  In training the hidden
-states are there anyway, as the paper suggests; but they are those of a network that changes while it is asked, with
-dropout on, and of the round's last epoch, which need not be its best.  It saves a pass of forward computation.
+A separate pass uses the round's best weights without dropout, so the statistics are exact.  Collecting them during
+training, as the paper suggests, saves this pass, because the hidden states are computed anyway.  However, these hidden
+states come from a network that changes during the epoch, with dropout on, and from the last epoch of the round, which
+need not be its best.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ Storage = Literal["auto", "hidden", "scores"]
 
 
 def empty_statistics(model: LanguageModel, storage: Storage = "auto") -> LossStatistics:
-    """Statistics of a model's present table to which nothing has been added.
+    """Empty loss statistics for the current allocation of a model.
 
     Raises:
-        ValueError: If the model predicts words in one step.
+        ValueError: If the model has no losses per axis.
     """
     output = model.output
     if not isinstance(output, LinearCodeOutput):
@@ -38,15 +39,15 @@ def empty_statistics(model: LanguageModel, storage: Storage = "auto") -> LossSta
 def gather_statistics(
     model: LanguageModel, batches: Iterable[Batch], device: torch.device, storage: Storage = "auto"
 ) -> LossStatistics:
-    """The loss statistics of one pass over ``batches``, dropout off, the old codes fed; this rank's share only."""
+    """Loss statistics of this rank, from one pass over ``batches`` without dropout, with the current codes fed."""
     statistics = empty_statistics(model, storage)
     for hidden, targets, mask in hidden_states(model, batches, device):
-        add(statistics, hidden, targets, mask)
+        add_batch(statistics, hidden, targets, mask)
     return statistics
 
 
 @torch.no_grad()
-def add(statistics: LossStatistics, hidden: Hidden, targets: Words, mask: WordMask) -> None:
-    """Add a batch; positions that the mask leaves out are not counted."""
+def add_batch(statistics: LossStatistics, hidden: Hidden, targets: Words, mask: WordMask) -> None:
+    """Add the positions of a batch that are not masked out."""
     steps = hidden.detach().unflatten(1, (targets.shape[1], -1))
     statistics.update(targets[mask], steps[mask])

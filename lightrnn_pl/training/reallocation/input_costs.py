@@ -1,8 +1,8 @@
-"""What a move costs on the input side, to first order: gradients of the loss by the vectors that words are read as.
+"""First-order cost of a reallocation on the input side, from the gradient of the loss with respect to input vectors.
 
-If a word's row changes from i to i', the network reads the vector of i' where it read that of i.  With G_w the sum over
-the word's occurrences of the gradient of the loss with respect to what was read, the loss changes by about
-G_w . (X_i' - X_i); so G_w . X_i is a price of row i that can be added to the row's loss.  Columns alike.
+If the row of word w changes from i to i', the network reads the vector X_i' instead of X_i.  Let G_w be the gradient of
+the loss with respect to the vector that was read, summed over the occurrences of w.  To first order, the loss changes
+by G_w . (X_i' - X_i), so G_w . X_i can be added to the row loss as the input cost of row i.  Columns are analogous.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from lightrnn_pl.nn.cores import State, detach_state, reset_state
 from lightrnn_pl.nn.language_model import LanguageModel
 
 
-def input_prices(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> list[np.ndarray]:
-    """One array (V, side) an axis, nats over the text of ``batches``; zeros for an axis whose code is never read.
+def input_costs(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> list[np.ndarray]:
+    """The input costs of each word under each code, one array (V, side) per axis, in nats summed over ``batches``.
 
-    Gradients end with their window, as in training.  Summed over the ranks by the caller.
+    They are zero for an axis whose codes are never read.  As in training, gradients are truncated at window boundaries.
+    The caller sums the costs over ranks.
     """
     vectors = model.embedding.axis_vectors()
     allocation = model.allocation
@@ -34,7 +35,7 @@ def input_prices(model: LanguageModel, batches: Iterable[Batch], device: torch.d
     training = model.training
     model.eval()
     state: State | None = None
-    # Asked for at the end of a validation, where gradients are off; and cuDNN has no backward pass in evaluation mode.
+    # Lightning disables gradients during validation, and cuDNN has no backward pass in evaluation mode.
     with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         for batch in batches:
             words, targets, mask, reset = (part.to(device) for part in batch)

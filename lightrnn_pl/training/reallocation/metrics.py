@@ -1,6 +1,7 @@
-"""The metrics of a reallocation: in ``metrics.json``, in the loggers as ``reallocation/NAME``, and in the terminal.
+"""The metrics of a reallocation.
 
-A new metric is an entry of :func:`reallocation_metrics`.
+They appear in ``metrics.json``, in the loggers as ``reallocation/NAME``, and in the terminal.  To add a metric, add an
+entry to :func:`reallocation_metrics`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ def reallocation_metrics(
     changed: Bool[Tensor, " V"],
     counts: Int[Tensor, " V"],
 ) -> dict[str, Any]:
-    """What a reallocation predicted and did, losses in nats per word of the training text.
+    """Predicted and measured effects of a reallocation; losses are in nats per word of the training text.
 
     Args:
         proposal: The new codes with their predicted losses.
         measured: The losses per axis after the reallocation; None if they were not measured.
-        changed: Which words have new codes.
+        changed: Words that have new codes.
         counts: Occurrences of each word in the training text.
     """
     tokens = int(counts.sum())
-    before, predicted = (np.array(by_axis) / tokens for by_axis in (proposal.before, proposal.promised))
+    before, predicted = (np.array(by_axis) / tokens for by_axis in (proposal.before, proposal.predicted))
     solution = proposal.solution
     return {
         "nll_before": float(before.sum()),
@@ -57,8 +58,8 @@ def report(trainer: pl.Trainer, summary: dict[str, Any]) -> None:
     """Log the summary of a round that ended with a reallocation.
 
     Args:
-        trainer: Whose loggers receive the numbers.
-        summary: As in ``metrics.json``: the round, its validation, and the metrics under ``reallocation``.
+        trainer: The trainer whose loggers receive the metrics.
+        summary: The round as in ``metrics.json``, with the metrics under ``reallocation``.
     """
     metrics = summary["reallocation"]
     nll = metrics["nll_measured"]

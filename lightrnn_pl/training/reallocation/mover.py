@@ -1,4 +1,4 @@
-"""One reallocation: an objective proposes new codes, the table takes them, and what they did is measured."""
+"""A single reallocation: an objective proposes new codes, the model adopts them, and their effect is measured."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.reallocation.gather_statistics import Storage
 from lightrnn_pl.training.reallocation.metrics import reallocation_metrics
 from lightrnn_pl.training.reallocation.objectives import Objective
-from lightrnn_pl.training.reallocation.passes import Passes
+from lightrnn_pl.training.reallocation.passes import TrainingPasses
 
 
 @dataclass(frozen=True)
 class Move:
-    """What a reallocation did.
+    """The outcome of a reallocation.
 
     Attributes:
-        metrics: As in ``metrics.json``; see :mod:`~lightrnn_pl.training.reallocation.metrics`.
-        codes: The codes before, (V, k).
-        word_nll: What each word cost under them in the training text, mean nats, (V,); NaN where it did not occur.
+        metrics: See :func:`~lightrnn_pl.training.reallocation.metrics.reallocation_metrics`.
+        codes: The codes before the reallocation, (V, k).
+        word_nll: The mean loss of each word under these codes in the training text, in nats, (V,); NaN for words that
+            did not occur.
     """
 
     metrics: dict[str, Any]
@@ -41,16 +42,17 @@ class Move:
 
 
 class Mover:
-    """Moves the words of a model.
+    """Reallocates the words of a model.
 
     Args:
-        solver: Solves the objective's problems.
-        objective: Says which problems, and what is promised.
-        storage: What the loss statistics add up: ``hidden`` states, ``scores``, or with ``auto`` the narrower.
-        inputs: ``keep`` the input vectors of rows and columns as they are, or ``project``: each becomes the mean of the
-            vectors that its new members were read as before, weighted by frequency.
-        sample_every: One batch in so many is looked at where an objective samples contexts.
-        measure: Say what a move really did to the training loss, at the price of one more pass over the text.
+        solver: Solves the problems that the objective defines.
+        objective: Proposes the new codes and predicts their loss.
+        storage: What the loss statistics accumulate: ``hidden`` states, ``scores`` (logits), or ``auto`` for whichever
+            is narrower.
+        inputs: ``keep`` leaves the input vectors of rows and columns unchanged.  ``project`` sets each to the mean,
+            weighted by frequency, of the previous input vectors of its new members.
+        sample_every: Objectives that sample contexts use one batch in ``sample_every``.
+        measure: Measure the training loss after the reallocation, which takes another pass over the text.
     """
 
     def __init__(
@@ -73,24 +75,26 @@ class Mover:
         self.measure = measure
 
     def check(self, model: LanguageModel) -> None:
-        """Refuse before training what could not be done after it.
+        """Check before training that the solver supports the size of the model's allocation.
 
         Raises:
-            ValueError: If the solver cannot take a table of this size.
+            ValueError: If it does not.
         """
         self.solver.check(model.allocation.num_words, model.allocation.sides)
 
-    def move(self, trainer: pl.Trainer, module: LanguageModelingModule, first: LossStatistics | None = None) -> Move:
-        """Give the words new codes.
+    def move(
+        self, trainer: pl.Trainer, module: LanguageModelingModule, collected: LossStatistics | None = None
+    ) -> Move:
+        """Reallocate the words.
 
         Args:
-            trainer: The running one.
-            module: Whose model is changed, in place.
-            first: Loss statistics under the present codes, where there are some already.
+            trainer: The running trainer.
+            module: The module whose model is changed in place.
+            collected: Loss statistics under the current codes, if they have been collected already.
         """
         model = module.model
         started = time.monotonic()
-        passes = Passes(trainer, module, self.solver, self.storage, first, self.sample_every)
+        passes = TrainingPasses(trainer, module, self.solver, self.storage, collected, self.sample_every)
         proposal = self.objective.propose(passes)
         old = model.allocation.codes.long()
         new = torch.as_tensor(proposal.codes).to(old.device)
@@ -98,7 +102,7 @@ class Mover:
         model.allocation.assign(new)
         if self.inputs == "project":
             project_inputs(model.embedding, old, new, counts.to(old.device))
-        moved = time.monotonic()
+        assigned = time.monotonic()
         measured = None
         if self.measure:
             measured = mean_nll_by_axis(model, passes.batches(), module.device)
@@ -109,8 +113,8 @@ class Mover:
             "objective": type(self.objective).__name__,
             **reallocation_metrics(proposal, measured, changed, counts),
             "seconds_statistics": passes.seconds,
-            "seconds": moved - started,
-            "seconds_measuring": time.monotonic() - moved,
+            "seconds": assigned - started,
+            "seconds_measuring": time.monotonic() - assigned,
         }
         return Move(metrics, old.cpu().numpy(), passes.word_nll)
 
@@ -119,12 +123,12 @@ class Mover:
 def project_inputs(
     embedding: Embedding, old: Int[Tensor, "V k"], new: Int[Tensor, "V k"], counts: Int[Tensor, " V"]
 ) -> None:
-    """Each code's input vector becomes the mean, weighted by ``counts``, of those that its members had before.
+    """Set the input vector of each code to the mean, weighted by ``counts``, of its members' previous input vectors.
 
-    So a word is read as much like before as a vector shared with its new neighbours can be.  A code without members
+    This keeps the input vector of each word as close to the previous one as sharing permits.  A code without members
     keeps its vector.
     """
-    weights = counts.double() + 1e-3  # words that never occurred count a little, so that no member is left out
+    weights = counts.double() + 1e-3  # words that never occurred need a positive weight too
     for axis, vectors in enumerate(embedding.axis_vectors()):
         if vectors is None:
             continue

@@ -1,4 +1,4 @@
-"""The numbers that objectives ask for, from passes over the training text; the same on every rank."""
+"""The losses that objectives need, computed in passes over the training text and summed over ranks."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from lightrnn_pl.allocation.reallocation_problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.distributed import all_reduce
 from lightrnn_pl.training.module import LanguageModelingModule
-from lightrnn_pl.training.reallocation.candidate_columns import candidate_columns
+from lightrnn_pl.training.reallocation.candidate_columns import candidate_column_losses
 from lightrnn_pl.training.reallocation.gather_statistics import Storage, gather_statistics
-from lightrnn_pl.training.reallocation.input_costs import input_prices
+from lightrnn_pl.training.reallocation.input_costs import input_costs
 
 
-class Passes:
-    """See :class:`~lightrnn_pl.training.reallocation.objectives.base.Losses`.
+class TrainingPasses:
+    """Implements :class:`~lightrnn_pl.training.reallocation.objectives.base.LossProvider` for a running trainer.
 
     Args:
-        trainer: Whose ranks share the work.
-        module: Its module; the model's table is the present one.
-        solver: Solves for the first rank.
-        storage: Of the loss statistics.
-        first: Statistics of the present table that are there already, this rank's share.
-        sample_every: One batch in so many is looked at where a sample will do.
+        trainer: The running trainer.
+        module: The module whose model is reallocated.
+        solver: The solver that objectives use.
+        storage: What the loss statistics accumulate; see :class:`~lightrnn_pl.training.reallocation.mover.Mover`.
+        collected: This rank's statistics under the current codes, if they have been collected already.
+        sample_every: Sample one batch in ``sample_every`` for candidate columns.
 
     Attributes:
-        seconds: What the passes took.
-        word_nll: Mean nats of each word under the present codes, (V,); None before statistics were gathered.
+        seconds: Time spent in passes.
+        word_nll: The mean loss of each word under the current codes in nats, (V,); None before the first statistics.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Passes:
         module: LanguageModelingModule,
         solver: Solver,
         storage: Storage = "auto",
-        first: LossStatistics | None = None,
+        collected: LossStatistics | None = None,
         sample_every: int = 10,
     ) -> None:
         self.model = module.model
@@ -53,62 +53,63 @@ class Passes:
         self._trainer = trainer
         self._device = module.device
         self._storage = storage
-        self._first = first
+        self._collected = collected
         self._sample_every = sample_every
         self._counts: torch.Tensor | None = None
 
     @property
     def counts(self) -> torch.Tensor:
-        """Occurrences of each word in the text that the statistics are of, (V,)."""
-        assert self._counts is not None, "known once statistics were gathered"
+        """Occurrences of each word in the text of the statistics, (V,)."""
+        assert self._counts is not None, "available after the first statistics"
         return self._counts
 
     def statistics(self, codes: Int[np.ndarray, "V k"] | None = None) -> LossStatistics:
-        """Loss statistics under the present codes, or with others fed."""
+        """Loss statistics of the training text with the current codes fed, or with ``codes``."""
         started = time.monotonic()
-        if codes is None and self._first is not None:
-            found, self._first = self._first, None
+        if codes is None and self._collected is not None:
+            statistics, self._collected = self._collected, None
         else:
             allocation = self.model.allocation
-            present = allocation.codes.clone()
+            current = allocation.codes.clone()
             if codes is not None:
-                allocation.assign(torch.as_tensor(codes).to(present.device))
+                allocation.assign(torch.as_tensor(codes).to(current.device))
             try:
-                found = gather_statistics(self.model, self.batches(), self._device, self._storage)
+                statistics = gather_statistics(self.model, self.batches(), self._device, self._storage)
             finally:
-                allocation.assign(present.long())
-        found.all_reduce()
-        self._counts = found.counts
+                allocation.assign(current.long())
+        statistics.all_reduce()
+        self._counts = statistics.counts
         if codes is None:
-            self.word_nll = found.mean_nll_by_word(self.model.allocation.codes)
+            self.word_nll = statistics.mean_nll_by_word(self.model.allocation.codes)
         self.seconds += time.monotonic() - started
-        return found
+        return statistics
 
-    def input_prices(self) -> list[np.ndarray]:
-        """What each word loses on the input side for each code of each axis, to first order."""
+    def input_costs(self) -> list[np.ndarray]:
+        """The first-order input costs of each word under each code, one array (V, side) per axis."""
         started = time.monotonic()
-        prices = [
-            self._summed(torch.from_numpy(price)) for price in input_prices(self.model, self.batches(), self._device)
+        costs = [
+            self._sum_over_ranks(torch.from_numpy(cost))
+            for cost in input_costs(self.model, self.batches(), self._device)
         ]
         self.seconds += time.monotonic() - started
-        return prices
+        return costs
 
     def candidate_columns(self, rows: Int[np.ndarray, "V n"]) -> tuple[np.ndarray, np.ndarray]:
-        """Column losses with each of ``rows`` fed, on a sample, and its occurrences of each word."""
+        """Column losses (V, n, C) with each of ``rows`` fed, and the number of sampled occurrences (V,)."""
         started = time.monotonic()
-        sums, counts = candidate_columns(self.model, rows, self.batches(), self._sample_every, self._device)
-        found = self._summed(sums), self._summed(counts)
+        sums, counts = candidate_column_losses(self.model, rows, self.batches(), self._sample_every, self._device)
+        result = self._sum_over_ranks(sums), self._sum_over_ranks(counts)
         self.seconds += time.monotonic() - started
-        return found
+        return result
 
-    def decide(self, choose: Callable[[], ReallocationResult]) -> ReallocationResult:
-        """Chosen by the first rank, for all."""
-        chosen = choose() if self._trainer.is_global_zero else None
-        return self._trainer.strategy.broadcast(chosen)  # type: ignore[return-value]
+    def on_first_rank(self, solve: Callable[[], ReallocationResult]) -> ReallocationResult:
+        """The result of ``solve``, computed by the first rank and broadcast to all."""
+        result = solve() if self._trainer.is_global_zero else None
+        return self._trainer.strategy.broadcast(result)  # type: ignore[return-value]
 
     def batches(self) -> Any:
-        """The training text, once, this rank's share."""
+        """One pass over this rank's share of the training text."""
         return self._trainer.datamodule.statistics_dataloader()  # type: ignore[attr-defined]  # set by Trainer.fit
 
-    def _summed(self, values: torch.Tensor) -> np.ndarray:
+    def _sum_over_ranks(self, values: torch.Tensor) -> np.ndarray:
         return all_reduce(values, self._device).cpu().numpy()

@@ -1,6 +1,6 @@
-"""The word table of every round, kept in the run folder as ``tables/round_N.npz``, and its typical words.
+"""The allocation of each round, saved in the run folder as ``tables/round_N.npz``, and its typical words.
 
-A run that was killed within a reallocation does it again and writes the same files.
+A run that was killed during a reallocation repeats it and writes the same files.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ TYPICAL_WORDS = 8
 
 
 class TableRecord:
-    """Writes the tables of a run; for models of more than one code a word.
+    """Saves the allocations of a run whose words have more than one code.
 
     Args:
         folder: The run folder.
-        vocabulary: Whose words are in the table.
+        vocabulary: The vocabulary of the model.
     """
 
     def __init__(self, folder: RunFolder, vocabulary: Vocabulary) -> None:
         self.folder = folder
         self.vocabulary = vocabulary
 
-    def begin(self, number: int, allocation: WordAllocation) -> None:
-        """Keep the table that round ``number`` starts with, unless it is kept already."""
+    def save_start(self, number: int, allocation: WordAllocation) -> None:
+        """Save the allocation with which round ``number`` starts, unless it has been saved before."""
         if not self.folder.round_table(number).is_file():
             _snapshot(allocation).save(self.folder.round_table(number))
 
-    def moved(self, number: int, move: Move, allocation: WordAllocation) -> None:
-        """Keep what the words cost at the end of round ``number``, and the table that the next one starts with."""
+    def save_reallocation(self, number: int, move: Move, allocation: WordAllocation) -> None:
+        """Save the training loss of each word at the end of round ``number``, and the allocation of the next round."""
         TableSnapshot.of(move.codes, allocation.sides, move.word_nll, "training").save(self.folder.round_table(number))
         _snapshot(allocation).save(self.folder.round_table(number + 1))
 
-    def finish(self, number: int, allocation: WordAllocation, word_nll: Float[np.ndarray, " V"]) -> None:
-        """Keep what the words cost in the validation text, if the best model's table is that of the last round."""
+    def save_validation(self, number: int, best: WordAllocation, word_nll: Float[np.ndarray, " V"]) -> None:
+        """Save the validation loss of each word, if the best model has the allocation of the last round, ``number``."""
         if not self.folder.round_table(number).is_file():
             return
-        found = _snapshot(allocation, word_nll, "validation")
-        if np.array_equal(TableSnapshot.load(self.folder.round_table(number)).codes, found.codes):
-            found.save(self.folder.round_table(number))
+        snapshot = _snapshot(best, word_nll, "validation")
+        if np.array_equal(TableSnapshot.load(self.folder.round_table(number)).codes, snapshot.codes):
+            snapshot.save(self.folder.round_table(number))
 
-    def typical(self, allocation: WordAllocation) -> dict[str, list[dict[str, Any]]]:
-        """The rows and the columns that are most of the training text, with their most frequent words (Figure 5)."""
+    def typical_words(self, allocation: WordAllocation) -> dict[str, list[dict[str, Any]]]:
+        """The most frequent rows and columns, with their most frequent words (LightRNN, Figure 5)."""
         words, counts = self.vocabulary.words, self.vocabulary.counts
         return {
             f"{name}s": typical_codes(allocation, words, counts, axis, TYPICAL_CODES, TYPICAL_WORDS)

@@ -1,1 +1,1 @@
-"""What a run shows: loggers, W&B runs and workspaces, the terminal, plots."""
+"""Experiment tracking: loggers, W&B runs and workspaces, terminal output, and plots."""

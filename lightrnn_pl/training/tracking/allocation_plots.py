@@ -1,4 +1,4 @@
-"""The word table as a picture: a grid of cells, a colour each."""
+"""Plots of an allocation: a grid of cells, colored by a value of their word."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 _INCHES = (6.4, 5.6)
-_DOTS = (110, 220)
-"""Dots an inch, of small tables and of large ones: 890 cells a side still have a dot of their own each."""
+_DPI = (110, 220)
+"""Resolution of small and of large tables; at 220 dpi, each of 890 x 890 cells (V = 793,471) has its own pixel."""
 
 
 def grid(
     values: Shaped[np.ndarray, " V"], codes: Int[np.ndarray, "V k"], sides: tuple[int, ...]
 ) -> Float[np.ndarray, "R C"]:
-    """The words' values where their words sit, NaN in empty cells; a cube is unfolded into two axes."""
+    """The values of the words, arranged by cell, with NaN in empty cells; three axes are flattened into two."""
     cells = np.full(sides, np.nan)
     cells[tuple(codes.T)] = values
     return cells.reshape(sides[0], -1)
 
 
 def draw_frequency(cells: Float[np.ndarray, "R C"], title: str) -> bytes:
-    """A PNG of a table coloured by how often its words occur, the scale logarithmic.
+    """A PNG of an allocation colored by the frequency of its words, on a logarithmic scale.
 
     Args:
-        cells: Counts, as :func:`grid` lays them out.
-        title: What stands above it.
+        cells: Counts of the words, from :func:`grid`.
+        title: The title of the plot.
     """
     from matplotlib.colors import LogNorm
 
-    # Words that never occurred have no logarithm; they get the lowest colour.
+    # The logarithm of a count of zero is undefined; such words get the lowest color.
     shown = np.maximum(cells, 0.5)
     return _draw(shown, title, "occurrences in the training text", LogNorm(0.5, max(1.0, np.nanmax(shown))))
 
 
-def draw_moves(cells: Float[np.ndarray, "R C"], rounds: int, title: str) -> bytes:
-    """A PNG of a table coloured by the round in which each word came to its cell, 1 where it never moved.
+def draw_reallocations(cells: Float[np.ndarray, "R C"], rounds: int, title: str) -> bytes:
+    """A PNG of an allocation colored by the round since which each word has been in its cell.
 
     Args:
-        cells: Rounds, as :func:`grid` lays them out.
-        rounds: Number of the last round.
-        title: What stands above it.
+        cells: Rounds, from :func:`grid`; 1 for words that were never reallocated.
+        rounds: The number of the last round.
+        title: The title of the plot.
     """
     from matplotlib.colors import BoundaryNorm
 
@@ -54,15 +54,15 @@ def _draw(cells: Float[np.ndarray, "R C"], title: str, label: str, norm: Any, ti
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # A cell that is no dot of its own would be dropped, and its word with it.
-    dots = int(np.clip(max(cells.shape) / 4, *_DOTS))
-    figure = Figure(figsize=_INCHES, dpi=dots, layout="constrained")
+    # Cells smaller than a pixel would be dropped.
+    dpi = int(np.clip(max(cells.shape) / 4, *_DPI))
+    figure = Figure(figsize=_INCHES, dpi=dpi, layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor("0.9")  # empty cells
     image = axes.imshow(cells, norm=norm, aspect="auto", interpolation="nearest")
     figure.colorbar(image, label=label, ticks=ticks)
     axes.set(title=title, xlabel="column", ylabel="row")
     FigureCanvasAgg(figure)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
-    return drawn.getvalue()
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()

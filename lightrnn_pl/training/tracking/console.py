@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: the configuration, the model's budget, the result."""
+"""Terminal output: the configuration, the size of the model, reallocations, and results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lightrnn_pl.nn.language_model import LanguageModel
 
 
 def print_config(config: DictConfig) -> None:
-    """The resolved configuration as a tree, a branch a group."""
+    """Print the resolved configuration as a tree, with one branch per group."""
     tree = Tree("configuration", guide_style="dim")
     for key in map(str, config):
-        if key == "bootstrap":  # made of the keys of reallocation
+        if key == "bootstrap":  # composed of the keys of reallocation
             continue
         value = config.get(key)
         if OmegaConf.is_config(value):
@@ -31,7 +31,7 @@ def print_config(config: DictConfig) -> None:
 
 
 def print_model(model: LanguageModel) -> None:
-    """Parameters and bytes by part, the word table beside them."""
+    """Print the parameters and bytes of each part and of the word table."""
     table = Table(title="model", title_justify="left")
     for column, justify in (("part", "left"), ("layer", "left"), ("parameters", "right"), ("dtype", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
@@ -55,12 +55,12 @@ def print_model(model: LanguageModel) -> None:
 
 
 def print_reallocations(name: str, rounds: Sequence[Mapping[str, Any]]) -> None:
-    """Each move of words: what the statistics promised, and what was measured after it."""
-    moves = [(done["round"], done["reallocation"]) for done in rounds if done.get("reallocation")]
+    """Print the predicted and the measured loss of each reallocation."""
+    moves = [(summary["round"], summary["reallocation"]) for summary in rounds if summary.get("reallocation")]
     if not moves:
         return
     table = Table(title=f"reallocations of {name}", title_justify="left")
-    for column in ("after round", "words moved", "train NLL before", "promised", "measured", "gap", "seconds"):
+    for column in ("after round", "words reallocated", "train NLL before", "predicted", "measured", "gap", "seconds"):
         table.add_column(column, justify="right")
     for number, move in moves:
         table.add_row(
@@ -73,29 +73,29 @@ def print_reallocations(name: str, rounds: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table)
 
 
-def print_typical(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """The rows, columns, ... that are most of the training text, with their most frequent words (LightRNN, Figure 5).
+def print_typical_words(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Print the most frequent rows and columns with their most frequent words (LightRNN, Figure 5).
 
     Args:
-        typical: Name of an axis -> its codes as ``metrics.json`` has them.
+        typical: Name of an axis -> its codes as in ``metrics.json``.
     """
     for name, codes in typical.items():
-        table = Table(title=f"{name} that are most of the text", title_justify="left", box=None, show_header=False)
+        table = Table(title=f"most frequent {name}", title_justify="left", box=None, show_header=False)
         for justify in ("right", "right", "left"):
             table.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
-        for line in codes:
-            table.add_row(str(line["code"]), f"{line['share']:.1%}", Text(" ".join(line["words"])))
+        for code in codes:
+            table.add_row(str(code["code"]), f"{code['share']:.1%}", Text(" ".join(code["words"])))
         Console().print(table)
 
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Finished runs side by side: parameters, perplexity by round, speed."""
+    """Print a table of finished runs: parameters, perplexity by round, and speed."""
     table = Table(title="result", title_justify="left")
     table.add_column("run", overflow="fold")
     for column in ("parameters", "valid perplexity\nby round", "test\nperplexity", "words/s", "seconds"):
         table.add_column(column, justify="right")
     for name, metrics in runs.items():
-        rounds = " ".join(f"{done['valid_perplexity']:.1f}" for done in metrics.get("rounds", []))
+        rounds = " ".join(f"{summary['valid_perplexity']:.1f}" for summary in metrics.get("rounds", []))
         test = metrics.get("test")
         table.add_row(
             name,

@@ -1,4 +1,4 @@
-"""Lightning's loggers, extended to resume interrupted runs and to show images and tables where supported."""
+"""Lightning's loggers, extended to resume interrupted runs and, if supported, to log figures and tables."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from typing_extensions import override
 
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.training.tracking.run_names import group_name, hydra_choices, tags
 
 Cell = str | int | float | None
-"""What stands in a table."""
+"""The value of a table cell."""
 
 
-class PictureLogger(Logger, ABC):
-    """A logger that shows pictures and tables beside the curves, and what a run came to."""
-
-    @abstractmethod
-    def show_picture(self, name: str, png: bytes, step: int) -> None:
-        """Show the picture after ``step`` training steps."""
+class FigureLogger(Logger, ABC):
+    """A logger that also accepts figures, tables, and the final results of a run."""
 
     @abstractmethod
-    def show_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
-        """Show the table after ``step`` training steps."""
+    def log_figure(self, name: str, png: bytes, step: int) -> None:
+        """Log a figure after ``step`` training steps."""
 
     @abstractmethod
-    def conclude(self, results: Mapping[str, Cell]) -> None:
-        """Keep what the run came to: the numbers that runs are compared by, and how it ended."""
+    def log_rows(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
+        """Log a table after ``step`` training steps."""
+
+    @abstractmethod
+    def log_results(self, results: Mapping[str, Cell]) -> None:
+        """Log the final status of the run, and the metrics by which runs are compared."""
 
 
 class AppendingCSVLogger(CSVLogger):
-    """Keeps the rows of the run that it resumes, where Lightning's logger deletes them.
+    """A CSV logger that keeps the rows of the run it resumes; Lightning's logger deletes them.
 
-    Rows from the first step on that is logged anew are dropped: the killed run had gone on past its last checkpoint.
+    Rows that the killed run wrote after its last checkpoint are replaced, because the resumed run repeats those steps.
 
     Args:
         save_dir: The run folder.
-        resume: False begins a file of its own.
-        options: As of Lightning's logger.
+        resume: False to start a new file.
+        options: Options of Lightning's logger.
     """
 
     def __init__(self, save_dir: str, resume: bool = True, **options: Any) -> None:
@@ -59,7 +60,7 @@ class AppendingCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> _ExperimentWriter:
-        """What writes the file."""
+        """The writer of the file."""
         if self._experiment is None:
             self._experiment = _AppendingWriter(self.log_dir, self._resume)
         return self._experiment
@@ -68,31 +69,31 @@ class AppendingCSVLogger(CSVLogger):
 class _AppendingWriter(ExperimentWriter):
     def __init__(self, log_dir: str, resume: bool) -> None:
         super().__init__(log_dir=log_dir)
-        self._begun = False
+        self._started = False
         if not resume:
             Path(self.metrics_file_path).unlink(missing_ok=True)
 
     def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
-        if not self._begun:
-            self._begun = True
+        if not self._started:
+            self._started = True
             self._keep_rows_before(step)
         super().log_metrics(metrics_dict, step)
 
     def _check_log_dir_exists(self) -> None:
-        """Delete nothing, which is what Lightning's does here."""
+        """Keep the existing file, which Lightning's writer deletes here."""
 
     def _keep_rows_before(self, step: int | None) -> None:
         path = Path(self.metrics_file_path)
         if not path.is_file():
             return
         with path.open(encoding="utf-8", newline="") as file:
-            # A line without an end was cut off when the run was killed.
+            # A line without a line break is incomplete: the run was killed while it was written.
             reader = csv.DictReader(line for line in file if line.endswith("\n"))
             rows = [row for row in reader if step is None or int(row["step"]) < step]
         if not rows:
             path.unlink()
             return
-        self.metrics_keys = sorted(reader.fieldnames or ())  # the order in which rows are going to be added
+        self.metrics_keys = sorted(reader.fieldnames or ())  # the column order of new rows
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
         writer.writeheader()
@@ -101,16 +102,16 @@ class _AppendingWriter(ExperimentWriter):
             file.write(text.getvalue().encode())
 
 
-class RunFolderWandbLogger(WandbLogger, PictureLogger):
-    """Logs every start in one folder to one W&B run, so that the curves of a resumed run go on.
+class RunFolderWandbLogger(WandbLogger, FigureLogger):
+    """A W&B logger with one W&B run per run folder, so that a resumed run continues its curves.
 
     Args:
-        save_dir: The run folder; its ``wandb_id.txt`` keeps the id.
-        resume: False begins a W&B run of its own.
-        group: Name of the runs that are averaged over; None: the configuration without its seed.
-        tags: Beside those for model, corpus and table of a paper.
-        upload_bundle: Whether the best bundle becomes an artifact of the run.
-        options: As of Lightning's logger.
+        save_dir: The run folder; the id of the W&B run is stored in its ``wandb_id.txt``.
+        resume: False to start a new W&B run.
+        group: The group of runs to average over; None for one that is derived from the configuration without its seed.
+        tags: Tags in addition to those for the model, the corpus and the table of a paper.
+        upload_bundle: Whether to upload the best bundle as an artifact.
+        options: Options of Lightning's logger.
     """
 
     def __init__(
@@ -128,43 +129,44 @@ class RunFolderWandbLogger(WandbLogger, PictureLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Keep the configuration, plain dictionaries; the run's group and tags follow from it."""
-        begins = self._experiment is None
-        if begins:
+        """Log the configuration (plain dictionaries), and derive the run's group and tags from it."""
+        is_first_call = self._experiment is None
+        if is_first_call:
             self._wandb_init["group"] = self._wandb_init["group"] or group_name(params)
-            found = tags(params, hydra_choices(self._wandb_init["dir"]))
-            self._wandb_init["tags"] = list(dict.fromkeys([*self._wandb_init["tags"], *found]))
+            derived_tags = tags(params, hydra_choices(self._wandb_init["dir"]))
+            self._wandb_init["tags"] = list(dict.fromkeys([*self._wandb_init["tags"], *derived_tags]))
         super().log_hyperparams(params)
-        if begins:
-            # By round, what several runs have at one place is averaged; by step, their rounds end anywhere.
+        if is_first_call:
+            # W&B can average runs by round, but not by step, because their rounds end at different steps.
             for name in ("reallocation/*", "round/*"):
                 self.experiment.define_metric(name, step_metric="round")
 
+    @override
     @rank_zero_only
-    def show_picture(self, name: str, png: bytes, step: int) -> None:
-        """See :class:`PictureLogger`."""
+    def log_figure(self, name: str, png: bytes, step: int) -> None:
         self.log_image(name, [Image.open(io.BytesIO(png))], step)
 
+    @override
     @rank_zero_only
-    def show_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
-        """See :class:`PictureLogger`."""
+    def log_rows(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
         self.log_table(name, list(columns), [list(row) for row in rows], step=step)
 
+    @override
     @rank_zero_only
-    def conclude(self, results: Mapping[str, Cell]) -> None:
-        """See :class:`PictureLogger`; they become the run's summary."""
+    def log_results(self, results: Mapping[str, Cell]) -> None:
+        """Store the results in the run's summary."""
         self.experiment.summary.update(dict(results))
 
 
-class RunFolderTensorBoardLogger(TensorBoardLogger, PictureLogger):
-    """Writes scalars, pictures, tables and, at the end, hyperparameters for TensorBoard into the run folder.
+class RunFolderTensorBoardLogger(TensorBoardLogger, FigureLogger):
+    """A TensorBoard logger that writes scalars, figures, tables and, at the end, hyperparameters into the run folder.
 
-    What a killed run had written past its last checkpoint is not shown.
+    Events that a killed run wrote after its last checkpoint are hidden.
 
     Args:
         save_dir: The run folder.
-        resume: False throws away what is there.
-        options: As of Lightning's logger.
+        resume: False to delete existing events.
+        options: Options of Lightning's logger.
     """
 
     def __init__(self, save_dir: str, resume: bool = True, **options: Any) -> None:
@@ -174,26 +176,28 @@ class RunFolderTensorBoardLogger(TensorBoardLogger, PictureLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write scalars."""
+        """Log scalars."""
         self._writer_at(self._step if step is None else step)
         super().log_metrics(dict(metrics), step)
 
+    @override
     @rank_zero_only
-    def show_picture(self, name: str, png: bytes, step: int) -> None:
-        """See :class:`PictureLogger`."""
+    def log_figure(self, name: str, png: bytes, step: int) -> None:
         pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
         self._writer_at(step).add_image(name, pixels, step, dataformats="HWC")
 
+    @override
     @rank_zero_only
-    def show_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
-        """See :class:`PictureLogger`; TensorBoard shows Markdown."""
+    def log_rows(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
+        """Log a table as Markdown."""
         lines = [columns, ["---"] * len(columns), *rows]
         text = "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in lines)
         self._writer_at(step).add_text(name, text, step)
 
+    @override
     @rank_zero_only
-    def conclude(self, results: Mapping[str, Cell]) -> None:
-        """See :class:`PictureLogger`; they stand beside the configuration under HPARAMS."""
+    def log_results(self, results: Mapping[str, Cell]) -> None:
+        """Log the results next to the configuration in the HPARAMS tab."""
         numbers = {name: value for name, value in results.items() if isinstance(value, int | float)}
         if numbers:
             self.log_hyperparams(self.hparams, numbers, self._step)
@@ -211,14 +215,14 @@ class RunFolderTensorBoardLogger(TensorBoardLogger, PictureLogger):
 
 @rank_zero_only
 def wandb_run_id(folder: str | Path, resume: bool = True) -> str:
-    """The id of the W&B run that belongs to ``folder``, drawn when it is first asked for or not to be resumed."""
+    """The id of the W&B run of ``folder``; a new one is stored there if there is none or ``resume`` is false."""
     path = Path(folder) / "wandb_id.txt"
-    if resume and path.is_file() and (known := path.read_text(encoding="utf-8").strip()):
-        return known
-    drawn = secrets.token_hex(4)
+    if resume and path.is_file() and (stored := path.read_text(encoding="utf-8").strip()):
+        return stored
+    run_id = secrets.token_hex(4)
     with atomic_write(path, "w") as file:
-        file.write(f"{drawn}\n")
-    return drawn
+        file.write(f"{run_id}\n")
+    return run_id
 
 
 def _markdown(cell: Cell) -> str:

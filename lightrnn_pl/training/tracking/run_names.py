@@ -1,6 +1,6 @@
-"""What a dashboard sorts runs by: a group holds the seeds of one configuration, tags name model, corpus and paper.
+"""Group names and tags of runs, independent of any dashboard.
 
-Knows resolved configurations as plain dictionaries, and no dashboard.
+A group contains the runs of one configuration with different seeds; tags name the model, the corpus and the paper.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from omegaconf import OmegaConf
 from lightrnn_pl.training.resume_check import DEFINES_A_RUN, value_at
 
 _DEFINES = (*DEFINES_A_RUN, "trainer.max_epochs", "trainer.max_steps")
-_LEFT_OUT = ("seed", "root", "cache", "cache_dir")
-"""Seeds, and where a machine keeps its text; keys of these names anywhere in the configuration."""
+_IGNORED_KEYS = ("seed", "root", "cache", "cache_dir")
+"""Keys that are ignored everywhere in the configuration: seeds and the paths of a machine."""
 
-_LONGEST_TAG = 64
-"""Characters, by W&B's rule."""
+_MAX_TAG_LENGTH = 64
+"""W&B's limit, in characters."""
 
 
 def group_name(config: Mapping[str, Any]) -> str:
-    """A readable name of the configuration without its seeds: the paper's row or the run's name, sizes, a fingerprint.
+    """A readable name of the configuration: the paper's row or the run's name, the sizes, and a fingerprint.
 
-    Two runs have the same one exactly when they differ in seeds and places only.
+    Two runs have the same name if and only if their configurations differ in seeds and paths only.
     """
     model, paper = config.get("model") or {}, config.get("paper") or {}
     parts = [str(config.get("name"))]
@@ -40,19 +40,19 @@ def group_name(config: Mapping[str, Any]) -> str:
 
 
 def tags(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
-    """Model, corpus and table of a paper, as far as they are known, each once.
+    """The names of the model, the corpus and the table of a paper; unknown ones are omitted.
 
     Args:
         config: The resolved configuration.
-        choices: Option chosen in each group; see :func:`hydra_choices`.
+        choices: The option chosen in each group; see :func:`hydra_choices`.
     """
     data, paper = config.get("data") or {}, config.get("paper") or {}
-    known = (choices.get("model"), data.get("name"), paper.get("table"))
-    return list(dict.fromkeys(str(tag)[:_LONGEST_TAG] for tag in known if tag))
+    names = (choices.get("model"), data.get("name"), paper.get("table"))
+    return list(dict.fromkeys(str(name)[:_MAX_TAG_LENGTH] for name in names if name))
 
 
 def hydra_choices(folder: str | Path) -> dict[str, Any]:
-    """The option chosen in each group of the run in ``folder``, as Hydra keeps them; none where a run had no Hydra."""
+    """The option that the run in ``folder`` has chosen in each group; empty if it was started without Hydra."""
     path = Path(folder) / ".hydra" / "hydra.yaml"
     if not path.is_file():
         return {}
@@ -60,8 +60,8 @@ def hydra_choices(folder: str | Path) -> dict[str, Any]:
 
 
 def _fingerprint(config: Mapping[str, Any]) -> str:
-    kept = _without(_LEFT_OUT, {dotted: value_at(config, dotted) for dotted in _DEFINES})
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:6]
+    content = _without(_IGNORED_KEYS, {dotted: value_at(config, dotted) for dotted in _DEFINES})
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:6]
 
 
 def _without(keys: tuple[str, ...], node: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline unless logged in, one run a job, the bundle as an artifact."""
+"""Weights & Biases runs: offline unless logged in, one run per job, and the bundle as an artifact."""
 
 from __future__ import annotations
 
@@ -13,73 +13,75 @@ from urllib.parse import urlparse
 import wandb
 from pytorch_lightning.loggers import Logger
 
-from lightrnn_pl.training.tracking.loggers import Cell, PictureLogger, RunFolderWandbLogger
+from lightrnn_pl.training.tracking.loggers import Cell, FigureLogger, RunFolderWandbLogger
 
 
 def offline_unless_logged_in() -> None:
-    """Set WANDB_MODE=offline where there is neither a mode nor a key, so that no job waits for an answer.
+    """Set WANDB_MODE=offline if there is neither a mode nor an API key, so that W&B does not prompt for one.
 
-    An offline run has no page to point to, so W&B then keeps silent; the run folder has the files.
+    W&B's messages are silenced in offline mode, because there is no run page to link to.
     """
-    if "WANDB_MODE" not in os.environ and not has_key():
+    if "WANDB_MODE" not in os.environ and not has_api_key():
         os.environ["WANDB_MODE"] = "offline"
     if os.environ.get("WANDB_MODE") == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")
-    wandb.setup()  # reads the two before Lightning's logger makes it print anything
+    wandb.setup()  # must read these variables before Lightning's logger makes W&B print anything
 
 
 def finish(loggers: Sequence[Logger], metrics: Mapping[str, Any], bundle: Path | None = None) -> None:
-    """Tell dashboards what a job came to, and close its W&B run, or the next job would write into it.
+    """Log the results of a job, and close its W&B run, because the next job in this process would log to it.
 
     Args:
-        loggers: Those of the job; none if it failed before it had any.
-        metrics: What ``metrics.json`` holds.
-        bundle: The best model, which becomes an artifact of the W&B run; None where there is none to keep.
+        loggers: The loggers of the job; empty if it failed before they were created.
+        metrics: The content of ``metrics.json``.
+        bundle: The best model, to be uploaded as an artifact; None to upload none.
     """
     for logger in loggers:
-        if isinstance(logger, PictureLogger):
-            logger.conclude(results(metrics))
+        if isinstance(logger, FigureLogger):
+            logger.log_results(summary_metrics(metrics))
         if isinstance(logger, RunFolderWandbLogger) and logger.upload_bundle and bundle is not None:
             run = logger.experiment
-            run.log_artifact(_artifact(run, metrics, bundle), aliases=["best", _plain(run.name)])
+            run.log_artifact(_artifact(run, metrics, bundle), aliases=["best", _artifact_name(run.name)])
     if wandb.run is not None:
         wandb.finish(exit_code=0 if metrics.get("status") == "completed" else 1)
 
 
-def results(metrics: Mapping[str, Any]) -> dict[str, Cell]:
-    """The numbers by which runs are compared, out of what ``metrics.json`` holds; the unknown ones are left out.
+def summary_metrics(metrics: Mapping[str, Any]) -> dict[str, Cell]:
+    """The metrics by which runs are compared, taken from the content of ``metrics.json``; unknown ones are omitted.
 
-    Perplexities are the best model's, bytes those of its parameters and of its tables together.
+    Perplexities are those of the best model; bytes include its parameters and its tables.
     """
-    found: dict[str, Cell] = {key: metrics.get(key) for key in ("status", "parameters", "words_per_second", "seconds")}
+    summary: dict[str, Cell] = {
+        key: metrics.get(key) for key in ("status", "parameters", "words_per_second", "seconds")
+    }
     for split in ("validation", "test"):
-        found[f"{split}/perplexity"] = (metrics.get(split) or {}).get("perplexity")
-    found["bytes"] = sum(metrics["bytes"].values()) if metrics.get("bytes") else None
-    found["rounds"] = len(metrics.get("rounds") or ()) or None
-    return {key: value for key, value in found.items() if value is not None}
+        summary[f"{split}/perplexity"] = (metrics.get(split) or {}).get("perplexity")
+    summary["bytes"] = sum(metrics["bytes"].values()) if metrics.get("bytes") else None
+    summary["rounds"] = len(metrics.get("rounds") or ()) or None
+    return {key: value for key, value in summary.items() if value is not None}
 
 
 def _artifact(run: Any, metrics: Mapping[str, Any], bundle: Path) -> wandb.Artifact:
-    told = ("seed", "commit", "vocabulary", "sides", "table", "checkpoint")
+    keys = ("seed", "commit", "vocabulary", "sides", "table", "checkpoint")
     artifact = wandb.Artifact(
-        f"{_plain(run.name)}-{run.id}",
+        f"{_artifact_name(run.name)}-{run.id}",
         type="model",
-        description="weights, word table, vocabulary, configuration; lightrnn_pl.load reads it",
-        metadata={**{key: metrics.get(key) for key in told}, **results(metrics)},
+        description="weights, word table, vocabulary and configuration; load with lightrnn_pl.load",
+        metadata={**{key: metrics.get(key) for key in keys}, **summary_metrics(metrics)},
     )
-    # The file in the run folder itself: an offline run needs no copy of it elsewhere.
+    # Reference the file in the run folder instead of copying it to W&B's cache.
     artifact.add_file(str(bundle), policy="immutable", skip_cache=True)
     return artifact
 
 
-def _plain(name: str) -> str:
-    """The name in characters that W&B takes for artifacts and aliases."""
+def _artifact_name(name: str) -> str:
+    """The name, restricted to characters that W&B accepts in artifact names and aliases."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-") or "run"
 
 
-def has_key() -> bool:
-    """Whether somebody has logged in to the W&B server that is meant."""
-    # Asking wandb itself would fix its settings before the mode is set.
+def has_api_key() -> bool:
+    """Whether an API key for the configured W&B server is available."""
+    # wandb itself is not asked, because it would then read its settings before the mode is set.
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""

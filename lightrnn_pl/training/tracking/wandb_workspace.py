@@ -1,6 +1,6 @@
-"""A W&B workspace out of its description: sections of panels, made where there is a key.
+"""Creates a W&B workspace from a description of its sections and panels.
 
-Knows ``wandb_workspaces``, an extra, and no run.
+It requires the package ``wandb-workspaces``, an optional dependency.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from lightrnn_pl.building import as_plain
-from lightrnn_pl.training.tracking.wandb_runs import has_key
+from lightrnn_pl.training.tracking.wandb_runs import has_api_key
 
 _SUMMARY_AXES = ("x", "y", "z")
-"""Of a scatter plot: a point is a run, so its axes are what runs came to."""
+"""Axes of a scatter plot; each point is a run, so they show summary metrics."""
 
 
 def make_workspace(config: DictConfig) -> str:
-    """Print which panels there are, make them on the server, and return the address.
+    """Print the panels, create the workspace on the server, and return its URL.
 
     Args:
-        config: As ``conf/dashboard.yaml`` has it.
+        config: The description, as in ``conf/dashboard.yaml``.
 
     Raises:
-        ValueError: If a panel is none that W&B knows, an argument does not fit, the package is not installed, or there
-            is no key; with the remedy.
+        ValueError: If a panel or one of its arguments is unknown to W&B, the package is not installed, or there is no
+            API key; the message contains the remedy.
     """
     description = as_plain(config)
     print_workspace(description)
     workspace = build_workspace(description)
-    if not has_key():
-        raise ValueError("there is no W&B key, so nothing was made; give one by `wandb login` or in WANDB_API_KEY")
+    if not has_api_key():
+        raise ValueError("no W&B API key, so no workspace was created; run `wandb login` or set WANDB_API_KEY")
     if not workspace.entity:
         import wandb
 
@@ -45,17 +45,17 @@ def make_workspace(config: DictConfig) -> str:
 
 
 def build_workspace(description: Mapping[str, Any]) -> Any:
-    """The ``wandb_workspaces.workspaces.Workspace`` of a description; nothing is sent.
+    """The ``wandb_workspaces.workspaces.Workspace`` of a description; nothing is sent to the server.
 
     Raises:
-        ValueError: As :func:`make_workspace` does.
+        ValueError: See :func:`make_workspace`.
     """
     try:
         import wandb_workspaces.workspaces as ws
         from wandb_workspaces import expr
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"a workspace is made by the package wandb-workspaces ({error}); pip install 'lightrnn_pl[dashboards]'"
+            f"the package wandb-workspaces is required ({error}); pip install 'lightrnn_pl[dashboards]'"
         ) from error
     sections = [
         ws.Section(name=section["name"], panels=[_panel(panel) for panel in section["panels"]], is_open=True)
@@ -74,7 +74,7 @@ def build_workspace(description: Mapping[str, Any]) -> Any:
 
 
 def print_workspace(description: Mapping[str, Any]) -> None:
-    """Sections and panels, and what each panel shows, as a tree."""
+    """Print the sections, their panels, and the metrics of each panel as a tree."""
     tree = Tree(f"workspace {description['name']} of project {description['project']}", guide_style="dim")
     for section in description["sections"]:
         branch = tree.add(f"[bold]{section['name']}")
@@ -85,10 +85,10 @@ def print_workspace(description: Mapping[str, Any]) -> None:
 
 
 def metrics_of(panel: Mapping[str, Any]) -> list[str]:
-    """The names under which runs log what a panel shows, those of its axes first."""
-    named = [panel[axis] for axis in (*_SUMMARY_AXES, "table_name") if isinstance(panel.get(axis), str)]
+    """The names of the logged metrics that a panel shows, those of its axes first."""
+    single = [panel[axis] for axis in (*_SUMMARY_AXES, "table_name") if isinstance(panel.get(axis), str)]
     listed = [name for key in ("y", "metrics", "media_keys") if isinstance(panel.get(key), list) for name in panel[key]]
-    return named + listed
+    return single + listed
 
 
 def _panel(panel: Mapping[str, Any]) -> Any:
@@ -96,11 +96,11 @@ def _panel(panel: Mapping[str, Any]) -> Any:
 
     kind = getattr(wr, panel["panel"], None)
     if not (isinstance(kind, type) and hasattr(kind, "_to_model") and hasattr(kind, "layout")):
-        raise ValueError(f"W&B has no panel {panel['panel']}; take a panel class of wandb_workspaces.reports.v2")
+        raise ValueError(f"W&B has no panel {panel['panel']}; use a panel class of wandb_workspaces.reports.v2")
     arguments = {key: value for key, value in panel.items() if key != "panel"}
     if kind is wr.ScatterPlot:
         arguments |= {axis: wr.SummaryMetric(arguments[axis]) for axis in _SUMMARY_AXES if axis in arguments}
     try:
         return kind(**arguments)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the panel {panel} cannot be made: {' '.join(str(error).split())}") from error
+        raise ValueError(f"invalid panel {panel}: {' '.join(str(error).split())}") from error

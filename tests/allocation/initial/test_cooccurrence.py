@@ -1,4 +1,4 @@
-"""The first table from the corpus: words of one kind share a row, however full the table is."""
+"""The initial allocation from co-occurrence: words with similar contexts share a row, with or without empty cells."""
 
 from unittest import mock
 
@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
-from lightrnn_pl.allocation.initial.cooccurrence_vectors import _count_neighbours, cooccurrence_vectors
+from lightrnn_pl.allocation.initial.cooccurrence_vectors import _count_neighbors, cooccurrence_vectors
 from lightrnn_pl.allocation.solvers.transport import assign_codes
 
 KINDS, MEMBERS = 4, 6
@@ -18,13 +18,13 @@ KINDS, MEMBERS = 4, 6
 
 @pytest.fixture(scope="module")
 def tokens() -> np.ndarray:
-    """Text in which the kinds of words follow each other in turn, and which word of a kind comes is chance."""
+    """A text in which the kinds of words alternate in a fixed order, with a random word of each kind."""
     generator = np.random.default_rng(0)
     kind = np.arange(6000) % KINDS
     return (kind + KINDS * generator.integers(0, MEMBERS, 6000)).astype(np.int32)
 
 
-def test_words_of_one_kind_get_one_row(tokens):
+def test_words_of_one_kind_share_a_row(tokens):
     table = CooccurrenceAllocation(dimension=8)(24, (4, 6), [str(w) for w in range(24)], np.bincount(tokens), tokens)
     rows = table.codes[:, 0].numpy()
     assert all(len(set(rows[kind::KINDS])) == 1 for kind in range(KINDS))
@@ -43,7 +43,7 @@ def test_every_word_gets_a_cell_and_empty_cells_come_last(tokens, num_words, sid
     assert occupied[:num_words].all() and not occupied[num_words:].any()
 
 
-def test_the_same_seed_gives_the_same_table_and_disturbs_no_other_random_number(tokens):
+def test_same_seed_same_allocation_without_changing_the_global_generator(tokens):
     import torch
 
     def make(seed):
@@ -59,41 +59,41 @@ def test_the_same_seed_gives_the_same_table_and_disturbs_no_other_random_number(
     assert torch.rand(1) == before
 
 
-def test_rows_too_long_to_cluster_their_words_get_random_columns(tokens, caplog):
+def test_long_rows_get_random_columns(tokens, caplog):
     counts = np.bincount(tokens)
 
-    def made(columns):
+    def make(columns):
         return CooccurrenceAllocation(dimension=8, columns=columns)(24, (4, 6), [""] * 24, counts, tokens)
 
-    with mock.patch("lightrnn_pl.allocation.initial.clustered._LONGEST_ROW", 5):
-        assert made("clusters").fingerprint() == made("random").fingerprint()
-    assert "too long to cluster" in caplog.text
-    assert made("clusters").fingerprint() != made("random").fingerprint()
+    with mock.patch("lightrnn_pl.allocation.initial.clustered._MAX_CLUSTERED_ROW", 5):
+        assert make("clusters").fingerprint() == make("random").fingerprint()
+    assert "too long for column clusters" in caplog.text
+    assert make("clusters").fingerprint() != make("random").fingerprint()
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 50), st.lists(st.integers(0, 50), max_size=6), st.integers(0, 10_000))
-def test_counts_neighbours_as_plain_loops_do_in_whatever_blocks_the_text_comes(length, cuts, seed):
+def test_neighbor_counts_match_loops_for_any_split_into_blocks(length, cuts, seed):
     text = np.random.default_rng(seed).integers(0, 5, length)
     blocks = np.split(text, sorted(cuts))
     with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors._CHUNK", 7):
-        whole, streamed = (_count_neighbours(tokens, 5, 3) for tokens in (text, iter(blocks)))
+        whole, streamed = (_count_neighbors(tokens, 5, 3) for tokens in (text, iter(blocks)))
     for number, offset in enumerate((1, 2, -1)):
         expected = np.zeros((5, 3))
-        for place in range(length):
-            other = place - offset
+        for position in range(length):
+            other = position - offset
             if 0 <= other < length and text[other] < 3:
-                expected[text[place], text[other]] += 1
+                expected[text[position], text[other]] += 1
         np.testing.assert_array_equal(whole[number].toarray(), expected)
         np.testing.assert_array_equal(streamed[number].toarray(), expected)
 
 
-def test_needs_the_text():
+def test_requires_the_training_text():
     with pytest.raises(ValueError, match="training text"):
         CooccurrenceAllocation()(4, (2, 2), ["a"] * 4, np.ones(4, int), None)
 
 
-def test_words_without_neighbours_among_the_contexts_are_placed_too():
+def test_words_without_context_words_are_clustered():
     text = np.array([0, 1, 0, 1, 2, 3, 2, 3], dtype=np.int32)
     vectors = cooccurrence_vectors(text, 4, dimension=4, num_contexts=1, seed=0)
     assert np.isfinite(vectors).all()
@@ -103,16 +103,16 @@ def test_words_without_neighbours_among_the_contexts_are_placed_too():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 3), st.integers(0, 10_000))
-def test_assigning_codes_is_near_the_cheapest(num_words, side, spare, seed):
+def test_assign_codes_is_close_to_the_optimum(num_words, side, spare, seed):
     generator = np.random.default_rng(seed)
     cost = generator.exponential(size=(num_words, side)).astype(np.float32)
     capacities = np.bincount(generator.integers(0, side, num_words + spare), minlength=side)
     codes = assign_codes(cost, capacities, tolerance=1e-4)
     assert (np.bincount(codes, minlength=side) <= capacities).all()
-    places = np.repeat(np.arange(side), capacities)
-    rows, columns = linear_sum_assignment(cost[:, places])
-    optimum = cost[rows, places[columns]].sum()
+    slots = np.repeat(np.arange(side), capacities)
+    rows, columns = linear_sum_assignment(cost[:, slots])
+    optimum = cost[rows, slots[columns]].sum()
     excess = (cost.mean(1) - cost.min(1)).mean()
-    # Each bidder, the empty places among them, may be one epsilon from its best.
+    # Each bidder, including the empty slots, may be one epsilon from its best.
     bound = 1e-4 * excess * (num_words + spare) + 1e-5
     assert optimum - 1e-5 <= cost[np.arange(num_words), codes].sum() <= optimum + bound

@@ -12,7 +12,7 @@ WORDS = [f"word{number}" for number in range(11)]
 COUNTS = np.arange(11, 0, -1)
 
 
-def test_random_depends_on_its_seed_alone():
+def test_random_depends_only_on_its_seed():
     first = RandomAllocation(seed=3)(11, (3, 4), WORDS, COUNTS)
     torch.rand(5)
     assert torch.equal(first.codes, RandomAllocation(seed=3)(11, (3, 4), WORDS, COUNTS).codes)
@@ -24,12 +24,12 @@ def test_frequency_fills_row_by_row():
 
 
 def test_from_file(tmp_path):
-    kept = WordAllocation.random(11, (3, 4), seed=0)
-    write_table(tmp_path / "kept.tsv", kept, WORDS)
-    assert torch.equal(FileAllocation(tmp_path / "kept.tsv")(11, (3, 4), WORDS, COUNTS).codes, kept.codes)
-    wider = FileAllocation(tmp_path / "kept.tsv")(11, (4, 5), WORDS, COUNTS)
+    saved = WordAllocation.random(11, (3, 4), seed=0)
+    write_table(tmp_path / "table.tsv", saved, WORDS)
+    assert torch.equal(FileAllocation(tmp_path / "table.tsv")(11, (3, 4), WORDS, COUNTS).codes, saved.codes)
+    wider = FileAllocation(tmp_path / "table.tsv")(11, (4, 5), WORDS, COUNTS)
     assert wider.sides == (4, 5)
     with pytest.raises(ValueError, match=r"model\.sides=\[3, 4\]"):
-        FileAllocation(tmp_path / "kept.tsv")(11, (4, 3), WORDS, COUNTS)
+        FileAllocation(tmp_path / "table.tsv")(11, (4, 3), WORDS, COUNTS)
     with pytest.raises(ValueError, match=r"model\.sides"):
-        FileAllocation(tmp_path / "kept.tsv")(11, (11,), WORDS, COUNTS)
+        FileAllocation(tmp_path / "table.tsv")(11, (11,), WORDS, COUNTS)

@@ -26,7 +26,7 @@ class TestAuctionSolver(SolverContract, ForbiddenCodesContract):
 
     @given(st.data())
     @quick
-    def test_is_within_its_gap(self, data):
+    def test_is_within_the_gap(self, data):
         problem = data.draw(problems(data.draw(st.sampled_from((1, 2, 3)))))
         gap = data.draw(st.sampled_from((1e-1, 1e-3, 1e-6)))
         result = AuctionSolver(gap).solve(problem)
@@ -36,7 +36,7 @@ class TestAuctionSolver(SolverContract, ForbiddenCodesContract):
 
 
 @pytest.mark.parametrize("num_words", [400, 343])
-def test_a_larger_problem_is_solved_to_the_gap(num_words):
+def test_larger_problems_are_solved_to_the_gap(num_words):
     problem = random_problem(0, num_words, (20, 20))
     result = AuctionSolver(gap=1e-4).solve(problem)
     exact = ExactSolver().solve(problem)
@@ -45,7 +45,7 @@ def test_a_larger_problem_is_solved_to_the_gap(num_words):
     assert result.cost - exact.cost <= 1e-4 * (result.cost - problem.floor)
 
 
-def test_gap_zero_ends_at_the_optimum():
+def test_gap_zero_finds_the_optimum():
     problem = random_problem(0, 60, (8, 8))
     assert AuctionSolver(gap=0.0).solve(problem).cost == pytest.approx(optimum(problem), rel=1e-9)
 
@@ -58,16 +58,16 @@ def test_gap_zero_ends_at_the_optimum():
         np.arange(400.0)[:, None] * np.arange(20.0),
         np.random.default_rng(0).integers(0, 2, (400, 20)).astype(float),
     ],
-    ids=["zero", "alike", "rank one", "ties"],
+    ids=["zero", "identical words", "rank one", "ties"],
 )
-def test_words_that_are_alike_end_soon(costs):
+def test_degenerate_costs(costs):
     problem = ReallocationProblem((costs, costs))
     result = AuctionSolver().solve(problem)
     assert result.gap <= 1e-3
     assert result.cost == pytest.approx(optimum(problem), rel=1e-3)
 
 
-def test_solving_the_solution_moves_nothing_that_pays():
+def test_solving_the_solution_again_keeps_its_cost():
     problem = random_problem(0, 400, (20, 20))
     solved = AuctionSolver(gap=0.0).solve(problem)
     again = AuctionSolver(gap=0.0).solve(ReallocationProblem(problem.costs, solved.codes))
@@ -75,27 +75,27 @@ def test_solving_the_solution_moves_nothing_that_pays():
     assert again.cost <= solved.cost
 
 
-def test_threads_do_not_change_the_answer():
+def test_result_does_not_depend_on_the_number_of_threads():
     problem = random_problem(0, 2500, (50, 50))
-    alone = AuctionSolver(num_threads=1).solve(problem)
+    single = AuctionSolver(num_threads=1).solve(problem)
     for num_threads in (2, 3):
-        together = AuctionSolver(num_threads=num_threads).solve(problem)
-        assert np.array_equal(alone.codes, together.codes)
-        assert alone.lower_bound == together.lower_bound
+        threaded = AuctionSolver(num_threads=num_threads).solve(problem)
+        assert np.array_equal(single.codes, threaded.codes)
+        assert single.lower_bound == threaded.lower_bound
 
 
-def test_the_time_limit_gives_what_there_is(caplog):
+def test_time_limit_returns_the_best_allocation_so_far(caplog):
     problem = random_problem(0, 2500, (50, 50))
     with caplog.at_level(logging.WARNING):
         result = AuctionSolver(time_limit=1e-6).solve(problem)
     assert "time limit" in caplog.text
     assert result.lower_bound <= ExactSolver().solve(problem).cost <= result.cost
-    assert len(set(problem.number(result.codes).tolist())) == 2500
+    assert len(set(problem.cells_of(result.codes).tolist())) == 2500
     assert result.cost <= problem.cost(problem.codes)
 
 
 @pytest.mark.parametrize("at_call", [1, 30])
-def test_an_interrupt_gives_what_there_is(monkeypatch, caplog, at_call):
+def test_interrupt_returns_the_best_allocation_so_far(monkeypatch, caplog, at_call):
     calls = []
     accept = auction_module.kernels.accept_bids
 
@@ -111,10 +111,10 @@ def test_an_interrupt_gives_what_there_is(monkeypatch, caplog, at_call):
         result = AuctionSolver().solve(problem)
     assert "interrupted" in caplog.text
     assert result.lower_bound <= optimum(problem) <= result.cost
-    assert len(set(problem.number(result.codes).tolist())) == 2500
+    assert len(set(problem.cells_of(result.codes).tolist())) == 2500
 
 
-def test_a_warm_start_saves_bids(monkeypatch):
+def test_warm_start_needs_no_phase_for_the_same_problem(monkeypatch):
     problem = random_problem(0, 400, (20, 20))
     solver = AuctionSolver(warm_start=True)
     first = solver.solve(problem)
@@ -130,8 +130,12 @@ def test_a_warm_start_saves_bids(monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"gap": -1.0}, "gap=-1"), ({"time_limit": 0.0}, "time_limit=0"), ({"num_threads": 0}, "num_threads=0")],
+    [
+        ({"gap": -1.0}, r"solver\.gap .* got -1"),
+        ({"time_limit": 0.0}, r"solver\.time_limit .* got 0"),
+        ({"num_threads": 0}, r"solver\.num_threads .* got 0"),
+    ],
 )
-def test_bad_arguments(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         AuctionSolver(**arguments)

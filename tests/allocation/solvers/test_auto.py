@@ -14,7 +14,7 @@ class TestAutoSolver(SolverContract, ForbiddenCodesContract):
         return AutoSolver()
 
 
-def test_chooses_by_size_and_memory(monkeypatch, caplog):
+def test_selects_by_size_and_memory(monkeypatch, caplog):
     small, large = random_problem(0, 20, (4, 5)), random_problem(0, 1600, (40, 40))
     assert isinstance(AutoSolver().choose(small), ExactSolver)
     assert isinstance(AutoSolver().choose(large), AuctionSolver)
@@ -25,4 +25,4 @@ def test_chooses_by_size_and_memory(monkeypatch, caplog):
     assert isinstance(AutoSolver().choose(large), AuctionSolver)
     with caplog.at_level(logging.INFO):
         AutoSolver().solve(small)
-    assert "20 words in a table of sides [4, 5]: solved by ExactSolver" in caplog.text
+    assert "20 words in a table of sides [4, 5] with ExactSolver" in caplog.text

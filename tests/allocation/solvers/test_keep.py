@@ -13,7 +13,7 @@ class TestKeepSolver(SolverContract):
     def make_solver(self):
         return KeepSolver()
 
-    def test_moves_nothing(self):
+    def test_returns_the_current_codes(self):
         problem = random_problem(0, 20, (4, 5))
         result = KeepSolver().solve(problem)
         assert np.array_equal(result.codes, problem.codes)

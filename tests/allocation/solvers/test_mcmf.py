@@ -26,17 +26,17 @@ class TestMinCostFlowSolver(SolverContract, ForbiddenCodesContract):
 
     @given(problems())
     @quick
-    def test_is_the_best_of_all(self, problem):
+    def test_is_optimal(self, problem):
         assert MinCostFlowSolver().solve(problem).cost == pytest.approx(optimum(problem), abs=1e-3)
 
 
-def test_says_what_is_missing(monkeypatch):
+def test_missing_ortools_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "ortools.graph.python", None)
     monkeypatch.setitem(sys.modules, "ortools", None)
     with pytest.raises(ValueError, match=r"lightrnn_pl\[solvers\]"):
         MinCostFlowSolver().solve(random_problem(0, 12, (3, 4)))
 
 
-def test_refuses_before_it_allocates():
+def test_too_large_problems_are_rejected_before_memory_is_allocated():
     with pytest.raises(ValueError, match="solver=mcmf would need"):
         MinCostFlowSolver(memory_limit_gib=1e-9).solve(random_problem(0, 12, (3, 4)))

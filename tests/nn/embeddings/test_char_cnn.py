@@ -1,4 +1,4 @@
-"""Character convolution against loops over characters and windows; what is kept in evaluation, and how long."""
+"""Character convolution compared with loops over characters and windows, and the cache of vectors in evaluation."""
 
 import copy
 import pickle
@@ -24,22 +24,22 @@ def vocabulary_of(num_words):
 
 
 def symbols_of(word, vocabulary, max_word_length):
-    """What a word is made of, by its definition."""
+    """The symbols of a word, by definition."""
     inner = [("marker", word)] if word in (vocabulary.unknown, vocabulary.end) else list(word[:max_word_length])
     return ["begin", *inner, "end"]
 
 
 def ids_of(vocabulary, max_word_length):
-    """Characters in alphabetical order, then begin, end and the markers."""
+    """The ids of all symbols: characters in alphabetical order, then begin, end and the markers."""
     markers = sorted({vocabulary.unknown, vocabulary.end} - {None})
-    cut = [word[:max_word_length] for word in vocabulary.words if word not in markers]
-    symbols = [*sorted(set("".join(cut))), "begin", "end", *(("marker", marker) for marker in markers)]
+    truncated = [word[:max_word_length] for word in vocabulary.words if word not in markers]
+    symbols = [*sorted(set("".join(truncated))), "begin", "end", *(("marker", marker) for marker in markers)]
     return {symbol: number for number, symbol in enumerate(symbols)}
 
 
 class CharCNNContract(EmbeddingContract):
-    starts_uniform = False  # the gates' biases
-    low_precision_error = 0.5
+    has_uniform_initialization = False  # due to the biases of the gates
+    bfloat16_tolerance = 0.5
     widths = (1, 2, 4)
     features = (2, 3, 2)
     char_dim = 3
@@ -68,14 +68,14 @@ class CharCNNContract(EmbeddingContract):
         features = []
         for filters in embedding.filters:
             width = filters.weight.shape[2]
-            nothing = torch.zeros(self.char_dim, dtype=torch.float64)
-            row = characters + [nothing] * max(0, width - len(characters))
+            padding = torch.zeros(self.char_dim, dtype=torch.float64)
+            row = characters + [padding] * max(0, width - len(characters))
             for weight, bias in zip(filters.weight, filters.bias, strict=True):
-                answers = []
+                activations = []
                 for start in range(len(row) - width + 1):
-                    answer = sum(weight[:, place] @ row[start + place] for place in range(width)) + bias
-                    answers.append(torch.tanh(answer))
-                features.append(torch.stack(answers).max())
+                    activation = sum(weight[:, offset] @ row[start + offset] for offset in range(width)) + bias
+                    activations.append(torch.tanh(activation))
+                features.append(torch.stack(activations).max())
         vector = torch.stack(features)
         for layer in embedding.highway:
             gate = torch.sigmoid(layer.gate.weight @ vector + layer.gate.bias)
@@ -104,7 +104,7 @@ class TestCharCNN(CharCNNContract):
     pass
 
 
-class TestWithoutMap(CharCNNContract):
+class TestWithoutProjection(CharCNNContract):
     widths, features, layers = (3,), (6,), 2
 
 
@@ -132,13 +132,13 @@ def vectors_of(embedding, words=None):
     return embedding.word_vectors(torch.arange(12) if words is None else torch.tensor(words))
 
 
-def fresh(embedding):
-    """All vectors, nothing kept."""
+def uncached_vectors(embedding):
+    """The vectors of all words, computed without the cache."""
     return embedding.compose(torch.arange(12)).detach()
 
 
 def count_composed(embedding, monkeypatch):
-    """A list that grows by the words composed."""
+    """A list to which the words are appended whose vectors are computed."""
     composed, compose = [], embedding.compose
 
     def counting(words):
@@ -149,13 +149,13 @@ def count_composed(embedding, monkeypatch):
     return composed
 
 
-def test_starts_with_carrying():
+def test_initial_gates_are_closed():
     embedding = embedding_of()
     assert (embedding.highway[0].gate.bias == -2).all()
     assert (embedding.highway[0].transform.bias != -2).all()
 
 
-def test_trains_on_each_word_of_a_batch_once(monkeypatch):
+def test_training_computes_each_distinct_word_once(monkeypatch):
     embedding = embedding_of().train()
     composed = count_composed(embedding, monkeypatch)
     words = torch.tensor([[3, 1, 3, 3], [1, 5, 3, 1]])
@@ -164,22 +164,22 @@ def test_trains_on_each_word_of_a_batch_once(monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_computes_a_word_once_in_evaluation(mode, monkeypatch):
+def test_evaluation_computes_each_word_once(mode, monkeypatch):
     embedding = embedding_of().eval()
     composed = count_composed(embedding, monkeypatch)
     with mode():
         first = embedding.word_vectors(torch.tensor([[3, 1], [3, 7]]))
         again = embedding.word_vectors(torch.tensor([[7, 1], [2, 3]]))
     assert composed == [1, 3, 7, 2]
-    torch.testing.assert_close(first, fresh(embedding)[torch.tensor([[3, 1], [3, 7]])])
-    torch.testing.assert_close(again, fresh(embedding)[torch.tensor([[7, 1], [2, 3]])])
-    # What was kept in one mode is used in the other.
+    torch.testing.assert_close(first, uncached_vectors(embedding)[torch.tensor([[3, 1], [3, 7]])])
+    torch.testing.assert_close(again, uncached_vectors(embedding)[torch.tensor([[7, 1], [2, 3]])])
+    # Vectors that were cached in one mode are used in the other.
     other = torch.no_grad if mode is torch.inference_mode else torch.inference_mode
     with other():
-        torch.testing.assert_close(embedding.word_vectors(torch.arange(12)), fresh(embedding))
+        torch.testing.assert_close(embedding.word_vectors(torch.arange(12)), uncached_vectors(embedding))
 
 
-def test_evaluation_with_gradients_keeps_nothing():
+def test_evaluation_with_gradients_does_not_use_the_cache():
     embedding = embedding_of().eval()
     vectors_of(embedding)
     embedding.word_vectors(torch.tensor([1, 2])).sum().backward()
@@ -213,23 +213,23 @@ CHANGES = {
         embedding_of(seed=1).state_dict(), assign=True
     ),
     "loading a part": lambda embedding: embedding.highway.load_state_dict(embedding_of(seed=1).highway.state_dict()),
-    "other first values": lambda embedding: embedding.initialise(0.1),
+    "another initialization": lambda embedding: embedding.initialise(0.1),
     "another precision": lambda embedding: embedding.double(),
     "written data": write_data,
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_nothing_stale_after(change):
+def test_cache_is_invalidated_by(change):
     embedding = embedding_of().eval()
     before = vectors_of(embedding)
     CHANGES[change](embedding)
     after = vectors_of(embedding)
-    torch.testing.assert_close(after, fresh(embedding))
+    torch.testing.assert_close(after, uncached_vectors(embedding))
     assert after.dtype != before.dtype or not torch.allclose(after, before)
 
 
-def test_autocast_vectors_are_not_taken_for_exact_ones():
+def test_cache_distinguishes_autocast():
     embedding = embedding_of().eval()
     exact = vectors_of(embedding)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -239,28 +239,28 @@ def test_autocast_vectors_are_not_taken_for_exact_ones():
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda embedding: pickle.loads(pickle.dumps(embedding))])
-def test_a_copy_keeps_nothing_of_the_original(clone):
+def test_copies_do_not_contain_the_cache(clone):
     embedding = embedding_of().eval()
     before = vectors_of(embedding)
     size = len(pickle.dumps(embedding_of()))
-    twin = clone(embedding)
+    copied = clone(embedding)
     assert len(pickle.dumps(embedding)) == size
     with torch.no_grad():
-        twin.projection.weight.zero_()
-    torch.testing.assert_close(vectors_of(twin), twin.projection.bias.expand(12, -1))
+        copied.projection.weight.zero_()
+    torch.testing.assert_close(vectors_of(copied), copied.projection.bias.expand(12, -1))
     torch.testing.assert_close(vectors_of(embedding), before)
 
 
-def test_is_not_saved_with_the_weights():
+def test_cache_and_spelling_are_not_saved():
     embedding = embedding_of().eval()
     vectors_of(embedding)
     assert set(embedding.state_dict()) == {"allocation.codes", *dict(embedding.named_parameters())}
 
 
-def test_many_words_at_a_time(monkeypatch):
-    monkeypatch.setattr("lightrnn_pl.nn.embeddings.char_cnn._AT_ONCE", 5)
+def test_evaluation_in_chunks(monkeypatch):
+    monkeypatch.setattr("lightrnn_pl.nn.embeddings.char_cnn._CHUNK", 5)
     embedding = embedding_of().eval()
-    torch.testing.assert_close(vectors_of(embedding), fresh(embedding))
+    torch.testing.assert_close(vectors_of(embedding), uncached_vectors(embedding))
 
 
 def test_a_vector_does_not_depend_on_the_batch():
@@ -269,30 +269,30 @@ def test_a_vector_does_not_depend_on_the_batch():
     torch.testing.assert_close(embedding.word_vectors(torch.arange(12)), alone)
 
 
-def test_the_hybrid_reads_codes_too():
+def test_hybrid_with_code_vectors():
     embedding = embedding_of(components=2).eval()
     words = torch.tensor([[3, 1]])
     with torch.no_grad():
         steps = embedding(words, words)
-    torch.testing.assert_close(steps[:, ::2], fresh(embedding)[words])
+    torch.testing.assert_close(steps[:, ::2], uncached_vectors(embedding)[words])
     torch.testing.assert_close(steps[:, 1::2], embedding.code_vectors(torch.tensor([[0, 0]])))
 
 
 @given(st.lists(st.text("ab<é日🙂", min_size=1, max_size=7), min_size=1, max_size=9, unique=True))
 @settings(max_examples=100, deadline=None)
-def test_spelling_can_be_read_back(words):
+def test_spelling_matches_its_definition(words):
     vocabulary = Vocabulary(words, range(len(words)), unknown=words[-1], end=words[0])
-    spelled = spell(vocabulary, max_word_length=4, shortest_row=5)
+    spelling = spell(vocabulary, max_word_length=4, min_row_length=5)
     ids = ids_of(vocabulary, 4)
-    assert spelled.num_symbols == spelled.padding == len(ids)
-    for word, row in zip(words, spelled.table.tolist(), strict=True):
+    assert spelling.num_symbols == spelling.padding == len(ids)
+    for word, row in zip(words, spelling.table.tolist(), strict=True):
         expected = [ids[symbol] for symbol in symbols_of(word, vocabulary, 4)]
-        assert row == expected + [spelled.padding] * (len(row) - len(expected))
-    assert spelled.table.shape[1] >= 5
+        assert row == expected + [spelling.padding] * (len(row) - len(expected))
+    assert spelling.table.shape[1] >= 5
 
 
 @pytest.mark.parametrize(("num_characters", "dtype"), [(252, torch.uint8), (254, torch.int16), (40_000, torch.int32)])
-def test_spelling_is_as_small_as_can_be(num_characters, dtype):
+def test_spelling_uses_the_narrowest_type(num_characters, dtype):
     words = [chr(0x10000 + number) for number in range(num_characters)]
     table = spell(Vocabulary(words, [1] * num_characters), 65).table
     assert table.dtype == dtype
@@ -311,7 +311,7 @@ def test_spelling_is_as_small_as_can_be(num_characters, dtype):
         ({"max_word_length": 0}, r"model.embedding.max_word_length must .* got 0"),
     ],
 )
-def test_impossible_sizes_are_refused(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         CharCNNEmbedding(
             WordAllocation.in_order(3, (3,)), 6, vocabulary_of(3), **{"widths": [3], "features": [4], **options}

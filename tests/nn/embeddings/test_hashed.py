@@ -1,4 +1,4 @@
-"""Elements that are shared one by one."""
+"""Embeddings with hashed elements."""
 
 import struct
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightrnn_pl.nn.embeddings import HashedEmbedding
-from lightrnn_pl.testing.embedding import EmbeddingContract, shuffled_table
+from lightrnn_pl.testing.embedding import EmbeddingContract
+from lightrnn_pl.testing.utilities import balanced_allocation
 
 xxhash = pytest.importorskip("xxhash")
 
@@ -43,15 +44,15 @@ class TestUnsigned(HashedContract):
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_signs_take_the_bias_out(signed):
-    embedding = HashedEmbedding(shuffled_table(2000, 1), 50, num_weights=500, signed=signed)
+def test_signs_remove_the_bias(signed):
+    embedding = HashedEmbedding(balanced_allocation(2000, 1), 50, num_weights=500, signed=signed)
     torch.nn.init.constant_(embedding.weight, 1.0)
     vectors = embedding.word_vectors(torch.arange(2000)).detach()
     assert vectors.mean().item() == pytest.approx(0.0 if signed else 1.0, abs=0.02)
 
 
-def test_seeds_share_differently():
-    one, other = (HashedEmbedding(shuffled_table(20, 1), 6, compression=0.5, seed=seed) for seed in (0, 1))
+def test_seeds_determine_the_sharing():
+    one, other = (HashedEmbedding(balanced_allocation(20, 1), 6, compression=0.5, seed=seed) for seed in (0, 1))
     torch.nn.init.uniform_(one.weight)
     other.load_state_dict(one.state_dict())
     words = torch.arange(20)
@@ -68,6 +69,6 @@ def test_seeds_share_differently():
         ({"num_weights": 5, "seed": -1}, r"model\.embedding\.seed .* got -1"),
     ],
 )
-def test_impossible_options_are_refused_by_name(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
-        HashedEmbedding(shuffled_table(12, 1), 6, **options).word_vectors(torch.arange(3))
+        HashedEmbedding(balanced_allocation(12, 1), 6, **options).word_vectors(torch.arange(3))

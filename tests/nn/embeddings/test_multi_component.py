@@ -1,4 +1,4 @@
-"""LightRNN's input vectors: shared by the words of a row and by the words of a column."""
+"""LightRNN's embedding vectors, which the words of a row and the words of a column share."""
 
 import torch
 
@@ -11,15 +11,15 @@ class TestMultiComponentEmbedding(EmbeddingContract):
         return MultiComponentEmbedding(allocation, embedding_dim)
 
     def dense_steps(self, embedding, words, targets):
-        sides, spelling = embedding.allocation.sides, embedding.allocation.codes.tolist()
+        sides, codes = embedding.allocation.sides, embedding.allocation.codes.tolist()
         tables = embedding.vectors.weight.split(sides)
         streams = []
-        for read, predicted in zip(words.tolist(), targets.tolist(), strict=True):
+        for stream_words, stream_targets in zip(words.tolist(), targets.tolist(), strict=True):
             steps = []
-            for word, target in zip(read, predicted, strict=True):
-                steps.append(tables[-1][spelling[word][-1]])
+            for word, target in zip(stream_words, stream_targets, strict=True):
+                steps.append(tables[-1][codes[word][-1]])
                 for axis in range(len(sides) - 1):
-                    steps.append(tables[axis][spelling[target][axis]])
+                    steps.append(tables[axis][codes[target][axis]])
             streams.append(torch.stack(steps))
         return torch.stack(streams)
 

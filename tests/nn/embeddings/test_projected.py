@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightrnn_pl.nn.embeddings import ProjectedEmbedding
-from lightrnn_pl.testing.embedding import EmbeddingContract, shuffled_table
+from lightrnn_pl.testing.embedding import EmbeddingContract
+from lightrnn_pl.testing.utilities import balanced_allocation
 
 
 class TestProjectedEmbedding(EmbeddingContract):
@@ -14,8 +15,8 @@ class TestProjectedEmbedding(EmbeddingContract):
     def dense_vectors(self, embedding):
         return torch.stack(
             [
-                torch.stack([(own * row).sum() for row in embedding.projection.weight])
-                for own in embedding.vectors.weight
+                torch.stack([(vector * row).sum() for row in embedding.projection.weight])
+                for vector in embedding.vectors.weight
             ]
         )
 
@@ -23,6 +24,6 @@ class TestProjectedEmbedding(EmbeddingContract):
         return num_words * 4 + 4 * dim
 
 
-def test_an_impossible_projection_is_refused_by_name():
+def test_invalid_projection_sizes_are_rejected():
     with pytest.raises(ValueError, match=r"model\.embedding\.projection_dim .* got 0"):
-        ProjectedEmbedding(shuffled_table(12, 1), 6, 0)
+        ProjectedEmbedding(balanced_allocation(12, 1), 6, 0)

@@ -1,4 +1,4 @@
-"""Words made of shared sub-vectors."""
+"""Embeddings with shared sub-vectors."""
 
 import copy
 import functools
@@ -9,12 +9,13 @@ import torch
 
 from lightrnn_pl.nn.embeddings import SlimEmbedding
 from lightrnn_pl.nn.sharing import ClusteredMap, HashedMap, ShuffledMap
-from lightrnn_pl.testing.embedding import EmbeddingContract, save_and_load, shuffled_table
+from lightrnn_pl.testing.embedding import EmbeddingContract
+from lightrnn_pl.testing.utilities import balanced_allocation, save_and_load
 
 
 class SlimContract(EmbeddingContract):
     num_parts = 3
-    refused_dims = (*EmbeddingContract.refused_dims, 7)
+    invalid_dims = (*EmbeddingContract.invalid_dims, 7)
     make_map = None
 
     def make(self, allocation, embedding_dim):
@@ -41,8 +42,8 @@ class TestHashed(SlimContract):
     make_map = HashedMap
 
 
-def test_a_saved_map_is_the_one_that_counts():
-    table = shuffled_table(50, 1)
+def test_loading_restores_the_saved_map():
+    table = balanced_allocation(50, 1)
     one, other = (SlimEmbedding(table, 8, 4, functools.partial(ShuffledMap, seed=seed), 0.2) for seed in (0, 1))
     words = torch.arange(50)
     assert not torch.equal(one.map(words), other.map(words))
@@ -51,48 +52,48 @@ def test_a_saved_map_is_the_one_that_counts():
     torch.testing.assert_close(one.word_vectors(words), other.word_vectors(words), rtol=0, atol=0)
 
 
-def test_nothing_shared_is_a_full_embedding():
-    embedding = SlimEmbedding(shuffled_table(20, 1), 6, 3, ShuffledMap, compression=1.0)
+def test_compression_of_one_is_a_full_embedding():
+    embedding = SlimEmbedding(balanced_allocation(20, 1), 6, 3, ShuffledMap, compression=1.0)
     assert embedding.vectors.weight.numel() == 20 * 6
     assert embedding.map(torch.arange(20)).unique().numel() == 60
 
 
-def test_the_size_does_not_grow_with_the_vocabulary():
+def test_size_does_not_depend_on_the_vocabulary():
     sizes = {
-        SlimEmbedding(shuffled_table(words, 1), 6, 3, ShuffledMap, num_subvectors=30).vectors.weight.shape
+        SlimEmbedding(balanced_allocation(words, 1), 6, 3, ShuffledMap, num_subvectors=30).vectors.weight.shape
         for words in (10, 1000)
     }
     assert sizes == {(30, 2)}
 
 
-def test_a_clustered_map_starts_from_its_centroids(tmp_path):
+def test_clustered_maps_initialize_with_their_centroids(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     np.save(tmp_path / "vectors.npy", vectors)
     clustered = functools.partial(ClusteredMap, path=tmp_path / "vectors.npy")
-    embedding = SlimEmbedding(shuffled_table(40, 2), 6, 3, clustered, compression=1.0)
+    embedding = SlimEmbedding(balanced_allocation(40, 2), 6, 3, clustered, compression=1.0)
     embedding.initialise(0.01)
-    # As many clusters as words: nothing is lost.
+    # With as many clusters as words, the vectors are exact.
     torch.testing.assert_close(embedding.word_vectors(torch.arange(40)), torch.from_numpy(vectors))
     assert embedding.code_vectors.weight.abs().max() <= 0.01
-    # Another size: only the map is of use.
-    other = SlimEmbedding(shuffled_table(40, 2), 12, 3, clustered, compression=0.5)
+    # With another embedding size, only the map is used.
+    other = SlimEmbedding(balanced_allocation(40, 2), 12, 3, clustered, compression=0.5)
     other.initialise(0.01)
     assert other.vectors.weight.abs().max() <= 0.01
     assert other.word_vectors(torch.arange(40)).shape == (40, 12)
 
 
-def test_a_clustered_model_loads_without_its_file(tmp_path):
+def test_clustered_maps_are_loaded_without_the_file(tmp_path):
     path = tmp_path / "vectors.npy"
     np.save(path, np.random.default_rng(0).normal(size=(40, 6)))
     clustered = functools.partial(ClusteredMap, path=path)
-    trained = SlimEmbedding(shuffled_table(40, 1), 6, 3, clustered, compression=0.2)
+    trained = SlimEmbedding(balanced_allocation(40, 1), 6, 3, clustered, compression=0.2)
     trained.initialise(0.1)
     state, words = save_and_load(trained.state_dict()), torch.arange(40)
     path.unlink()
-    loaded = SlimEmbedding(shuffled_table(40, 1), 6, 3, clustered, compression=0.2)
-    with pytest.raises(ValueError, match="no clusters are known"):
+    loaded = SlimEmbedding(balanced_allocation(40, 1), 6, 3, clustered, compression=0.2)
+    with pytest.raises(ValueError, match="no clusters yet"):
         loaded.word_vectors(words)
-    with pytest.raises(ValueError, match=r"no file .*vectors\.npy; give model\.embedding\.map\.path"):
+    with pytest.raises(ValueError, match=r"vectors\.npy does not exist; set model\.embedding\.map\.path"):
         loaded.initialise(0.1)
     loaded.load_state_dict(state)
     for model in (loaded, copy.deepcopy(loaded), loaded.to("cpu")):
@@ -110,6 +111,6 @@ def test_a_clustered_model_loads_without_its_file(tmp_path):
         ({"num_parts": 3, "num_subvectors": 37}, r"model\.embedding\.num_subvectors must be at most 36.* got 37"),
     ],
 )
-def test_impossible_options_are_refused_by_name(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
-        SlimEmbedding(shuffled_table(12, 1), 6, map=ShuffledMap, **options)
+        SlimEmbedding(balanced_allocation(12, 1), 6, map=ShuffledMap, **options)

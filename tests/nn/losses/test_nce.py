@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation against plain arithmetic, and at its optimum."""
+"""Noise-contrastive estimation compared with a reference on plain numbers, and its gradient at the optimum."""
 
 import math
 
@@ -13,32 +13,32 @@ from lightrnn_pl.vocabulary import Vocabulary
 class TestNceLoss(LossContract):
     loss_class = NceLoss
 
-    def twin(self, loss, probabilities, scores, target, noise):
-        def chance(word):
-            """That the word is the target and no noise."""
-            model = (scores[word] - loss.log_partition).exp()
+    def reference_loss(self, loss, probabilities, logits, target, noise):
+        def target_probability(word):
+            """Probability that the word is the target and not noise."""
+            model = (logits[word] - loss.log_partition).exp()
             return model / (model + len(noise) * probabilities[word])
 
-        # 1 - chance, written so that it keeps its digits where the chance is near one.
-        misses = [
-            len(noise) * probabilities[word] / (scores[word] - loss.log_partition).exp() * chance(word)
+        # 1 - target_probability, computed without loss of precision if the probability is close to one.
+        complements = [
+            len(noise) * probabilities[word] / (logits[word] - loss.log_partition).exp() * target_probability(word)
             for word in noise
         ]
-        return -chance(target).log() - sum(miss.log() for miss in misses)
+        return -target_probability(target).log() - sum(complement.log() for complement in complements)
 
 
 class TestNceLossWithLearnedPartition(TestNceLoss):
     def make(self, vocabulary, num_samples, **options):
         return NceLoss(vocabulary, num_samples, learn_partition=True, **options)
 
-    def test_the_noise_follows_the_device_and_stays_out_of_checkpoints(self):
+    def test_noise_is_moved_with_the_loss_but_not_saved(self):
         loss = self.make(zipf_vocabulary(40), 10)
         assert list(loss.state_dict()) == ["log_partition"] and loss.log_partition.shape == (1,)
 
 
 @pytest.mark.parametrize("multiple", [1, 10])
 @pytest.mark.parametrize("log_partition", [0.0, 9.0])
-def test_at_the_optimum_the_mean_gradient_is_zero_for_every_number_of_samples(multiple, log_partition):
+def test_mean_gradient_is_zero_at_the_optimum(multiple, log_partition):
     counts = [4, 3, 2, 1]
     loss, output = stratified(counts, multiple, log_partition)
     data = torch.tensor([0.2, 0.3, 0.1, 0.4], dtype=torch.float64)
@@ -48,8 +48,8 @@ def test_at_the_optimum_the_mean_gradient_is_zero_for_every_number_of_samples(mu
     assert mean_gradient(loss, output, data).abs().max() > 1e-3
 
 
-def test_with_the_right_normaliser_the_gradient_goes_to_that_of_the_likelihood_as_one_over_the_samples():
-    """As Mnih and Teh (2012) show for the exact normaliser."""
+def test_gradient_error_is_proportional_to_one_over_the_number_of_samples():
+    """As Mnih and Teh (2012) show for the exact normalizer."""
     data = torch.tensor([0.2, 0.3, 0.1, 0.4], dtype=torch.float64)
     model = torch.tensor([0.5, 0.15, 0.15, 0.2], dtype=torch.float64)
     errors = []
@@ -62,8 +62,10 @@ def test_with_the_right_normaliser_the_gradient_goes_to_that_of_the_likelihood_a
 
 
 def stratified(counts, multiple, log_partition):
-    """A loss whose one draw holds every word as often as it is expected; the loss is a sum over the noise, so its
-    gradient is the mean one."""
+    """A loss whose noise contains each word as often as expected.
+
+    Since the loss is a sum over the noise, its gradient equals the mean gradient over random noise.
+    """
     noise = [word for word, count in enumerate(counts) for _ in range(multiple * count)]
     loss = NceLoss(Vocabulary("abcd", counts), len(noise), power=1.0, log_partition=log_partition).double()
     fix_noise(loss, noise)
@@ -71,18 +73,18 @@ def stratified(counts, multiple, log_partition):
 
 
 def mean_gradient(loss, output, data):
-    """Over targets that are drawn from ``data``, of the scores."""
+    """The gradient of the logits, averaged over targets from the distribution ``data``."""
     hidden = torch.zeros(1, 4, 1, dtype=torch.float64)
     total = (data * loss(output, hidden, torch.arange(4)[None])).sum()
     return torch.autograd.grad(total, [output.bias])[0]
 
 
-def test_an_untrained_model_is_normalised_unless_told_otherwise():
+def test_default_normalizer_is_the_vocabulary_size():
     assert NceLoss(zipf_vocabulary(50)).log_partition == math.log(50)
     assert NceLoss(zipf_vocabulary(50), log_partition=9.0).log_partition == 9
 
 
-def test_a_learned_normaliser_starts_where_told_learns_and_is_saved():
+def test_learned_normalizer_is_initialized_trained_and_saved():
     torch.manual_seed(0)
     loss, output = NceLoss(zipf_vocabulary(12), 50, log_partition=3.0, learn_partition=True), random_output(12, 4)
     loss.initialise(0.1)
@@ -97,6 +99,6 @@ def test_a_learned_normaliser_starts_where_told_learns_and_is_saved():
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
-def test_a_normaliser_that_is_no_number_is_refused_by_name(value):
+def test_infinite_normalizers_are_rejected(value):
     with pytest.raises(ValueError, match=rf"model.loss.log_partition must be a finite number.* got {value}"):
         NceLoss(zipf_vocabulary(5), log_partition=value)

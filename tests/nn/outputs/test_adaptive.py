@@ -1,4 +1,4 @@
-"""Adaptive softmax against loops over words and clusters, in any order of words."""
+"""Adaptive softmax compared with loops over words and clusters, for any order of the words."""
 
 import numpy as np
 import pytest
@@ -27,16 +27,16 @@ class AdaptiveContract(OutputContract):
         return [table for table in TABLES[1] if table[0] > 1]
 
     def starts(self, num_words):
-        """Where the clusters begin, at most so many."""
-        wanted = [max(1, num_words // 16), max(1, num_words // 4)] if self.cutoffs is None else self.cutoffs
-        return sorted({cutoff for cutoff in wanted if cutoff < num_words})
+        """Ranks at which the clusters begin."""
+        cutoffs = [max(1, num_words // 16), max(1, num_words // 4)] if self.cutoffs is None else self.cutoffs
+        return sorted({cutoff for cutoff in cutoffs if cutoff < num_words})
 
     def make(self, allocation, hidden_dim):
         cutoffs = self.cutoffs and (self.starts(allocation.num_words) or [1])
         vocabulary = vocabulary_of(self.counts(allocation.num_words))
         return AdaptiveOutput(allocation, hidden_dim, vocabulary, cutoffs, self.div_value)
 
-    def scored_alike(self, output):
+    def comparable_words(self, output):
         num_words = output.num_words
         order = sorted(range(num_words), key=lambda word: (-self.counts(num_words)[word], word))
         starts = self.starts(num_words) or [1]
@@ -51,13 +51,13 @@ class AdaptiveContract(OutputContract):
         head = dense_softmax(hidden @ parameters["softmax.head.weight"].T)
         columns = {word: head[:, rank] for rank, word in enumerate(order[: starts[0]])}
         for cluster, (start, stop) in enumerate(zip(starts, [*starts[1:], num_words], strict=True)):
-            short = hidden @ parameters[f"softmax.tail.{cluster}.0.weight"].T
-            inside = dense_softmax(short @ parameters[f"softmax.tail.{cluster}.1.weight"].T)
-            for place, word in enumerate(order[start:stop]):
-                columns[word] = head[:, starts[0] + cluster] + inside[:, place]
+            projected = hidden @ parameters[f"softmax.tail.{cluster}.0.weight"].T
+            in_cluster = dense_softmax(projected @ parameters[f"softmax.tail.{cluster}.1.weight"].T)
+            for index, word in enumerate(order[start:stop]):
+                columns[word] = head[:, starts[0] + cluster] + in_cluster[:, index]
         return torch.stack([columns[word] for word in range(num_words)], -1)
 
-    def num_parameters(self, num_words, sides, hidden_dim):
+    def expected_parameters(self, num_words, sides, hidden_dim):
         starts = self.starts(num_words) or [1]
         total = (starts[0] + len(starts)) * hidden_dim
         for cluster, (start, stop) in enumerate(zip(starts, [*starts[1:], num_words], strict=True), start=1):
@@ -65,24 +65,24 @@ class AdaptiveContract(OutputContract):
             total += size * (hidden_dim + stop - start)
         return total
 
-    def test_its_tables_are_no_parameters(self):
-        output = self.largest()
+    def test_table_bytes(self):
+        output = self.make_largest()
         counts = self.counts(output.num_words)
         assert output.table_bytes == (0 if counts == sorted(counts, reverse=True) else 8 * output.num_words)
 
 
-class TestByCount(AdaptiveContract):
+class TestSortedCounts(AdaptiveContract):
     cutoffs = (3, 6)
 
 
-class TestAnyOrder(AdaptiveContract):
+class TestUnsortedCounts(AdaptiveContract):
     cutoffs = (2, 4, 8)
 
     def counts(self, num_words):
         return np.random.default_rng(1).integers(0, 6, num_words).tolist()  # with ties
 
 
-class TestChosen(AdaptiveContract):
+class TestDefaultCutoffs(AdaptiveContract):
     pass
 
 
@@ -91,7 +91,7 @@ def output_of(num_words, hidden_dim=64, **options):
     return AdaptiveOutput(allocation, hidden_dim, vocabulary_of(range(num_words, 0, -1)), **options)
 
 
-def test_chooses_cutoffs():
+def test_default_cutoffs():
     assert output_of(1600).cutoffs == [100, 400]
     assert output_of(2).cutoffs == [1]
     assert output_of(1600, hidden_dim=8).cutoffs == [400]  # 8 / 4^2 is below 1
@@ -110,24 +110,24 @@ def test_autocast_and_one_position():
     assert output.log_probability(hidden[:, :0], targets[:, :0]).shape == (1, 0)
 
 
-def test_top_some_positions_at_a_time(monkeypatch):
+def test_top_in_chunks(monkeypatch):
     torch.manual_seed(0)
     output = output_of(50)
     output.initialise(0.5)
     hidden = torch.randn(7, 64)
     whole = output.top(hidden, 5)
-    monkeypatch.setattr("lightrnn_pl.nn.outputs.adaptive._WHOLE", 100)
+    monkeypatch.setattr("lightrnn_pl.nn.outputs.adaptive._MAX_LOGITS", 100)
     for ours, theirs in zip(output.top(hidden, 5), whole, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("cutoffs", [[], [0], [50], [60], [5, 5], [9, 5], [True], [-3, 5]])
-def test_impossible_cutoffs_are_refused_by_name(cutoffs):
+def test_invalid_cutoffs_are_rejected(cutoffs):
     with pytest.raises(ValueError, match=r"model\.output\.cutoffs"):
         output_of(50, cutoffs=cutoffs)
 
 
-def test_clusters_without_vectors_are_refused():
+def test_too_many_clusters_are_rejected():
     with pytest.raises(ValueError, match=r"vocabulary has only 1 word; use model/output=full"):
         output_of(1)
     with pytest.raises(ValueError, match=r"size 64 / 4.0\^4, below 1"):
@@ -137,7 +137,9 @@ def test_clusters_without_vectors_are_refused():
             output_of(50, div_value=div_value)
 
 
-def test_is_never_tied():
+def test_cannot_be_tied():
     output = output_of(50)
-    with pytest.raises(ValueError, match=r"no embedding, as those of rare words are shorter; set model\.tied=false"):
+    with pytest.raises(
+        ValueError, match=r"an embedding, because those of rare words are shorter; set model\.tied=false"
+    ):
         output.tie(FullEmbedding(output.allocation, 64))

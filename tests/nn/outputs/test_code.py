@@ -1,4 +1,4 @@
-"""A new output for several codes: it passes the contract, and evaluation, search and export work without a change."""
+"""A new output for several codes passes the contract, and works with evaluation, search and export."""
 
 import ast
 from pathlib import Path
@@ -19,7 +19,7 @@ from lightrnn_pl.nn.cores import LSTMCore
 from lightrnn_pl.nn.embeddings import MultiComponentEmbedding
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import CodeOutput
-from lightrnn_pl.testing.output import CodeOutputContract
+from lightrnn_pl.testing.code_output import CodeOutputContract
 from lightrnn_pl.training.reallocation.gather_statistics import empty_statistics
 
 PACKAGE = Path(lightrnn_pl.__file__).parent
@@ -43,8 +43,8 @@ class QuadraticOutput(CodeOutput):
         steps = hidden.reshape(len(codes), self.allocation.num_components, self.hidden_dim)
         losses = []
         for axis in range(self.allocation.num_components):
-            found = self.code_log_probabilities(axis, steps[:, axis], self.allocation.prefixes(codes, axis))
-            losses.append(-found.gather(1, codes[:, axis, None].long())[:, 0].view(targets.shape))
+            logs = self.code_log_probabilities(axis, steps[:, axis], self.allocation.prefixes(codes, axis))
+            losses.append(-logs.gather(1, codes[:, axis, None].long())[:, 0].view(targets.shape))
         return losses
 
     def word_vectors(self):
@@ -59,10 +59,10 @@ class TestQuadraticOutput(CodeOutputContract):
     def dense_logits(self, output, axis, hidden, codes):
         return (hidden @ output.weights[axis][codes].T) ** 2
 
-    def scored_alike(self, output):
+    def comparable_words(self, output):
         return []  # logits are not linear, so no direction of the hidden state separates two words
 
-    def num_parameters(self, num_words, sides, hidden_dim):
+    def expected_parameters(self, num_words, sides, hidden_dim):
         return sum(sides) * hidden_dim
 
 
@@ -85,7 +85,7 @@ def test_evaluation_splits_the_loss_by_axis(model):
 
 def test_search_finds_the_most_likely_words(model):
     decoder = Decoder(model, 1)
-    state = decoder.after([[3], [4, 5]])
+    state = decoder.state_after([[3], [4, 5]])
     dense = decoder.log_probabilities(state)
     torch.testing.assert_close(dense.exp().sum(1), torch.ones(2).double())
     torch.testing.assert_close(decoder.search(state, 4).log_probabilities, dense.topk(4).values)
@@ -98,23 +98,23 @@ def test_export_steps_compute_the_same_code_probabilities(model):
     codes = model.allocation.encode(word)
     rows, *state = CodeStep(model, 0, 0)(codes[:, 1], *state)
     columns, *_ = CodeStep(model, 1, 0)(codes[:, 0].long(), *state)
-    found = rows[0, codes[0, 0]] + columns[0, codes[0, 1]]
+    actual = rows[0, codes[0, 0]] + columns[0, codes[0, 1]]
     expected, _ = model.score(torch.tensor([[3]]), word[None])
-    torch.testing.assert_close(found, expected[0, 0])
+    torch.testing.assert_close(actual, expected[0, 0])
 
 
-def test_loss_statistics_ask_for_linear_axes(model):
+def test_loss_statistics_require_linear_logits(model):
     with pytest.raises(ValueError, match="QuadraticOutput has no row and column losses"):
         empty_statistics(model)
 
 
-def test_no_module_outside_the_outputs_names_a_concrete_one():
+def test_other_modules_do_not_name_concrete_outputs():
     concrete = set(outputs.__all__) - ABSTRACT
     assert "MultiComponentOutput" in concrete
-    found = {}
+    violations = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        place = path.relative_to(PACKAGE).as_posix()
-        if place.startswith(("nn/outputs/", "testing/")):
+        module = path.relative_to(PACKAGE).as_posix()
+        if module.startswith(("nn/outputs/", "testing/")):
             continue
         names = {
             name
@@ -123,5 +123,5 @@ def test_no_module_outside_the_outputs_names_a_concrete_one():
             if isinstance(name, str)
         }
         if names & concrete:
-            found[place] = names & concrete
-    assert not found
+            violations[module] = names & concrete
+    assert not violations

@@ -4,7 +4,9 @@ import torch
 from lightrnn_pl.nn.embeddings import FullEmbedding, SlimEmbedding
 from lightrnn_pl.nn.outputs import FullOutput
 from lightrnn_pl.nn.sharing import ShuffledMap
-from lightrnn_pl.testing.output import WeightContract, dense_softmax, random_table
+from lightrnn_pl.testing.output import dense_softmax
+from lightrnn_pl.testing.softmax_output import WeightContract
+from lightrnn_pl.testing.utilities import random_allocation
 
 
 class TestFullOutput(WeightContract):
@@ -15,12 +17,12 @@ class TestFullOutput(WeightContract):
         rows = [output.weight[word] @ hidden[:, 0].T + output.bias[word] for word in range(len(output.weight))]
         return dense_softmax(torch.stack(rows, -1))
 
-    def num_parameters(self, num_words, sides, hidden_dim):
+    def expected_parameters(self, num_words, sides, hidden_dim):
         return num_words * (hidden_dim + 1)
 
 
-def test_ties_with_a_full_embedding_of_its_size_only():
-    allocation = random_table(11, (11,))
+def test_ties_only_with_a_full_embedding_of_the_same_size():
+    allocation = random_allocation(11, (11,))
     output, embedding = FullOutput(allocation, 6), FullEmbedding(allocation, 6)
     output.tie(embedding)
     assert output.weight is embedding.vectors.weight

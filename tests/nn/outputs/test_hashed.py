@@ -5,7 +5,9 @@ from lightrnn_pl.nn.embeddings import FullEmbedding, HashedEmbedding
 from lightrnn_pl.nn.outputs import HashedOutput
 from lightrnn_pl.nn.outputs import hashed as module
 from lightrnn_pl.nn.sharing import xxhash32
-from lightrnn_pl.testing.output import WeightContract, dense_softmax, random_table
+from lightrnn_pl.testing.output import dense_softmax
+from lightrnn_pl.testing.softmax_output import WeightContract
+from lightrnn_pl.testing.utilities import random_allocation
 
 
 class HashedContract(WeightContract):
@@ -15,7 +17,7 @@ class HashedContract(WeightContract):
         return HashedOutput(allocation, hidden_dim, 0.4, signed=self.signed, seed=5, chunk_size=chunk_size)
 
     def dense_log_probabilities(self, output, hidden):
-        """Element by element (Chen et al. 2015, Equations 3 and 7)."""
+        """One element at a time (Chen et al. 2015, Equations 3 and 7)."""
         rows = []
         for word in range(output.num_words):
             elements = []
@@ -27,7 +29,7 @@ class HashedContract(WeightContract):
             rows.append(torch.stack(elements))
         return dense_softmax(hidden[:, 0] @ torch.stack(rows).T + output.bias)
 
-    def num_parameters(self, num_words, sides, hidden_dim):
+    def expected_parameters(self, num_words, sides, hidden_dim):
         return max(1, round(0.4 * num_words * hidden_dim)) + num_words
 
 
@@ -40,35 +42,35 @@ class TestUnsigned(HashedContract):
 
 
 def test_both_signs_occur():
-    output = HashedOutput(random_table(200, (200,)), 10, num_weights=1)
+    output = HashedOutput(random_allocation(200, (200,)), 10, num_weights=1)
     output.weight.data.fill_(1.0)
     vectors = output.output_vectors(torch.arange(200))
     assert vectors.abs().eq(1).all() and vectors.mean().abs() < 0.1
 
 
-def test_keeps_no_table():
-    assert HashedOutput(random_table(11, (11,)), 6, 0.5).table_bytes == 0
+def test_stores_no_table():
+    assert HashedOutput(random_allocation(11, (11,)), 6, 0.5).table_bytes == 0
 
 
-def test_wide_vectors_are_made_a_few_words_at_a_time():
-    output = HashedOutput(random_table(11, (11,)), 2**20, num_weights=7)
-    assert output._chunk(1) == 16
+def test_chunks_of_wide_vectors_are_small():
+    output = HashedOutput(random_allocation(11, (11,)), 2**20, num_weights=7)
+    assert output._resolve_chunk_size(1) == 16
     output.chunk_size = 9
-    assert output._chunk(1) == 9
+    assert output._resolve_chunk_size(1) == 9
 
 
-def test_hashing_in_pieces_changes_nothing(monkeypatch):
-    output = HashedOutput(random_table(11, (11,)), 6, 0.5)
+def test_hashing_in_chunks_gives_the_same_vectors(monkeypatch):
+    output = HashedOutput(random_allocation(11, (11,)), 6, 0.5)
     output.initialise(0.5)
     words = torch.tensor([4, 0, 10, 4])
     whole = output.output_vectors(words)
-    monkeypatch.setattr(module, "_HASHED_AT_ONCE", 12)
+    monkeypatch.setattr(module, "_HASH_CHUNK", 12)
     assert torch.equal(output.output_vectors(words), whole)
     assert output.output_vectors(words[:0]).shape == (0, 6)
 
 
-def test_ties_where_sizes_and_hashes_agree():
-    allocation = random_table(11, (11,))
+def test_ties_if_sizes_and_hashes_agree():
+    allocation = random_allocation(11, (11,))
     output, embedding = HashedOutput(allocation, 6, 0.5), HashedEmbedding(allocation, 6, 0.5)
     output.tie(embedding)
     assert output.weight is embedding.weight
@@ -86,9 +88,9 @@ def test_ties_where_sizes_and_hashes_agree():
             ["model/embedding=hashed", *size, "model.embedding.signed=true", "model.embedding.seed=0"],
         ),
     ):
-        with pytest.raises(ValueError, match="cannot share") as refused:
+        with pytest.raises(ValueError, match="cannot share") as error:
             HashedOutput(allocation, 6, 0.5).tie(other)
-        assert str(refused.value).partition("or set ")[2].split() == settings
+        assert str(error.value).partition("or set ")[2].split() == settings
     with pytest.raises(ValueError, match=r"compression=null model\.embedding\.num_weights=12$"):
         HashedOutput(allocation, 6, num_weights=12).tie(HashedEmbedding(allocation, 6, 0.5))
 
@@ -103,6 +105,6 @@ def test_ties_where_sizes_and_hashes_agree():
         ({"num_weights": 67}, r"model\.output\.num_weights .* got 67"),
     ],
 )
-def test_impossible_sizes_are_refused_by_name(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
-        HashedOutput(random_table(11, (11,)), 6, **options)
+        HashedOutput(random_allocation(11, (11,)), 6, **options)

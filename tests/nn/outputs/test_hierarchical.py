@@ -1,4 +1,4 @@
-"""Two-level softmax against loops over words and classes, and the ways to part a vocabulary."""
+"""The hierarchical softmax compared with loops over words and classes, and the strategies that define the classes."""
 
 import math
 
@@ -38,25 +38,25 @@ class HierarchicalContract(OutputContract):
     def dense_log_probabilities(self, output, hidden):
         hidden = hidden[:, 0]
         classes = output.word_classes.tolist()
-        of_class = dense_softmax(hidden @ output.class_weight.T + output.class_bias)
-        # Vectors stand class by class, words of a class in order of their ids.
+        log_class = dense_softmax(hidden @ output.class_weight.T + output.class_bias)
+        # Vectors are ordered by class, and within a class by word id.
         order = sorted(range(len(classes)), key=lambda word: (classes[word], word))
-        scores = [hidden @ output.weight[order.index(w)] + output.bias[order.index(w)] for w in range(len(classes))]
+        logits = [hidden @ output.weight[order.index(w)] + output.bias[order.index(w)] for w in range(len(classes))]
         columns = []
         for word, own in enumerate(classes):
-            rivals = torch.stack([scores[other] for other in range(len(classes)) if classes[other] == own])
-            columns.append(of_class[:, own] + scores[word] - rivals.exp().sum(0).log())
+            members = torch.stack([logits[other] for other in range(len(classes)) if classes[other] == own])
+            columns.append(log_class[:, own] + logits[word] - members.exp().sum(0).log())
         return torch.stack(columns, -1)
 
-    def scored_alike(self, output):
-        return [(output.word_classes == own).nonzero()[:, 0] for own in range(output.num_classes)]
+    def comparable_words(self, output):
+        return [(output.word_classes == number).nonzero()[:, 0] for number in range(output.num_classes)]
 
-    def num_parameters(self, num_words, sides, hidden_dim):
+    def expected_parameters(self, num_words, sides, hidden_dim):
         count = min(self.num_classes, num_words) if self.num_classes else math.ceil(math.sqrt(num_words))
         return (num_words + count) * (hidden_dim + 1)
 
-    def test_its_tables_are_no_parameters(self):
-        output = self.largest()
+    def test_table_bytes(self):
+        output = self.make_largest()
         assert output.word_classes.dtype == torch.int16
         assert output.table_bytes == output.num_words * (2 + 4 + 4)
 
@@ -73,7 +73,7 @@ class TestOneClass(HierarchicalContract):
     num_classes = 1
 
 
-class TestAClassAWord(HierarchicalContract):
+class TestOneClassPerWord(HierarchicalContract):
     num_classes = 11
 
 
@@ -84,20 +84,20 @@ def output_of(num_words, classes=None, num_classes=None, hidden_dim=5):
 
 @given(st.integers(1, 60), st.integers(0, 40), st.integers(1, 60), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_any_classes_and_positions_agree_with_one_softmax_a_class(num_words, positions, num_classes, power, seed):
+def test_any_classes_and_positions_match_the_reference(num_words, positions, num_classes, power, seed):
     torch.manual_seed(seed)
     output = output_of(num_words, FrequencyClasses(power), min(num_classes, num_words)).double()
     output.initialise(1.0)
     hidden, targets = torch.randn(positions, 1, 5, dtype=torch.float64), torch.randint(num_words, (positions, 1))
-    found = output.log_probability(hidden, targets)
+    actual = output.log_probability(hidden, targets)
     dense = HierarchicalContract.dense_log_probabilities(None, output, hidden)
-    torch.testing.assert_close(found, dense.gather(1, targets))
+    torch.testing.assert_close(actual, dense.gather(1, targets))
     values, words = output.top(hidden[:, 0], 7)
     torch.testing.assert_close(values, dense.sort(-1, descending=True).values[:, :7])
     torch.testing.assert_close(values, dense.gather(1, words))
 
 
-def test_autograd_agrees_with_finite_differences():
+def test_gradients_match_finite_differences():
     torch.manual_seed(0)
     output = output_of(9, num_classes=4).double()
     output.initialise(1.0)
@@ -105,15 +105,14 @@ def test_autograd_agrees_with_finite_differences():
     targets = torch.randint(9, (2, 3))
     names, parameters = zip(*output.named_parameters(), strict=True)
 
-    def score(hidden, *parameters):
-        given_parameters = dict(zip(names, parameters, strict=True))
-        return torch.func.functional_call(output, given_parameters, (hidden, targets))
+    def log_probability(hidden, *parameters):
+        return torch.func.functional_call(output, dict(zip(names, parameters, strict=True)), (hidden, targets))
 
     output.forward = output.log_probability
-    assert torch.autograd.gradcheck(score, (hidden, *parameters))
+    assert torch.autograd.gradcheck(log_probability, (hidden, *parameters))
 
 
-def test_autocast_scores_in_the_weights_precision():
+def test_autocast_uses_the_precision_of_the_weights():
     torch.manual_seed(0)
     output = output_of(20)
     output.initialise(1.0)
@@ -128,7 +127,7 @@ def test_autocast_scores_in_the_weights_precision():
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=40), st.floats(0, 2), st.data())
 @settings(max_examples=100, deadline=None)
-def test_frequency_classes_are_full_and_in_order(counts, power, data):
+def test_frequency_classes_are_contiguous_and_not_empty(counts, power, data):
     num_classes = data.draw(st.integers(1, len(counts)))
     vocabulary = Vocabulary([f"w{number}" for number in range(len(counts))], counts)
     classes = FrequencyClasses(power)(vocabulary, num_classes)
@@ -137,10 +136,10 @@ def test_frequency_classes_are_full_and_in_order(counts, power, data):
     assert (by_count.diff() >= 0).all()
 
 
-def test_frequency_classes_weigh_the_same():
+def test_frequency_classes_have_equal_weights():
     flat = Vocabulary([f"w{number}" for number in range(12)], [7] * 12)
     assert FrequencyClasses()(flat, 4).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    # The first word outweighs a class; the others share what is left.
+    # The first word weighs more than a class, and the other classes share the rest.
     peaked = Vocabulary([f"w{number}" for number in range(7)], [100, 2, 2, 2, 1, 1, 1])
     assert FrequencyClasses()(peaked, 4).tolist() == [0, 1, 1, 2, 2, 3, 3]
     assert FrequencyClasses(power=0.0)(zipf(8), 4).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -149,7 +148,7 @@ def test_frequency_classes_weigh_the_same():
     assert weights[11:].max() < 1.05 * weights[11:].min()  # classes of many words
 
 
-def test_random_classes_are_of_one_size_and_differ_by_seed():
+def test_random_classes_have_equal_sizes_and_depend_on_the_seed():
     classes = RandomClasses()(zipf(103), None)
     sizes = classes.bincount()
     assert len(sizes) == 11 and sizes.max() - sizes.min() <= 1
@@ -157,7 +156,7 @@ def test_random_classes_are_of_one_size_and_differ_by_seed():
     assert not torch.equal(classes, RandomClasses(1)(zipf(103), None))
 
 
-def test_rows_of_a_file_are_classes_and_a_loaded_layer_needs_no_file(tmp_path):
+def test_classes_from_a_file_are_needed_only_for_training(tmp_path):
     vocabulary, path = zipf(10), tmp_path / "table.tsv"
     table = WordAllocation(torch.tensor([[2 * (word % 3), word // 3] for word in range(10)]), (5, 4))
     write_table(path, table, vocabulary.words)
@@ -182,13 +181,13 @@ def test_rows_of_a_file_are_classes_and_a_loaded_layer_needs_no_file(tmp_path):
 
 
 def text_of_kinds(num_words, kinds, length=4000):
-    """A text in which a word of one kind is followed by one of the next; words of a kind are alike in nothing else."""
+    """A text in which the kinds of words alternate in a fixed order, with a random word of each kind."""
     generator = np.random.default_rng(0)
-    own = [np.flatnonzero(np.arange(num_words) % kinds == kind) for kind in range(kinds)]
-    return np.array([generator.choice(own[place % kinds]) for place in range(length)], dtype=np.int32)
+    members = [np.flatnonzero(np.arange(num_words) % kinds == kind) for kind in range(kinds)]
+    return np.array([generator.choice(members[position % kinds]) for position in range(length)], dtype=np.int32)
 
 
-def test_clusters_are_words_of_the_same_places():
+def test_clusters_are_words_with_similar_contexts():
     classes = ClusteredClasses()(zipf(40), 4, text_of_kinds(40, 4))
     kinds = torch.arange(40) % 4
     assert len(set(zip(classes.tolist(), kinds.tolist(), strict=True))) == 4
@@ -198,7 +197,7 @@ def test_clusters_are_words_of_the_same_places():
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_clusters_are_balanced_and_none_is_empty(num_words, num_classes, seed):
+def test_clusters_are_balanced_and_not_empty(num_words, num_classes, seed):
     num_classes = min(num_classes, num_words)
     tokens = np.random.default_rng(seed).integers(0, num_words, 200)
     classes = ClusteredClasses(iterations=2, seed=seed)(zipf(num_words), num_classes, tokens)
@@ -206,28 +205,28 @@ def test_clusters_are_balanced_and_none_is_empty(num_words, num_classes, seed):
     assert len(sizes) == num_classes and sizes.min() >= 1 and sizes.max() - sizes.min() <= 1
 
 
-def test_clusters_need_the_text_for_training_only():
+def test_clusters_need_the_text_only_for_training():
     tokens, allocation = text_of_kinds(20, 4), WordAllocation.in_order(20, (20,))
     torch.manual_seed(0)
     output = HierarchicalOutput(allocation, 5, zipf(20), ClusteredClasses(), tokens=tokens)
     output.initialise(1.0)
     assert output.num_classes == 5
     hidden, targets = torch.randn(2, 4, 5), torch.randint(20, (2, 4))
-    without = HierarchicalOutput(allocation, 5, zipf(20), ClusteredClasses())
-    for use in (lambda: without.initialise(1.0), lambda: without.log_probability(hidden, targets)):
-        with pytest.raises(MissingSourceError, match=r"clusters counts .* choose model/output/classes=frequency"):
+    loaded = HierarchicalOutput(allocation, 5, zipf(20), ClusteredClasses())
+    for use in (lambda: loaded.initialise(1.0), lambda: loaded.log_probability(hidden, targets)):
+        with pytest.raises(MissingSourceError, match=r"clusters needs .* use model/output/classes=frequency"):
             use()
-    without.load_state_dict(output.state_dict())
-    assert torch.equal(without.log_probability(hidden, targets), output.log_probability(hidden, targets))
+    loaded.load_state_dict(output.state_dict())
+    assert torch.equal(loaded.log_probability(hidden, targets), output.log_probability(hidden, targets))
 
 
-def test_is_never_tied():
+def test_cannot_be_tied():
     output = output_of(9)
-    with pytest.raises(ValueError, match=r"no embedding, as they stand class by class; set model\.tied=false"):
+    with pytest.raises(ValueError, match=r"an embedding, because they are ordered by class; set model\.tied=false"):
         output.tie(FullEmbedding(output.allocation, 5))
 
 
-def test_loading_brings_the_classes_along():
+def test_loading_restores_the_classes():
     first, second = output_of(30, RandomClasses(0)), output_of(30, RandomClasses(1))
     torch.manual_seed(0)
     first.initialise(1.0)
@@ -241,7 +240,7 @@ def test_loading_brings_the_classes_along():
     ("build", "message"),
     [
         (lambda: output_of(9, num_classes=0), r"model.output.num_classes must be .* got 0"),
-        (lambda: output_of(9, num_classes=10), r"model.output.num_classes=10 is more than the 9 words"),
+        (lambda: output_of(9, num_classes=10), r"model.output.num_classes=10 is larger than the vocabulary size 9"),
         (lambda: FrequencyClasses(-1.0), r"model.output.classes.power must be .* got -1.0"),
         (lambda: FrequencyClasses(math.nan), r"model.output.classes.power must be .* got nan"),
         (lambda: RandomClasses(-1), r"model.output.classes.seed must be .* got -1"),
@@ -251,6 +250,6 @@ def test_loading_brings_the_classes_along():
         (lambda: ClusteredClasses(num_contexts=0), r"model.output.classes.num_contexts must be .* got 0"),
     ],
 )
-def test_impossible_classes_are_refused_by_name(build, message):
+def test_invalid_arguments_are_rejected(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -1,7 +1,7 @@
 import torch
 
 from lightrnn_pl.nn.outputs import MultiComponentOutput
-from lightrnn_pl.testing.output import CodeOutputContract
+from lightrnn_pl.testing.code_output import CodeOutputContract
 
 
 class TestMultiComponentOutput(CodeOutputContract):
@@ -9,14 +9,14 @@ class TestMultiComponentOutput(CodeOutputContract):
         return MultiComponentOutput(allocation, hidden_dim)
 
     def dense_logits(self, output, axis, hidden, codes):
-        places = [sum(output.allocation.sides[:axis]) + code for code in codes]
-        return hidden @ output.weight[places].T + output.bias[places]
+        rows = [sum(output.allocation.sides[:axis]) + code for code in codes]
+        return hidden @ output.weight[rows].T + output.bias[rows]
 
-    def scored_alike(self, output):
-        """Words that differ in their last code only."""
-        codes = output.allocation.codes
-        before = {tuple(own) for own in codes[:, :-1].tolist()}
-        return [(codes[:, :-1] == torch.tensor(own).int()).all(1).nonzero()[:, 0] for own in before]
+    def comparable_words(self, output):
+        """Words that differ only in their last code."""
+        prefixes = output.allocation.codes[:, :-1]
+        distinct = {tuple(prefix) for prefix in prefixes.tolist()}
+        return [(prefixes == torch.tensor(prefix).int()).all(1).nonzero()[:, 0] for prefix in distinct]
 
-    def num_parameters(self, num_words, sides, hidden_dim):
+    def expected_parameters(self, num_words, sides, hidden_dim):
         return sum(sides) * (hidden_dim + 1)

@@ -1,4 +1,4 @@
-"""The bootstrap: what it predicts, what it goes back to, and what ends a round or a training."""
+"""The bootstrap: predicted losses, restored weights, and the ends of rounds and of training."""
 
 import copy
 import math
@@ -11,17 +11,16 @@ from pytorch_lightning import seed_everything
 from lightrnn_pl.building import build_allocation, build_model, instantiate
 from lightrnn_pl.training.experiment import train
 from lightrnn_pl.training.module import LanguageModelingModule
-from lightrnn_pl.training.reallocation import mover as moving
-from lightrnn_pl.training.reallocation import passes
+from lightrnn_pl.training.reallocation import mover, passes
 from lightrnn_pl.training.reallocation.callback import Reallocation
 from lightrnn_pl.training.reallocation.gather_statistics import gather_statistics
 from tests.training.runs import compose_run, kill_run
 
-FEW = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "trainer.max_epochs=12")
+SHORT = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "trainer.max_epochs=12")
 
 
 def slow_nll(model, batches, new_codes: np.ndarray) -> float:
-    """Mean NLL in float64 where the old codes are fed and ``new_codes`` are scored, one token at a time."""
+    """Mean NLL in float64 with the old codes fed and ``new_codes`` scored, computed token by token."""
     model = copy.deepcopy(model).double().eval()
     cells = {tuple(code) for code in new_codes.tolist()}
     weights, biases = ([part.numpy() for part in parts] for parts in model.output.axis_parameters())
@@ -36,12 +35,12 @@ def slow_nll(model, batches, new_codes: np.ndarray) -> float:
         with torch.no_grad():
             hidden, state = model.hidden(batch.inputs, batch.targets, state, batch.reset)
         for stream in range(len(batch.targets)):
-            for place in range(batch.targets.shape[1]):
-                if not batch.mask[stream, place]:
+            for position in range(batch.targets.shape[1]):
+                if not batch.mask[stream, position]:
                     continue
-                code = tuple(new_codes[batch.targets[stream, place]].tolist())
+                code = tuple(new_codes[batch.targets[stream, position]].tolist())
                 for axis, own in enumerate(code):
-                    step = hidden[stream, place * len(code) + axis].numpy()
+                    step = hidden[stream, position * len(code) + axis].numpy()
                     choices = allowed[code[:axis]]
                     scores = weights[axis][choices] @ step + biases[axis][choices]
                     total += float(np.logaddexp.reduce(scores) - scores[choices.index(own)])
@@ -58,7 +57,7 @@ def slow_nll(model, batches, new_codes: np.ndarray) -> float:
         pytest.param(["model.components=3"], id="k=3"),
     ],
 )
-def test_predicted_is_the_loss_of_the_new_codes_with_the_old_ones_fed(overrides, tiny_text, tmp_path):
+def test_the_predicted_loss_is_that_of_the_new_codes_with_the_old_ones_fed(overrides, tiny_text, tmp_path):
     config = compose_run(tmp_path / "run", tiny_text, "model.init_scale=0.8", *overrides)
     seed_everything(1, verbose=False)
     data = instantiate(config.data)
@@ -72,32 +71,32 @@ def test_predicted_is_the_loss_of_the_new_codes_with_the_old_ones_fed(overrides,
         slow_nll(model, data.statistics_dataloader(), old), rel=1e-5
     )
     predicted = statistics.predicted_nll(torch.from_numpy(new)) / statistics.count
-    twin = slow_nll(model, data.statistics_dataloader(), new)
-    assert predicted == pytest.approx(twin, rel=1e-4)
-    assert abs(twin / slow_nll(model, data.statistics_dataloader(), old) - 1) > 1e-3  # the move means something
+    expected = slow_nll(model, data.statistics_dataloader(), new)
+    assert predicted == pytest.approx(expected, rel=1e-4)
+    assert abs(expected / slow_nll(model, data.statistics_dataloader(), old) - 1) > 1e-3  # the reallocation matters
 
 
 @pytest.fixture
-def watched(monkeypatch):
-    """What a run did at its validations and moves."""
-    seen = {"validations": [], "gathered": [], "moved": []}
-    observe, gather, move = Reallocation.observe, gather_statistics, Reallocation._reallocate
+def recorded(monkeypatch):
+    """The states of the model at the validations, statistics passes and reallocations of a run."""
+    events = {"validations": [], "gathered": [], "reallocated": []}
+    validate, gather, reallocate = Reallocation.record_validation, gather_statistics, Reallocation._reallocate
 
-    def watch_observe(self, trainer, nll, model):
-        seen["validations"].append((self.round, nll, copy.deepcopy(model.state_dict())))
-        observe(self, trainer, nll, model)
+    def record_validation(self, trainer, nll, model):
+        events["validations"].append((self.round, nll, copy.deepcopy(model.state_dict())))
+        validate(self, trainer, nll, model)
 
-    def watch_gather(model, *rest):
-        seen["gathered"].append(copy.deepcopy(model.state_dict()))
+    def record_gather(model, *rest):
+        events["gathered"].append(copy.deepcopy(model.state_dict()))
         return gather(model, *rest)
 
-    def watch_move(self, trainer, module):
+    def record_reallocation(self, trainer, module):
         before = copy.deepcopy(module.model.state_dict())
-        move(self, trainer, module)
+        reallocate(self, trainer, module)
         after = copy.deepcopy(module.model.state_dict())
         optimizer = trainer.optimizers[0]
         states = [state.get("momentum_buffer") for state in optimizer.state.values()]
-        seen["moved"].append(
+        events["reallocated"].append(
             {
                 "before": before,
                 "after": after,
@@ -109,148 +108,150 @@ def watched(monkeypatch):
 
     step = LanguageModelingModule.training_step
 
-    def watch_step(self, batch, batch_idx):
+    def checked_step(self, batch, batch_idx):
         assert all(part.training for part in self.modules())  # also after passes with dropout off
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(LanguageModelingModule, "training_step", watch_step)
-    monkeypatch.setattr(Reallocation, "observe", watch_observe)
-    monkeypatch.setattr(passes, "gather_statistics", watch_gather)
-    monkeypatch.setattr(Reallocation, "_reallocate", watch_move)
-    return seen
+    monkeypatch.setattr(LanguageModelingModule, "training_step", checked_step)
+    monkeypatch.setattr(Reallocation, "record_validation", record_validation)
+    monkeypatch.setattr(passes, "gather_statistics", record_gather)
+    monkeypatch.setattr(Reallocation, "_reallocate", record_reallocation)
+    return events
 
 
 def same(one: dict, other: dict, but: str = "-") -> bool:
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items() if but not in name)
 
 
-def test_a_move_starts_from_the_best_weights_of_its_round(watched, tiny_text, tmp_path):
+def test_a_reallocation_starts_from_the_best_weights_of_its_round(recorded, tiny_text, tmp_path):
     config = compose_run(
         tmp_path / "run",
         tiny_text,
-        *FEW,
-        # The second stretch of a round is trained at an absurd rate, so its first validation is its best.
+        *SHORT,
+        # From its second epoch on, a round has an absurd learning rate, so its first validation is its best.
         *("schedule=steps", "schedule.factors=[1,30,30]", "reallocation.max_rounds=3", "reallocation.patience=2"),
         "reallocation.epochs_per_round=3",
     )
     metrics = train(config)
-    assert len(watched["moved"]) == 2
+    assert len(recorded["reallocated"]) == 2
     for number in (1, 2):
-        validations = [(nll, state) for of, nll, state in watched["validations"] if of == number]
+        validations = [(nll, state) for of, nll, state in recorded["validations"] if of == number]
         nlls = [nll for nll, _ in validations]
         best = int(np.argmin(nlls))
         assert best < len(nlls) - 1, nlls
-        assert same(watched["gathered"][number - 1], validations[best][1])
-        done = metrics["rounds"][number - 1]
-        assert done["valid_nll"] == min(nlls) and done["valid_perplexity"] == pytest.approx(math.exp(min(nlls)))
-        moved = watched["moved"][number - 1]
-        # Nothing but the table changes.
-        assert same(moved["after"], validations[best][1], but="codes")
-        assert not same(moved["after"], validations[best][1])
-        assert moved["lr"] == config.optimizer.lr and moved["state"] is None
-        facts = done["reallocation"]
-        assert facts["nll_predicted"] < facts["nll_before"]
-        assert facts["cost"] >= facts["lower_bound"]
-        assert facts["words_moved"] > 0 and facts["share_moved"] == facts["words_moved"] / metrics["vocabulary"]
+        assert same(recorded["gathered"][number - 1], validations[best][1])
+        summary = metrics["rounds"][number - 1]
+        assert summary["valid_nll"] == min(nlls) and summary["valid_perplexity"] == pytest.approx(math.exp(min(nlls)))
+        reallocated = recorded["reallocated"][number - 1]
+        # Only the allocation changes.
+        assert same(reallocated["after"], validations[best][1], but="codes")
+        assert not same(reallocated["after"], validations[best][1])
+        assert reallocated["lr"] == config.optimizer.lr and reallocated["state"] is None
+        reallocation = summary["reallocation"]
+        assert reallocation["nll_predicted"] < reallocation["nll_before"]
+        assert reallocation["cost"] >= reallocation["lower_bound"]
+        assert reallocation["words_moved"] > 0
+        assert reallocation["share_moved"] == reallocation["words_moved"] / metrics["vocabulary"]
 
 
-def test_the_control_moves_nothing(watched, tiny_text, tmp_path):
+def test_the_control_changes_nothing(recorded, tiny_text, tmp_path):
     metrics = train(
         compose_run(
-            tmp_path / "run", tiny_text, *FEW, "solver=keep", "reallocation.max_rounds=2", "reallocation.patience=1"
+            tmp_path / "run", tiny_text, *SHORT, "solver=keep", "reallocation.max_rounds=2", "reallocation.patience=1"
         )
     )
-    assert same(watched["moved"][0]["after"], watched["gathered"][0])
-    facts = metrics["rounds"][0]["reallocation"]
-    assert facts["words_moved"] == 0
-    assert facts["nll_predicted"] == pytest.approx(facts["nll_before"], rel=1e-6)
-    assert facts["nll_measured"] == pytest.approx(facts["nll_before"], rel=1e-6)
-    assert facts["cost"] == pytest.approx(facts["nll_before"] * metrics["tokens"]["train"], rel=1e-2)
+    assert same(recorded["reallocated"][0]["after"], recorded["gathered"][0])
+    reallocation = metrics["rounds"][0]["reallocation"]
+    assert reallocation["words_moved"] == 0
+    assert reallocation["nll_predicted"] == pytest.approx(reallocation["nll_before"], rel=1e-6)
+    assert reallocation["nll_measured"] == pytest.approx(reallocation["nll_before"], rel=1e-6)
+    assert reallocation["cost"] == pytest.approx(reallocation["nll_before"] * metrics["tokens"]["train"], rel=1e-2)
 
 
 @pytest.mark.parametrize("storage", ["hidden", "scores"])
-def test_statistics_of_training_are_those_of_a_pass_where_nothing_is_learnt(storage, tiny_text, tmp_path):
-    """Rate 0 and no dropout: what the epoch saw is what a pass sees, and the same words move."""
-    facts, tables = [], []
+def test_statistics_collected_in_training_equal_those_of_a_pass_if_weights_are_frozen(storage, tiny_text, tmp_path):
+    """With a learning rate of 0 and no dropout, both see the same hidden states and reallocate the same words."""
+    reallocations, tables = [], []
     for kind in ("pass", "training"):
         frozen = ("optimizer.lr=0", "model.dropout=0.0", "model.init_scale=0.8", "trainer.max_epochs=2")
         config = compose_run(
             tmp_path / kind,
             tiny_text,
             *(*frozen, f"reallocation.statistics={kind}", f"reallocation.storage={storage}"),
-            # One stream, because several leave out what does not divide.
+            # A single stream, because with several, the tokens that do not divide evenly are dropped.
             *("data.batch_size=1", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
         )
         metrics = train(config)
-        facts.append(metrics["rounds"][0]["reallocation"])
+        reallocations.append(metrics["rounds"][0]["reallocation"])
         tables.append(metrics["table"])
-    passed, trained = facts
-    assert (passed["statistics"], trained["statistics"]) == ("pass", "training")
+    from_pass, from_training = reallocations
+    assert (from_pass["statistics"], from_training["statistics"]) == ("pass", "training")
     for key in ("nll_before", "nll_predicted", "cost", "nll_measured"):
-        assert trained[key] == pytest.approx(passed[key], rel=1e-5)
-    assert trained["words_moved"] == passed["words_moved"] > 0
+        assert from_training[key] == pytest.approx(from_pass[key], rel=1e-5)
+    assert from_training["words_moved"] == from_pass["words_moved"] > 0
 
 
-def test_only_an_epoch_that_can_be_the_last_is_watched(tiny_text, tmp_path, watched, monkeypatch):
+def test_statistics_are_collected_only_in_epochs_that_can_be_the_last(tiny_text, tmp_path, recorded, monkeypatch):
     epochs = []
-    watch = Reallocation.on_train_batch_start
+    original = Reallocation.on_train_batch_start
 
-    def note(self, trainer, pl_module, batch, index):
-        watch(self, trainer, pl_module, batch, index)
+    def on_train_batch_start(self, trainer, pl_module, batch, index):
+        original(self, trainer, pl_module, batch, index)
         if index == 0 and pl_module.observer is not None:
             epochs.append(trainer.current_epoch)
 
-    monkeypatch.setattr(Reallocation, "on_train_batch_start", note)
+    monkeypatch.setattr(Reallocation, "on_train_batch_start", on_train_batch_start)
     overrides = ("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.epochs_per_round=3")
-    train(compose_run(tmp_path / "run", tiny_text, *FEW, *overrides, "reallocation.patience=9"))
-    assert epochs == [2] and not watched["gathered"]
+    train(compose_run(tmp_path / "run", tiny_text, *SHORT, *overrides, "reallocation.patience=9"))
+    assert epochs == [2] and not recorded["gathered"]
 
 
-def test_a_run_resumed_within_an_epoch_takes_a_pass(tiny_text, tmp_path, watched):
-    """What the killed run had added up of its epoch is lost, so the numbers come from a pass, and are whole."""
+def test_a_run_resumed_within_an_epoch_collects_statistics_in_a_pass(tiny_text, tmp_path, recorded):
+    """The statistics that the killed run had collected are lost."""
     overrides = (
         *("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
         *("resume_point.every_steps=3", "trainer.max_epochs=2"),
     )
     kill_run("step=5", tmp_path / "run", tiny_text, *overrides)
     metrics = train(compose_run(tmp_path / "run", tiny_text, *overrides))
-    assert len(watched["gathered"]) == 1
+    assert len(recorded["gathered"]) == 1
     tokens = metrics["tokens"]["train"]
-    facts = metrics["rounds"][0]["reallocation"]
-    assert facts["cost"] == pytest.approx(facts["nll_predicted"] * tokens, rel=2e-2)
+    reallocation = metrics["rounds"][0]["reallocation"]
+    assert reallocation["cost"] == pytest.approx(reallocation["nll_predicted"] * tokens, rel=2e-2)
 
 
-def test_statistics_of_training_need_whole_epochs(tiny_text, tmp_path):
+def test_collecting_statistics_in_training_requires_whole_epochs(tiny_text, tmp_path):
     overrides = ("reallocation.statistics=training", "trainer.val_check_interval=0.5", "reallocation.max_rounds=2")
     with pytest.raises(ValueError, match=r"set trainer.val_check_interval=1.0 or reallocation.statistics=pass"):
         train(compose_run(tmp_path / "run", tiny_text, *overrides))
 
 
-def test_an_unmeasured_move_takes_no_second_pass(tiny_text, tmp_path, monkeypatch):
-    monkeypatch.setattr(moving, "mean_nll_by_axis", lambda *_: pytest.fail("a pass"))
+def test_measure_false_skips_the_second_pass(tiny_text, tmp_path, monkeypatch):
+    monkeypatch.setattr(mover, "mean_nll_by_axis", lambda *_: pytest.fail("second pass"))
     overrides = ("reallocation.measure=false", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1")
-    facts = train(compose_run(tmp_path / "run", tiny_text, *FEW, *overrides))["rounds"][0]["reallocation"]
-    assert facts["nll_measured"] is None and facts["words_moved"] > 0
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *SHORT, *overrides))
+    reallocation = metrics["rounds"][0]["reallocation"]
+    assert reallocation["nll_measured"] is None and reallocation["words_moved"] > 0
 
 
-def test_a_solver_that_cannot_take_the_table_says_so_before_training(tiny_text, tmp_path, watched):
+def test_rejects_a_table_too_large_for_the_solver_before_training(tiny_text, tmp_path, recorded):
     with pytest.raises(ValueError, match=r"solver=exact would need .* GiB .* use solver=auction"):
-        train(compose_run(tmp_path / "run", tiny_text, *FEW, "solver=exact", "solver.memory_limit_gib=1e-9"))
-    assert not watched["validations"]
+        train(compose_run(tmp_path / "run", tiny_text, *SHORT, "solver=exact", "solver.memory_limit_gib=1e-9"))
+    assert not recorded["validations"]
 
 
 @pytest.mark.parametrize("choice", ["keep", "rebuild"])
-def test_the_optimiser_state_is_kept_or_rebuilt(choice, watched, tiny_text, tmp_path):
+def test_the_optimizer_state_is_kept_or_rebuilt(choice, recorded, tiny_text, tmp_path):
     train(
         compose_run(
             tmp_path / "run",
             tiny_text,
-            *FEW,
+            *SHORT,
             *("+optimizer.momentum=0.9", f"reallocation.optimizer_state={choice}"),
             *("reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
         )
     )
-    momenta = watched["moved"][0]["momenta"]
+    momenta = recorded["reallocated"][0]["momenta"]
     assert bool(momenta) == (choice == "keep")
     assert all(momentum.abs().sum() > 0 for momentum in momenta)
 
@@ -261,7 +262,7 @@ def test_the_optimiser_state_is_kept_or_rebuilt(choice, watched, tiny_text, tmp_
         pytest.param(
             ["reallocation.max_rounds=3", "reallocation.epochs_per_round=2"], [2, 2, 2], id="epochs_per_round"
         ),
-        # Nothing is learnt at rate 0, so every validation after a round's first is without a gain.
+        # With a learning rate of 0, only the first validation of a round counts as an improvement.
         pytest.param(["optimizer.lr=0", "reallocation.max_rounds=2", "reallocation.patience=2"], [3, 3], id="patience"),
         pytest.param(
             ["reallocation.max_rounds=1", "reallocation.patience=1", "reallocation.min_gain=99"], [2], id="min_gain"
@@ -285,7 +286,7 @@ def test_the_optimiser_state_is_kept_or_rebuilt(choice, watched, tiny_text, tmp_
             id="min_round_gain",
         ),
         pytest.param(
-            ["reallocation.max_rounds=3", "reallocation.epochs_per_round=[1,2]"], [1, 2, 2], id="a length each"
+            ["reallocation.max_rounds=3", "reallocation.epochs_per_round=[1,2]"], [1, 2, 2], id="epochs_per_round list"
         ),
         pytest.param(["trainer.max_epochs=3", "reallocation.epochs_per_round=2"], [2, 1], id="max_epochs"),
         pytest.param(
@@ -299,12 +300,12 @@ def test_the_optimiser_state_is_kept_or_rebuilt(choice, watched, tiny_text, tmp_
         ),
     ],
 )
-def test_what_ends_rounds_and_training(overrides, epochs, tiny_text, tmp_path):
-    metrics = train(compose_run(tmp_path / "run", tiny_text, *FEW, *overrides))
+def test_the_ends_of_rounds_and_of_training(overrides, epochs, tiny_text, tmp_path):
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *SHORT, *overrides))
     assert metrics["status"] == "completed"
-    assert [done["epochs"] for done in metrics["rounds"]] == epochs
-    assert [done["round"] for done in metrics["rounds"]] == list(range(1, len(epochs) + 1))
-    assert ["reallocation" in done for done in metrics["rounds"]] == [True] * (len(epochs) - 1) + [False]
+    assert [summary["epochs"] for summary in metrics["rounds"]] == epochs
+    assert [summary["round"] for summary in metrics["rounds"]] == list(range(1, len(epochs) + 1))
+    assert ["reallocation" in summary for summary in metrics["rounds"]] == [True] * (len(epochs) - 1) + [False]
     assert len(metrics["history"]) == sum(epochs)
 
 
@@ -315,12 +316,12 @@ def test_what_ends_rounds_and_training(overrides, epochs, tiny_text, tmp_path):
         ("reallocation.patience=0", "reallocation.patience must be a whole number of at least 1, got 0"),
         ("reallocation.epochs_per_round=0", "epochs_per_round must be a whole number .* or null, got 0"),
         ("reallocation.epochs_per_round=[2,0]", r"epochs_per_round must be .* got \[2, 0\]"),
-        ("reallocation.statistics=none", "reallocation.statistics is pass or training, got 'none'"),
-        ("reallocation.storage=disk", "reallocation.storage is auto or hidden or scores, got 'disk'"),
-        ("reallocation.optimizer_state=maybe", "reallocation.optimizer_state is keep or rebuild, got 'maybe'"),
+        ("reallocation.statistics=none", "reallocation.statistics must be pass or training, got 'none'"),
+        ("reallocation.storage=disk", "reallocation.storage must be auto or hidden or scores, got 'disk'"),
+        ("reallocation.optimizer_state=maybe", "reallocation.optimizer_state must be keep or rebuild, got 'maybe'"),
     ],
 )
-def test_bad_settings_are_named(override, message, tiny_text, tmp_path):
+def test_rejects_invalid_settings(override, message, tiny_text, tmp_path):
     config = compose_run(tmp_path / "run", tiny_text, override)
     with pytest.raises(ValueError, match=message):
         instantiate(config.bootstrap, schedule=instantiate(config.schedule))

@@ -26,18 +26,18 @@ def after(*losses: float) -> Plateau:
         ({"epochs_per_round": [1, 4]}, 7, 4, (5,), 1.0, "4 epochs"),
     ],
 )
-def test_why_a_round_has_converged(options, round, epochs, losses, rate, reason):
+def test_the_reason_why_a_round_has_converged(options, round, epochs, losses, rate, reason):
     assert Convergence(**options).reason(round, epochs, after(*losses), rate) == reason
 
 
-def test_an_epoch_that_can_be_the_last_is_announced():
+def test_may_end_after():
     assert not Convergence(patience=3).may_end_after(1, 5, stalls=1)
     assert Convergence(patience=3).may_end_after(1, 5, stalls=2)
     assert not Convergence(patience=3, epochs_per_round=4).may_end_after(1, 3, stalls=0)
     assert Convergence(patience=3, epochs_per_round=4).may_end_after(1, 4, stalls=0)
 
 
-def test_which_round_is_the_last():
+def test_is_last():
     assert not Convergence().is_last(9.0, [5.0], seconds=1e9)
     assert Convergence(max_hours=1).is_last(4.0, [5.0], seconds=3601)
     assert not Convergence(max_hours=1).is_last(4.0, [5.0], seconds=3599)

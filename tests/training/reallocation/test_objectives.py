@@ -1,4 +1,4 @@
-"""What objectives propose and predict, compared with loops, finite differences and measured losses."""
+"""Proposals of the objectives, compared with loops, finite differences and measured losses."""
 
 import copy
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
 
-from lightrnn_pl.allocation.move_limits import movers, restricted
+from lightrnn_pl.allocation.reallocation_limits import restrict_problem, select_words
 from lightrnn_pl.allocation.solvers import ExactSolver, KeepSolver
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.building import instantiate
@@ -21,8 +21,8 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.testing.solver import random_problem
 from lightrnn_pl.training.experiment import train
-from lightrnn_pl.training.reallocation.candidate_columns import candidate_columns
-from lightrnn_pl.training.reallocation.input_costs import input_prices
+from lightrnn_pl.training.reallocation.candidate_columns import candidate_column_losses
+from lightrnn_pl.training.reallocation.input_costs import input_costs
 from lightrnn_pl.training.reallocation.mover import project_inputs
 from lightrnn_pl.training.reallocation.objectives import (
     CandidatesObjective,
@@ -30,7 +30,7 @@ from lightrnn_pl.training.reallocation.objectives import (
     JointObjective,
     StagedObjective,
 )
-from lightrnn_pl.training.reallocation.passes import Passes
+from lightrnn_pl.training.reallocation.passes import TrainingPasses
 from tests.training.runs import compose_run
 
 CPU = torch.device("cpu")
@@ -66,10 +66,10 @@ def passes(model, batches, every=1, solver=None):
         datamodule=SimpleNamespace(statistics_dataloader=lambda: batches),
     )
     module = SimpleNamespace(model=model, device=CPU)
-    return Passes(trainer, module, solver or ExactSolver(), sample_every=every)
+    return TrainingPasses(trainer, module, solver or ExactSolver(), sample_every=every)
 
 
-def kept(model, batches, codes):
+def measured_nll(model, batches, codes):
     model = copy.deepcopy(model)
     model.allocation.assign(torch.as_tensor(codes))
     return mean_nll_by_axis(model, batches, CPU)
@@ -80,7 +80,7 @@ def per_word(totals, batches):
 
 
 @pytest.mark.parametrize("sides", [(4, 5), (5, 5)])
-def test_columns_are_the_best_of_each_row(sides):
+def test_columns_are_optimal_within_each_row(sides):
     model, batches = tiny(sides=sides), text()
     losses = passes(model, batches)
     proposal = ColumnsObjective().propose(losses)
@@ -93,22 +93,22 @@ def test_columns_are_the_best_of_each_row(sides):
         pairs = problem.costs[1][np.ix_(members, cells)].astype(float)
         best = pairs[linear_sum_assignment(pairs)].sum()
         assert problem.costs[1][members, new[members, 1]].sum() == pytest.approx(best, rel=1e-5)
-    assert sum(proposal.promised) < sum(proposal.before)
-    assert proposal.promised[0] == pytest.approx(proposal.before[0])
+    assert sum(proposal.predicted) < sum(proposal.before)
+    assert proposal.predicted[0] == pytest.approx(proposal.before[0])
     assert proposal.solution.gap == 0
 
 
 @pytest.mark.parametrize("objective", [ColumnsObjective, StagedObjective])
-def test_where_words_are_read_as_themselves_the_promise_is_kept(objective):
-    """The hybrid reads no column, so columns measured with the final rows fed cost what was promised."""
+def test_the_predicted_loss_is_exact_if_each_word_has_its_own_input_vector(objective):
+    """The hybrid model never reads a column, so columns measured with the final rows fed have the predicted loss."""
     model, batches = tiny(FullEmbedding), text()
     proposal = objective().propose(passes(model, batches))
     assert (proposal.codes != model.allocation.codes.numpy()).any()
-    found = kept(model, batches, proposal.codes)
-    assert found == pytest.approx(tuple(per_word(proposal.promised, batches)), rel=1e-6)
+    measured = measured_nll(model, batches, proposal.codes)
+    assert measured == pytest.approx(tuple(per_word(proposal.predicted, batches)), rel=1e-6)
 
 
-def test_staged_rows_are_the_cheapest_with_room_and_columns_are_told_them():
+def test_staged_rows_are_optimal_and_columns_are_measured_with_them():
     model, batches = tiny(), text()
     losses = passes(model, batches)
     problem = losses.statistics().problem()
@@ -117,60 +117,59 @@ def test_staged_rows_are_the_cheapest_with_room_and_columns_are_told_them():
     pairs = np.repeat(row_cost, 5, axis=1)  # every row has five cells
     best = pairs[linear_sum_assignment(pairs)].sum()
     assert row_cost[np.arange(WORDS), proposal.codes[:, 0]].sum() == pytest.approx(best, rel=1e-6)
-    # What is promised of the columns is measured with the new rows fed: only the reading of columns is left out.
-    fed = passes(model, batches).statistics(proposal.codes)
-    assert fed.problem().codes.tolist() == proposal.codes.tolist()
+    statistics = passes(model, batches).statistics(proposal.codes)
+    assert statistics.problem().codes.tolist() == proposal.codes.tolist()
     assert len({tuple(code) for code in proposal.codes.tolist()}) == WORDS
 
 
-def test_the_present_codes_are_back_after_others_were_fed():
+def test_statistics_with_other_codes_restore_the_current_ones():
     model, batches = tiny(), text()
     before = model.allocation.codes.clone()
     passes(model, batches).statistics(before.flip(0).numpy())
     assert torch.equal(model.allocation.codes, before)
 
 
-def test_input_prices_are_the_slope_of_the_loss():
+def test_input_costs_are_the_slope_of_the_loss():
     model, batches = tiny(scale=0.5), text(num_batches=1)
-    prices = input_prices(model, batches, CPU)
+    costs = input_costs(model, batches, CPU)
     (words, targets, mask, _), step = batches[0], 1e-5
     codes = model.allocation.codes.long()
 
     def loss(word, axis, code, size):
-        """The loss with what ``word`` is read as on ``axis`` moved by ``size`` towards the vector of ``code``."""
+        """The loss if the input vector of ``word`` on ``axis`` is shifted by ``size`` toward the vector of ``code``."""
         vectors = model.embedding.axis_vectors()[axis]
         with torch.no_grad():
             steps = model.embedding(words, targets).unflatten(1, (-1, 2))
-            read, place = (words, 0) if axis == 1 else (targets, 1)
-            towards = vectors[code] - vectors[codes[word, axis]]
-            steps[:, :, place] += size * (read == word)[..., None] * towards
+            read, half_step = (words, 0) if axis == 1 else (targets, 1)
+            direction = vectors[code] - vectors[codes[word, axis]]
+            steps[:, :, half_step] += size * (read == word)[..., None] * direction
             hidden, _ = model.core(steps.flatten(1, 2))
             return -float(model.output.log_probability(hidden, targets)[mask].sum())
 
     for word, axis, code in [(0, 0, 2), (0, 1, 3), (1, 0, 0), (2, 1, 1), (5, 0, 3)]:
         slope = (loss(word, axis, code, step) - loss(word, axis, code, -step)) / (2 * step)
-        expected = prices[axis][word, code] - prices[axis][word, codes[word, axis]]
+        expected = costs[axis][word, code] - costs[axis][word, codes[word, axis]]
         assert slope == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_words_read_as_themselves_have_no_column_prices():
-    prices = input_prices(tiny(FullEmbedding), text(), CPU)
-    assert prices[0].any() and not prices[1].any()
+def test_columns_that_are_never_read_have_no_input_costs():
+    costs = input_costs(tiny(FullEmbedding), text(), CPU)
+    assert costs[0].any() and not costs[1].any()
 
 
-def test_priced_inputs_change_the_choice():
+def test_input_costs_change_the_proposal():
     model, batches = tiny(), text()
-    plain = JointObjective().propose(passes(model, batches))
-    priced = JointObjective(price_inputs=True).propose(passes(model, batches))
-    assert (plain.codes != priced.codes).any()
-    # The losses of the outputs alone are what Equation 6 minimises.
-    assert sum(plain.promised) < sum(priced.promised)
+    without = JointObjective().propose(passes(model, batches))
+    with_costs = JointObjective(price_inputs=True).propose(passes(model, batches))
+    assert (without.codes != with_costs.codes).any()
+    # Equation 6 minimizes the output losses alone, so input costs cannot decrease them.
+    assert sum(without.predicted) < sum(with_costs.predicted)
 
 
-def test_candidate_columns_are_what_the_network_says_of_each_row():
+def test_candidate_column_losses_equal_those_of_the_network():
     model, batches = tiny(), text(num_batches=3)
     rows = np.stack([model.allocation.codes[:, 0].numpy(), (model.allocation.codes[:, 0].numpy() + 1) % 4], 1)
-    sums, counts = candidate_columns(model, rows, batches, 1, CPU)
+    sums, counts = candidate_column_losses(model, rows, batches, 1, CPU)
     (_, weight), (_, bias) = model.output.axis_parameters()
     expected = np.zeros(sums.shape)
     seen = np.zeros(WORDS, int)
@@ -178,13 +177,13 @@ def test_candidate_columns_are_what_the_network_says_of_each_row():
     history = torch.cat([model.embedding(batch.inputs, batch.targets) for batch in batches], 1).detach()
     targets, mask = (torch.cat([getattr(batch, name) for batch in batches], 1) for name in ("targets", "mask"))
     for stream in range(3):
-        for place in range(targets.shape[1]):
-            if not mask[stream, place]:
+        for position in range(targets.shape[1]):
+            if not mask[stream, position]:
                 continue
-            word = int(targets[stream, place])
+            word = int(targets[stream, position])
             seen[word] += 1
             for column, row in enumerate(rows[word]):
-                steps = torch.cat([history[stream, : 2 * place + 1], vectors[row][None]])
+                steps = torch.cat([history[stream, : 2 * position + 1], vectors[row][None]])
                 with torch.no_grad():
                     hidden = model.core(steps[None])[0][0, -1]
                 expected[word, column] -= F.linear(hidden, weight, bias).log_softmax(-1).numpy()
@@ -192,7 +191,7 @@ def test_candidate_columns_are_what_the_network_says_of_each_row():
     assert np.allclose(sums.numpy(), expected, rtol=1e-5)
 
 
-def test_candidates_stay_among_the_rows_looked_at():
+def test_new_rows_are_candidates():
     model, batches = tiny(), text()
     losses = passes(model, batches)
     problem = losses.statistics().problem()
@@ -207,42 +206,44 @@ def test_candidates_stay_among_the_rows_looked_at():
 
 
 @pytest.mark.parametrize("objective", [JointObjective, StagedObjective, CandidatesObjective])
-def test_no_more_words_move_than_are_allowed(objective):
+def test_limits_restrict_the_number_of_reallocated_words(objective):
     model, batches = tiny(), text()
     old = model.allocation.codes.numpy()
-    free = objective().propose(passes(model, batches)).codes
-    few = objective(maximum_moved=6).propose(passes(model, batches)).codes
-    none = objective(minimum_gain=1e9).propose(passes(model, batches)).codes
-    assert (free != old).any(1).sum() > 6 >= (few != old).any(1).sum() > 0
-    assert (few != old)[:, 0].any() and len({tuple(code) for code in few.tolist()}) == WORDS
-    assert (none == old).all()
+    unlimited = objective().propose(passes(model, batches)).codes
+    limited = objective(maximum_moved=6).propose(passes(model, batches)).codes
+    unchanged = objective(minimum_gain=1e9).propose(passes(model, batches)).codes
+    assert (unlimited != old).any(1).sum() > 6 >= (limited != old).any(1).sum() > 0
+    assert (limited != old)[:, 0].any() and len({tuple(code) for code in limited.tolist()}) == WORDS
+    assert (unchanged == old).all()
 
 
 @pytest.mark.parametrize("objective", [JointObjective, StagedObjective, CandidatesObjective, ColumnsObjective])
-def test_the_control_moves_no_word_and_promises_what_there_is(objective):
+def test_the_control_keeps_all_codes_and_predicts_the_current_loss(objective):
     model, batches = tiny(), text()
     proposal = objective().propose(passes(model, batches, solver=KeepSolver()))
-    assert (proposal.codes == model.allocation.codes.numpy()).all() and proposal.promised == proposal.before
-    assert kept(model, batches, proposal.codes) == pytest.approx(tuple(per_word(proposal.promised, batches)), rel=1e-6)
+    assert (proposal.codes == model.allocation.codes.numpy()).all() and proposal.predicted == proposal.before
+    assert measured_nll(model, batches, proposal.codes) == pytest.approx(
+        tuple(per_word(proposal.predicted, batches)), rel=1e-6
+    )
 
 
-def test_movers_are_those_that_gain_most_and_rare_ones_of_the_rows_they_want():
+def test_selects_the_words_with_the_largest_gain_and_rare_words_of_their_best_rows():
     problem = random_problem(0, 20, (4, 5))
     counts = np.arange(20, 0, -1)
     cost, rows = problem.costs[0], problem.codes[:, 0]
     gain = cost[np.arange(20), rows] - cost.min(1)
-    chosen = movers(problem, counts, maximum_moved=4)
+    chosen = select_words(problem, counts, maximum_moved=4)
     first, second = np.argsort(-gain)[:2]
     assert {first, second} <= set(chosen) and len(chosen) <= 4
     for word in set(chosen) - {first, second}:
         assert rows[word] in cost[[first, second]].argmin(1)
         rarer = [w for w in range(20) if rows[w] == rows[word] and counts[w] < counts[word]]
         assert set(rarer) <= set(chosen)
-    part = restricted(problem, chosen)
+    part = restrict_problem(problem, chosen)
     assert part.num_cells == part.num_words == len(chosen)
 
 
-def test_projected_inputs_are_means_of_what_members_were_read_as():
+def test_projected_input_vectors_are_means_over_the_members():
     model = tiny()
     old = model.allocation.codes.long()
     new = old.flip(0)
@@ -275,14 +276,14 @@ def test_projected_inputs_are_means_of_what_members_were_read_as():
     ],
     ids=lambda overrides: overrides[0].partition("=")[2],
 )
-def test_a_run_says_what_was_promised_and_kept_by_axis(overrides, tiny_text, tmp_path):
-    few = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "reallocation.max_rounds=2")
-    metrics = train(compose_run(tmp_path / "run", tiny_text, *few, "reallocation.epochs_per_round=1", *overrides))
-    facts = metrics["rounds"][0]["reallocation"]
-    assert facts["words_moved"] > 0 and 0 < facts["tokens_moved"] <= 1
-    for moment in ("before", "predicted", "measured"):
-        assert sum(facts[f"nll_{moment}_by_axis"]) == pytest.approx(facts[f"nll_{moment}"], rel=1e-5)
-    assert facts["nll_predicted"] < facts["nll_before"] or "price" in overrides[-1]
+def test_metrics_contain_predicted_and_measured_losses_per_axis(overrides, tiny_text, tmp_path):
+    short = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "reallocation.max_rounds=2")
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *short, "reallocation.epochs_per_round=1", *overrides))
+    reallocation = metrics["rounds"][0]["reallocation"]
+    assert reallocation["words_moved"] > 0 and 0 < reallocation["tokens_moved"] <= 1
+    for name in ("before", "predicted", "measured"):
+        assert sum(reallocation[f"nll_{name}_by_axis"]) == pytest.approx(reallocation[f"nll_{name}"], rel=1e-5)
+    assert reallocation["nll_predicted"] < reallocation["nll_before"] or "price" in overrides[-1]
 
 
 @pytest.mark.parametrize(
@@ -294,17 +295,17 @@ def test_a_run_says_what_was_promised_and_kept_by_axis(overrides, tiny_text, tmp
         ),
         (
             ["reallocation/objective=joint", "reallocation.objective.minimum_gain=-1"],
-            r"minimum_gain is nats, at least 0, got -1",
+            r"minimum_gain must be a number of at least 0, in nats, got -1",
         ),
         (
             ["reallocation/objective=candidates", "reallocation.objective.num_candidates=1"],
             r"num_candidates must be .* 1",
         ),
-        (["reallocation.inputs=mix"], r"reallocation\.inputs is keep or project, got 'mix'"),
+        (["reallocation.inputs=mix"], r"reallocation\.inputs must be keep or project, got 'mix'"),
         (["reallocation.sample_every=0"], r"reallocation\.sample_every must be a whole number of at least 1, got 0"),
     ],
 )
-def test_bad_settings_are_named(overrides, message, tiny_text, tmp_path):
+def test_rejects_invalid_settings(overrides, message, tiny_text, tmp_path):
     config = compose_run(tmp_path / "run", tiny_text, *overrides)
     with pytest.raises(ValueError, match=message):
         instantiate(config.bootstrap, schedule=instantiate(config.schedule))

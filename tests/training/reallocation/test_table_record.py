@@ -1,4 +1,4 @@
-"""The word tables of a run: one file a round, and the typical words in ``metrics.json`` and in the terminal."""
+"""The word tables of a run: one file per round, and the typical words in ``metrics.json`` and in the terminal."""
 
 import numpy as np
 import pytest
@@ -33,24 +33,24 @@ def run(tmp_path_factory, tiny_text):
     return run_dir, train(compose_run(run_dir, tiny_text, *ROUNDS))
 
 
-def test_a_table_a_round_with_what_its_words_cost(run):
+def test_one_table_per_round_with_the_losses_of_its_words(run):
     run_dir, metrics = run
-    found = tables(run_dir)
-    assert list(found) == ["round_1.npz", "round_2.npz", "round_3.npz"]
+    snapshots = tables(run_dir)
+    assert list(snapshots) == ["round_1.npz", "round_2.npz", "round_3.npz"]
     bundle = load(run_dir)
     counts = bundle.vocabulary.counts
-    for number, snapshot in enumerate(found.values(), start=1):
+    for number, snapshot in enumerate(snapshots.values(), start=1):
         assert snapshot.codes.dtype == np.uint8 and list(snapshot.sides) == metrics["sides"]
         if number == 3:
             continue
-        moved = (snapshot.codes != found[f"round_{number + 1}.npz"].codes).any(1)
-        facts = metrics["rounds"][number - 1]["reallocation"]
-        assert int(moved.sum()) == facts["words_moved"] > 0
+        changed = (snapshot.codes != snapshots[f"round_{number + 1}.npz"].codes).any(1)
+        reallocation = metrics["rounds"][number - 1]["reallocation"]
+        assert int(changed.sum()) == reallocation["words_moved"] > 0
         assert snapshot.text == "training"
-        # Streams leave out what does not divide, so a few occurrences are not in the pass.
+        # Tokens that cannot be divided evenly among the streams are dropped, so the pass misses a few occurrences.
         weighted = np.nansum(snapshot.word_nll * counts) / counts[~np.isnan(snapshot.word_nll)].sum()
-        assert weighted == pytest.approx(facts["nll_before"], rel=0.02)
-    last = found["round_3.npz"]
+        assert weighted == pytest.approx(reallocation["nll_before"], rel=0.02)
+    last = snapshots["round_3.npz"]
     if bundle.model.allocation.codes.tolist() == last.codes.tolist():
         assert last.text == "validation" and np.isfinite(last.word_nll).any()
     else:
@@ -62,13 +62,14 @@ def test_the_last_round_has_the_losses_of_the_validation_text(tiny_text, tmp_pat
     (snapshot,) = tables(tmp_path / "run").values()
     assert snapshot.text == "validation"
     words = load(tmp_path / "run").vocabulary.words
-    read = tiny_text["valid"].read_text().split() + ["<eos>"] * len(tiny_text["valid"].read_text().splitlines())
-    times = np.array([read.count(word) for word in words])
-    assert np.nansum(snapshot.word_nll * times) / times.sum() == pytest.approx(metrics["validation"]["nll"], rel=1e-4)
-    assert (np.isnan(snapshot.word_nll) == (times == 0)).all()
+    text = tiny_text["valid"].read_text()
+    tokens = text.split() + ["<eos>"] * len(text.splitlines())
+    counts = np.array([tokens.count(word) for word in words])
+    assert np.nansum(snapshot.word_nll * counts) / counts.sum() == pytest.approx(metrics["validation"]["nll"], rel=1e-4)
+    assert (np.isnan(snapshot.word_nll) == (counts == 0)).all()
 
 
-def test_typical_words_are_told_and_kept(run, tiny_text, tmp_path, capsys):
+def test_typical_words_are_printed_and_stored(run, tiny_text, tmp_path, capsys):
     run_dir, metrics = run
     bundle = load(run_dir)
     words, codes, counts = bundle.vocabulary.words, bundle.model.allocation.codes, bundle.vocabulary.counts
@@ -80,26 +81,26 @@ def test_typical_words_are_told_and_kept(run, tiny_text, tmp_path, capsys):
             members.sort(key=lambda word: -counts[word])
             assert line["words"] == [words[word] for word in members[:8]]
             assert line["share"] == pytest.approx(counts[members].sum() / counts.sum())
-    assert all(list(done["reallocation"]["typical"]) == ["rows", "columns"] for done in metrics["rounds"][:2])
+    assert all(list(summary["reallocation"]["typical"]) == ["rows", "columns"] for summary in metrics["rounds"][:2])
     train(compose_run(tmp_path / "run", tiny_text, *ROUNDS, "reallocation.max_rounds=2"))
-    told = capsys.readouterr().out
-    assert told.count("rows that are most of the text") == told.count("columns that are most of the text") == 2
-    assert " ".join(metrics["typical"]["rows"][0]["words"][:1]) in told
+    output = capsys.readouterr().out
+    assert output.count("most frequent rows") == output.count("most frequent columns") == 2
+    assert " ".join(metrics["typical"]["rows"][0]["words"][:1]) in output
 
 
-def test_a_model_without_a_table_keeps_none(tiny_text, tmp_path, capsys):
+def test_a_model_without_a_table_saves_none(tiny_text, tmp_path, capsys):
     metrics = train(compose_run(tmp_path / "run", tiny_text, *ROUNDS, "model.components=1"))
     assert not (tmp_path / "run" / "tables").exists() and "typical" not in metrics
-    assert "most of the text" not in capsys.readouterr().out
+    assert "most frequent" not in capsys.readouterr().out
 
 
-def test_a_cube_names_its_axes(tiny_text, tmp_path):
+def test_axis_names_of_three_codes(tiny_text, tmp_path):
     metrics = train(compose_run(tmp_path / "run", tiny_text, *ROUNDS, "model.components=3"))
     assert list(metrics["typical"]) == ["code_0s", "code_1s", "code_2s"]
     assert tables(tmp_path / "run")["round_2.npz"].codes.shape[1] == 3
 
 
-def test_starting_over_leaves_no_tables_of_the_run_before(run, tiny_text, tmp_path):
+def test_resume_false_deletes_the_tables_of_the_previous_run(run, tiny_text, tmp_path):
     folder = tmp_path / "run" / "tables"
     for number in (1, 7):
         TableSnapshot.of(np.zeros((1, 2), np.int64), (1, 1)).save(folder / f"round_{number}.npz")

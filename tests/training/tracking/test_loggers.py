@@ -25,7 +25,7 @@ def rows(folder):
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def test_a_resumed_file_goes_on(tmp_path):
+def test_a_resumed_csv_file_continues(tmp_path):
     log(tmp_path, (9, {"b": 1.0}), (19, {"b": 2.0}), (29, {"b": 3.0}))
     log(tmp_path, (19, {"b": 2.5}), (20, {"a": 7.0, "c": 8.0}))
     log(tmp_path, (29, {"b": 3.5}))
@@ -37,7 +37,7 @@ def test_a_resumed_file_goes_on(tmp_path):
     ]
 
 
-def test_a_row_cut_off_by_the_kill_is_dropped(tmp_path):
+def test_an_incomplete_row_is_dropped(tmp_path):
     log(tmp_path, (9, {"b": 1.0}))
     with (tmp_path / "csv" / "metrics.csv").open("a") as file:
         file.write("2.0,1")
@@ -45,7 +45,7 @@ def test_a_row_cut_off_by_the_kill_is_dropped(tmp_path):
     assert rows(tmp_path) == [{"step": 9, "b": 1}, {"step": 29, "b": 3}]
 
 
-def test_starting_over_keeps_nothing(tmp_path):
+def test_resume_false_deletes_all_rows(tmp_path):
     log(tmp_path, (9, {"b": 1.0}))
     log(tmp_path, (19, {"c": 2.0}), resume=False)
     assert rows(tmp_path) == [{"step": 19, "c": 2}]
@@ -53,7 +53,7 @@ def test_starting_over_keeps_nothing(tmp_path):
     assert rows(tmp_path) == [{"step": 9, "d": 3}]
 
 
-def test_starting_and_logging_nothing_keeps_the_file(tmp_path):
+def test_a_run_that_logs_nothing_keeps_the_file(tmp_path):
     log(tmp_path, (9, {"b": 1.0}))
     log(tmp_path)
     assert rows(tmp_path) == [{"step": 9, "b": 1}]
@@ -67,7 +67,7 @@ def test_a_run_folder_keeps_its_wandb_run(tmp_path):
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_the_logger_goes_on_with_the_run_of_its_folder(tmp_path, resume):
+def test_the_wandb_logger_resumes_the_run_of_its_folder(tmp_path, resume):
     first = RunFolderWandbLogger(str(tmp_path), project="test")
     second = RunFolderWandbLogger(str(tmp_path), resume=resume, project="test")
     assert (first.version == second.version) is resume
@@ -79,7 +79,7 @@ def write_events(folder, *logged, **options):
     logger = RunFolderTensorBoardLogger(str(folder), name="", version="tensorboard", **options)
     for step, metrics in logged:
         logger.log_metrics(metrics, step)
-    logger.conclude({})
+    logger.log_results({})
 
 
 def read_events(folder):
@@ -89,14 +89,14 @@ def read_events(folder):
     return {name: {event.step: event.value for event in board.Scalars(name)} for name in board.Tags()["scalars"]}
 
 
-def test_resumed_events_go_on_where_the_checkpoint_was(tmp_path):
+def test_resumed_events_replace_those_after_the_checkpoint(tmp_path):
     write_events(tmp_path, (9, {"b": 1.0}), (19, {"b": 2.0}), (29, {"b": 3.0}))
-    time.sleep(1.1)  # their files are named by the second
+    time.sleep(1.1)  # the names of event files have a resolution of one second
     write_events(tmp_path, (19, {"b": 2.5}))
     assert read_events(tmp_path) == {"b": {9: 1, 19: 2.5}}
 
 
-def test_starting_over_keeps_no_events(tmp_path):
+def test_resume_false_deletes_all_events(tmp_path):
     write_events(tmp_path, (9, {"b": 1.0}))
     write_events(tmp_path, (19, {"c": 2.0}), resume=False)
     assert read_events(tmp_path) == {"c": {19: 2}}
@@ -105,8 +105,8 @@ def test_starting_over_keeps_no_events(tmp_path):
 def test_tables_are_markdown_for_tensorboard(tmp_path):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     logger = RunFolderTensorBoardLogger(str(tmp_path), name="", version="tensorboard")
-    logger.show_table("t", ["a", "b"], [["x|y", 1.23456789], [None, 2]], 3)
-    logger.conclude({"status": "failed"})
+    logger.log_rows("t", ["a", "b"], [["x|y", 1.23456789], [None, 2]], 3)
+    logger.log_results({"status": "failed"})
     board = events.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     (event,) = board.Tensors("t/text_summary")

@@ -1,4 +1,4 @@
-"""Groups hold the seeds of one configuration and nothing else."""
+"""Group names and tags of runs."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def configuration(*overrides):
         ["logger=csv", "callbacks=default"],
     ],
 )
-def test_seeds_and_places_share_a_group(overrides):
+def test_seeds_and_paths_do_not_change_the_group(overrides):
     assert group_name(configuration(*overrides)) == group_name(configuration())
 
 
@@ -29,11 +29,11 @@ def test_seeds_and_places_share_a_group(overrides):
     "override",
     ["model.hidden_dim=9", "model.dropout=0.1", "data.train=c.txt", "trainer.max_epochs=2", "solver=keep", "name=b"],
 )
-def test_other_configurations_have_other_groups(override):
+def test_different_configurations_have_different_groups(override):
     assert group_name(configuration(override)) != group_name(configuration())
 
 
-def test_the_name_says_what_the_group_is():
+def test_the_parts_of_a_group_name():
     config = configuration("model.hidden_dim=9")
     name, sizes, fingerprint = group_name(config).split()
     assert (name, sizes, len(fingerprint)) == ("test", "2x9", 6)
@@ -49,7 +49,7 @@ def test_tags(tmp_path):
     assert tags({**config, "data": {"name": "x" * 70}}, {}) == ["x" * 64, "slim_table2"]
 
 
-def test_choices_are_read_from_hydras_notes(tmp_path):
+def test_reads_the_choices_from_hydras_files(tmp_path):
     assert hydra_choices(tmp_path) == {}
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {model: slim}}}")

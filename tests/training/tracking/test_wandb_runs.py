@@ -1,4 +1,4 @@
-"""What a run leaves for W&B and TensorBoard, read back with their own readers."""
+"""Data logged to W&B and TensorBoard, read back with their own readers."""
 
 import base64
 import hashlib
@@ -14,14 +14,14 @@ from PIL import Image
 
 from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.checkpoint import load
-from lightrnn_pl.training.callbacks.run_plots import arrivals
+from lightrnn_pl.training.callbacks.run_plots import last_change
 from lightrnn_pl.training.experiment import train
-from lightrnn_pl.training.tracking.wandb_runs import results
+from lightrnn_pl.training.tracking.wandb_runs import summary_metrics
 from lightrnn_pl.training.tracking.wandb_workspace import metrics_of
 from tests.training.runs import compose_run, kill_run
 from tests.training.tracking.wandb_records import read_back
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 
 ROUNDS = (
     *("trainer.limit_train_batches=8", "optimizer.lr=0.5", "trainer.log_every_n_steps=2"),
@@ -38,7 +38,7 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory, tiny_text):
-    """Run folder, ``metrics.json``, and what W&B has of a run of three rounds, which also wrote for TensorBoard."""
+    """The run folder, the metrics and the W&B data of a run of three rounds, which also logged to TensorBoard."""
     run_dir = tmp_path_factory.mktemp("logged") / "run"
     hydra = run_dir / ".hydra" / "hydra.yaml"
     hydra.parent.mkdir(parents=True)
@@ -64,7 +64,7 @@ def commit() -> str:
     return answer.stdout.strip()
 
 
-def test_the_configuration_is_kept_resolved(logged):
+def test_the_resolved_configuration_is_logged(logged):
     _, metrics, run = logged
     assert run.config["model"]["embedding_dim"] == run.config["model"]["hidden_dim"] == 8
     assert run.config["logger"]["wandb"]["name"] == "test-seed5"
@@ -72,7 +72,7 @@ def test_the_configuration_is_kept_resolved(logged):
     assert run.config["commit"] == metrics["commit"]
 
 
-def test_the_commit_is_that_of_the_code(logged):
+def test_the_commit_is_that_of_the_checkout(logged):
     head = commit()
     assert logged[1]["commit"] in (head, f"{head}-dirty")
 
@@ -92,49 +92,49 @@ def test_curves(logged):
     rounds = [line for line in run.history if "round/valid_perplexity" in line]
     assert [line["round"] for line in rounds] == [1, 2, 3]
     assert [line["round/valid_perplexity"] for line in rounds] == [
-        done["valid_perplexity"] for done in metrics["rounds"]
+        summary["valid_perplexity"] for summary in metrics["rounds"]
     ]
     assert [line["round"] for line in run.history if "reallocation/gap" in line] == [1, 2]
 
 
-def test_the_table_of_rounds(logged):
+def test_the_table_by_round(logged):
     _, metrics, run = logged
     tables = run.tables("figures/rounds")
     assert [len(rows) for rows in tables] == [1, 2, 3]
-    for row, done in zip(tables[-1], metrics["rounds"], strict=True):
-        assert (row["round"], row["valid_perplexity"]) == (done["round"], done["valid_perplexity"])
-        move = done.get("reallocation", {})
+    for row, summary in zip(tables[-1], metrics["rounds"], strict=True):
+        assert (row["round"], row["valid_perplexity"]) == (summary["round"], summary["valid_perplexity"])
+        reallocation = summary.get("reallocation", {})
         for name in ("nll_predicted", "nll_measured", "words_moved", "gap", "solver"):
-            assert row[name] == move.get(name), name
+            assert row[name] == reallocation.get(name), name
     assert tables[-1][0]["words_moved"] > 0 and tables[-1][2]["words_moved"] is None
 
 
-def test_pictures_of_the_word_table(logged):
+def test_figures_of_the_word_table(logged):
     _, _, run = logged
     for name in ("table/frequency", "table/moved"):
-        shown = run.pictures(name)
-        assert [step for step, _ in shown] == STEPS, name
-        images = [pixels(file) for _, file in shown]
+        figures = run.figures(name)
+        assert [step for step, _ in figures] == STEPS, name
+        images = [pixels(file) for _, file in figures]
         assert len(np.unique(images[0].reshape(-1, 3), axis=0)) > 10
-        assert any((images[0] != image).any() for image in images[1:]), "every round looks alike"
+        assert any((images[0] != image).any() for image in images[1:]), "all rounds have the same figure"
 
 
-def test_pictures_of_perplexity(logged):
+def test_figures_of_perplexity(logged):
     run_dir, _, run = logged
-    shown = run.pictures("figures/perplexity")
-    assert [step for step, _ in shown] == [8, 16, 24]
-    np.testing.assert_array_equal(pixels(shown[-1][1]), pixels(run_dir / "perplexity.png"))
+    figures = run.figures("figures/perplexity")
+    assert [step for step, _ in figures] == [8, 16, 24]
+    np.testing.assert_array_equal(pixels(figures[-1][1]), pixels(run_dir / "perplexity.png"))
 
 
 def test_typical_words(logged):
     run_dir, _, run = logged
     tables = run.tables("table/typical_words")
-    assert len(tables) == 4  # of the rounds' tables and the best model's
+    assert len(tables) == 4  # one per round, and one for the best model
     bundle = load(run_dir)
     codes = bundle.model.allocation.codes.tolist()
     counts = bundle.vocabulary.counts
-    told = {axis: [row for row in tables[-1] if row["axis"] == axis] for axis in ("row", "column")}
-    for axis, (name, rows) in enumerate(told.items()):
+    by_axis = {axis: [row for row in tables[-1] if row["axis"] == axis] for axis in ("row", "column")}
+    for axis, (name, rows) in enumerate(by_axis.items()):
         assert len(rows) == 7 and sum(row["share of the text"] for row in rows) == pytest.approx(1), name
         for row in rows:
             members = [word for word in range(len(codes)) if codes[word][axis] == row["code"]]
@@ -151,9 +151,9 @@ def test_the_bundle_is_an_artifact(logged):
     content = (run_dir / "best.ckpt").read_bytes()
     assert file["path"] == "best.ckpt" and Path(file["local_path"]).read_bytes() == content
     assert base64.b64decode(file["digest"]) == hashlib.md5(content).digest()
-    told = json.loads(model["metadata"])
-    assert told["test/perplexity"] == metrics["test"]["perplexity"]
-    assert told["checkpoint"]["sha256"] == hashlib.sha256(content).hexdigest()
+    metadata = json.loads(model["metadata"])
+    assert metadata["test/perplexity"] == metrics["test"]["perplexity"]
+    assert metadata["checkpoint"]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_the_summary(logged):
@@ -166,12 +166,12 @@ def test_the_summary(logged):
     assert run.summary["words_per_second"] == metrics["words_per_second"] and run.summary["rounds"] == 3
 
 
-def test_every_panel_of_the_workspace_shows_what_runs_log(logged):
+def test_every_panel_of_the_workspace_shows_logged_metrics(logged):
     _, _, run = logged
     lines = [{key.removesuffix("._type") for key in line} for line in run.history]
     for section in OmegaConf.load(CONF / "dashboard.yaml").sections:
         for panel in OmegaConf.to_container(section)["panels"]:
-            names = set(metrics_of(panel)) - {"train/loss"}  # of losses that are no likelihood
+            names = set(metrics_of(panel)) - {"train/loss"}  # logged only by sampled losses
             if panel["panel"] == "LinePlot":
                 for name in names:
                     assert any({panel["x"], name} <= line for line in lines), (panel["x"], name)
@@ -181,7 +181,7 @@ def test_every_panel_of_the_workspace_shows_what_runs_log(logged):
                 assert names and names <= run.summary.keys(), panel
 
 
-def test_tensorboard_has_the_same(logged):
+def test_tensorboard_has_the_same_data(logged):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run_dir, metrics, _ = logged
     board = events.EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "tensors": 0})
@@ -191,24 +191,24 @@ def test_tensorboard_has_the_same(logged):
     assert board.Scalars("test/perplexity")[-1].value == pytest.approx(metrics["test"]["perplexity"], rel=1e-5)
     assert [event.step for event in board.Images("table/moved")] == STEPS
     assert [event.step for event in board.Images("figures/perplexity")] == [8, 16, 24]
-    told = board.Tensors("figures/rounds/text_summary")[-1].tensor_proto.string_val[0].decode()
-    lines = told.splitlines()
+    table = board.Tensors("figures/rounds/text_summary")[-1].tensor_proto.string_val[0].decode()
+    lines = table.splitlines()
     assert lines[0].startswith("| round | epochs | valid_perplexity |") and len(lines) == 2 + 3
     assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= set(board.summary_metadata)
 
 
-def test_a_model_without_a_table_has_its_curves_and_its_bundle(tiny_text, tmp_path, monkeypatch):
+def test_a_model_without_a_table_logs_curves_and_a_bundle(tiny_text, tmp_path, monkeypatch):
     offline(monkeypatch)
     options = ("model=full", "logger=wandb", "trainer.max_epochs=1", "logger.wandb.group=ours")
     train(compose_run(tmp_path / "run", tiny_text, *ROUNDS, *options))
     run = read_back(tmp_path / "run")
     assert run.run["run_group"] == "ours"
-    assert not run.pictures("table/moved") and not run.tables("table/typical_words")
-    assert len(run.pictures("figures/perplexity")) == 1 and len(run.tables("figures/rounds")[0]) == 1
+    assert not run.figures("table/moved") and not run.tables("table/typical_words")
+    assert len(run.figures("figures/perplexity")) == 1 and len(run.tables("figures/rounds")[0]) == 1
     assert [artifact["type"] for artifact in run.artifacts].count("model") == 1
 
 
-def test_the_bundle_stays_here_where_asked(tiny_text, tmp_path, monkeypatch):
+def test_upload_bundle_false(tiny_text, tmp_path, monkeypatch):
     offline(monkeypatch)
     options = ("logger=wandb", "trainer.max_steps=2", "logger.wandb.upload_bundle=false")
     train(compose_run(tmp_path / "run", tiny_text, *ROUNDS, *options))
@@ -217,20 +217,20 @@ def test_the_bundle_stays_here_where_asked(tiny_text, tmp_path, monkeypatch):
     assert "model" not in [artifact["type"] for artifact in run.artifacts]
 
 
-def test_a_killed_run_goes_on_in_its_pictures(tiny_text, tmp_path, monkeypatch):
+def test_a_resumed_run_logs_only_the_remaining_figures(tiny_text, tmp_path, monkeypatch):
     offline(monkeypatch)
     options = (*ROUNDS, "logger=wandb", "resume_point.every_steps=3")
-    monkeypatch.delenv("WANDB_SERVICE", raising=False)  # or W&B's process of this one would keep the killed run open
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)  # else, W&B's service process would keep the killed run open
     kill_run("step=11", tmp_path / "run", tiny_text, *options)
-    (tmp_path / "run" / "tables" / "round_1.npz").unlink()  # as of a run that an older version began
+    (tmp_path / "run" / "tables" / "round_1.npz").unlink()  # as in runs that were started by older versions
     train(compose_run(tmp_path / "run", tiny_text, *options))
     run = read_back(tmp_path / "run")
     assert run.run["run_id"] == (tmp_path / "run" / "wandb_id.txt").read_text().strip()
-    assert [step for step, _ in run.pictures("table/moved")] == STEPS[2:]
+    assert [step for step, _ in run.figures("table/moved")] == STEPS[2:]
     assert len(run.tables("figures/rounds")[-1]) == 3
 
 
-def test_a_run_that_failed_says_so(tiny_text, tmp_path, monkeypatch):
+def test_the_status_of_a_failed_run(tiny_text, tmp_path, monkeypatch):
     offline(monkeypatch)
     options = ("logger=wandb", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
     with pytest.raises(FloatingPointError):
@@ -240,23 +240,23 @@ def test_a_run_that_failed_says_so(tiny_text, tmp_path, monkeypatch):
     assert run.summary["status"] == "failed" and "test/perplexity" not in run.summary
 
 
-def test_results_of_a_run_that_was_cut_off():
-    told = results({"status": "interrupted", "parameters": 3, "bytes": {"parameters": 12, "tables": 4}, "rounds": []})
-    assert told == {"status": "interrupted", "parameters": 3, "bytes": 16}
+def test_summary_metrics_of_an_interrupted_run():
+    metrics = {"status": "interrupted", "parameters": 3, "bytes": {"parameters": 12, "tables": 4}, "rounds": []}
+    assert summary_metrics(metrics) == {"status": "interrupted", "parameters": 3, "bytes": 16}
 
 
-def test_arrivals():
+def test_last_change():
     tables = [[[0, 0], [0, 1], [1, 0]], [[0, 0], [1, 0], [0, 1]], [[0, 1], [1, 0], [0, 0]]]
-    of_rounds = {number: np.array(table) for number, table in enumerate(tables, start=1)}
-    assert arrivals(of_rounds).tolist() == [3, 2, 3]
-    assert arrivals({1: of_rounds[1]}).tolist() == [1, 1, 1]
-    assert arrivals({2: of_rounds[2], 3: of_rounds[3]}).tolist() == [3, 2, 3]
-    assert arrivals({2: of_rounds[2], 3: of_rounds[2]}).tolist() == [2, 2, 2]
+    by_round = {number: np.array(table) for number, table in enumerate(tables, start=1)}
+    assert last_change(by_round).tolist() == [3, 2, 3]
+    assert last_change({1: by_round[1]}).tolist() == [1, 1, 1]
+    assert last_change({2: by_round[2], 3: by_round[3]}).tolist() == [3, 2, 3]
+    assert last_change({2: by_round[2], 3: by_round[2]}).tolist() == [2, 2, 2]
 
 
-def test_moved_words_are_those_of_the_recorded_tables(logged):
+def test_reallocated_words_are_those_of_the_recorded_tables(logged):
     run_dir, metrics, _ = logged
     tables = {number: TableSnapshot.load(run_dir / "tables" / f"round_{number}.npz").codes for number in (1, 2, 3)}
-    since = arrivals(tables)
+    since = last_change(tables)
     assert (since == 3).sum() == metrics["rounds"][1]["reallocation"]["words_moved"]
     assert set(since) <= {1, 2, 3}

@@ -1,4 +1,4 @@
-"""The W&B workspace: its description makes panels, and they are sent only where there is a key."""
+"""The W&B workspace: its panels are built from a description and sent only if there is an API key."""
 
 import json
 
@@ -23,7 +23,7 @@ def no_key(monkeypatch, tmp_path):
 
 @pytest.fixture
 def sent(monkeypatch):
-    """What would go to the server."""
+    """The views that would be sent to the server."""
     views = []
 
     def upsert(view):
@@ -35,7 +35,7 @@ def sent(monkeypatch):
     return views
 
 
-def test_every_panel_can_be_made():
+def test_every_panel_can_be_built():
     config = configuration()
     workspace = build_workspace({**config, "entity": "e"})
     spec = workspace._to_model().spec.model_dump(by_alias=True, exclude_none=True)["section"]
@@ -51,15 +51,15 @@ def test_every_panel_can_be_made():
     assert runs["runFeed"]["columnPinned"]["summary:test/perplexity"]
 
 
-def test_without_a_key_nothing_is_made(no_key, sent, capsys):
-    with pytest.raises(ValueError, match=r"no W&B key, so nothing was made; give one by `wandb login`"):
+def test_nothing_is_sent_without_a_key(no_key, sent, capsys):
+    with pytest.raises(ValueError, match=r"no W&B API key, so no workspace was created; run `wandb login`"):
         make_workspace(configuration())
     assert not sent
-    told = capsys.readouterr().out
-    assert "Word table" in told and "table/frequency" in told
+    output = capsys.readouterr().out
+    assert "Word table" in output and "table/frequency" in output
 
 
-def test_with_a_key_it_is_sent(monkeypatch, sent, capsys):
+def test_the_workspace_is_sent_with_a_key(monkeypatch, sent, capsys):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     url = make_workspace(configuration("entity=team", "project=vocabularies", "name=Mine", "group_by=[]"))
     (view,) = sent
@@ -73,17 +73,17 @@ def test_with_a_key_it_is_sent(monkeypatch, sent, capsys):
     [
         ("sections.0.panels.0.panel=Layout", r"W&B has no panel Layout"),
         ("sections.0.panels.0.panel=Bogus", r"W&B has no panel Bogus"),
-        ("+sections.0.panels.0.bogus=1", r"the panel .*Test perplexity.* cannot be made: .*bogus"),
+        ("+sections.0.panels.0.bogus=1", r"invalid panel .*Test perplexity.*: .*bogus"),
     ],
 )
-def test_what_is_no_panel_is_told(override, message, monkeypatch, sent):
+def test_rejects_invalid_panels(override, message, monkeypatch, sent):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     with pytest.raises(ValueError, match=message):
         make_workspace(configuration(override))
     assert not sent
 
 
-def test_the_missing_package_is_named(monkeypatch):
+def test_the_error_names_the_missing_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.workspaces", None)
     with pytest.raises(ValueError, match=r"pip install 'lightrnn_pl\[dashboards\]'"):
         build_workspace(configuration())

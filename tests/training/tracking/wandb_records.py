@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class OfflineRun:
-    """What stands in a run's log, and the folder of its files."""
+    """The records of a run, and the folder of its files."""
 
     files: Path
     run: dict[str, Any]
@@ -19,8 +19,8 @@ class OfflineRun:
     history: list[dict[str, Any]]
     artifacts: list[dict[str, Any]]
 
-    def pictures(self, name: str) -> list[tuple[int, Path]]:
-        """Training step and file of each picture logged as ``name``."""
+    def figures(self, name: str) -> list[tuple[int, Path]]:
+        """The training step and the file of each figure logged as ``name``."""
         return [
             (line["trainer/global_step"], self.files / file)
             for line in self.history

@@ -1,6 +1,6 @@
-"""What a reallocation minimises: one file a strategy, all behind :class:`Objective`."""
+"""Objectives of a reallocation, one per file; all derive from :class:`Objective`."""
 
-from lightrnn_pl.training.reallocation.objectives.base import Losses, Objective, Proposal
+from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Objective, Proposal
 from lightrnn_pl.training.reallocation.objectives.candidates import CandidatesObjective
 from lightrnn_pl.training.reallocation.objectives.columns import ColumnsObjective
 from lightrnn_pl.training.reallocation.objectives.joint import JointObjective
@@ -10,7 +10,7 @@ __all__ = [
     "CandidatesObjective",
     "ColumnsObjective",
     "JointObjective",
-    "Losses",
+    "LossProvider",
     "Objective",
     "Proposal",
     "StagedObjective",

@@ -1,8 +1,8 @@
-"""What every objective promises: new codes for the words, and what they are to gain.
+"""The interface of objectives: an objective proposes new codes and predicts the loss under them.
 
-Equation 6 of LightRNN adds the row loss and the column loss of a word as if they were independent.  The column loss
-is measured with the old row fed, so it has been told the old row; and every move changes what the input vectors mean.
-The objectives differ in how much of that they take into account.  An objective sees losses, never a trainer.
+Equation 6 of LightRNN adds the row loss and the column loss of a word as if they were independent.  However, the column
+loss is measured with the old row fed, and every reallocation changes what the input vectors mean.  The objectives
+differ in how much of this they take into account.  An objective does not depend on a trainer.
 """
 
 from __future__ import annotations
@@ -17,106 +17,109 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
-from lightrnn_pl.allocation.move_limits import movers, restricted
+from lightrnn_pl.allocation.reallocation_limits import restrict_problem, select_words
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.allocation.solvers import KeepSolver, Solver
+from lightrnn_pl.checks import check_number
 from lightrnn_pl.nn.language_model import LanguageModel
 
 
-class Losses(Protocol):
-    """Where an objective gets its numbers from; the same on every rank."""
+class LossProvider(Protocol):
+    """Provides the losses of the current model; all ranks get the same values."""
 
     model: LanguageModel
     solver: Solver
 
     def statistics(self, codes: Int[np.ndarray, "V k"] | None = None) -> LossStatistics:
-        """Loss statistics of the training text under the present codes, or with others fed."""
+        """Loss statistics of the training text with the current codes fed, or with ``codes``."""
 
-    def input_prices(self) -> list[np.ndarray]:
-        """To first order, what a word costs as an input under each code of each axis, (V, side)."""
+    def input_costs(self) -> list[np.ndarray]:
+        """The first-order input costs of each word under each code, one array (V, side) per axis, in nats."""
 
     def candidate_columns(self, rows: Int[np.ndarray, "V n"]) -> tuple[np.ndarray, np.ndarray]:
-        """Column losses (V, n, C) with each of ``rows`` fed, summed over a sample of each word's occurrences, and how
-        many those were, (V,)."""
+        """Column losses (V, n, C) with each of ``rows`` fed, summed over a sample of each word's occurrences, and the
+        number of sampled occurrences (V,)."""
 
-    def decide(self, choose: Callable[[], ReallocationResult]) -> ReallocationResult:
-        """What ``choose`` returns, computed once and handed to every rank."""
+    def on_first_rank(self, solve: Callable[[], ReallocationResult]) -> ReallocationResult:
+        """The result of ``solve``, computed once and sent to every rank."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Where the words shall go.
+    """New codes, and their predicted effect.
 
     Attributes:
         codes: New codes, (V, k).
-        before: Nats in all over the training text by axis, before: row loss, column loss, ...
-        promised: The same with the new codes, as far as the objective can tell.
-        solution: The answer of the solver that chose the rows (or all of the table), with its proof.
+        before: Loss of the training text per axis under the current codes, in nats.
+        predicted: Predicted loss per axis under the new codes, in nats.
+        solution: The solver's result, including its lower bound.
     """
 
     codes: np.ndarray
     before: tuple[float, ...]
-    promised: tuple[float, ...]
+    predicted: tuple[float, ...]
     solution: ReallocationResult
 
 
 class Objective(ABC):
-    """A way to choose new codes.
+    """Proposes new codes.
 
     Args:
-        maximum_moved: Most words that may move, those that make room counted; None means all.
-        minimum_gain: Nats that a better row must save a word, all its occurrences together, for it to be moved.
+        maximum_moved: Maximum number of words to reallocate, including those that only free a cell; None for no limit.
+        minimum_gain: Nats, summed over its occurrences, that a word must gain from a better row to be reallocated.
     """
 
     def __init__(self, maximum_moved: int | None = None, minimum_gain: float = 0.0) -> None:
         if maximum_moved is not None and maximum_moved < 2:
             raise ValueError(
-                f"reallocation.objective.maximum_moved must be at least 2, a word and who makes room, got "
-                f"{maximum_moved}; null means all"
+                "reallocation.objective.maximum_moved must be at least 2, because words exchange their cells, or null "
+                f"for no limit, got {maximum_moved}"
             )
-        if minimum_gain < 0:
-            raise ValueError(f"reallocation.objective.minimum_gain is nats, at least 0, got {minimum_gain}")
+        check_number("reallocation.objective.minimum_gain", minimum_gain, at_least=0, hint=", in nats")
         self.maximum_moved = maximum_moved
         self.minimum_gain = minimum_gain
 
     @property
     def is_limited(self) -> bool:
-        """Whether some words have to stay."""
+        """Whether some words keep their codes."""
         return self.maximum_moved is not None or self.minimum_gain > 0
 
-    def propose(self, losses: Losses) -> Proposal:
-        """New codes, from the losses of the model as it is; the present ones where the solver moves no word."""
-        return self._kept(losses) if isinstance(losses.solver, KeepSolver) else self._propose(losses)
+    def propose(self, losses: LossProvider) -> Proposal:
+        """New codes, given the losses of the current model; the current codes if the solver is :class:`KeepSolver`."""
+        return self._control(losses) if isinstance(losses.solver, KeepSolver) else self._propose(losses)
 
-    def solve(self, losses: Losses, problem: ReallocationProblem, counts: Tensor) -> ReallocationResult:
-        """Solve ``problem`` for the words that may move, the others staying where they are."""
-        return losses.decide(lambda: self._solve(losses.solver, problem, counts.cpu().numpy()))
+    def solve(self, losses: LossProvider, problem: ReallocationProblem, counts: Tensor) -> ReallocationResult:
+        """Solve ``problem``; words that are not to be reallocated keep their codes."""
+        return losses.on_first_rank(lambda: self._solve(losses.solver, problem, counts.cpu().numpy()))
 
-    def movable(self, rows: ReallocationResult, present: Int[np.ndarray, "V k"]) -> Bool[np.ndarray, " V"] | None:
-        """Words whose column may change once ``rows`` are chosen: all (None), or those that moved where moves are
-        limited."""
-        return (rows.codes != present).any(axis=1) if self.is_limited else None
+    def movable(self, rows: ReallocationResult, current: Int[np.ndarray, "V k"]) -> Bool[np.ndarray, " V"] | None:
+        """Words whose column may change, given the new rows: None for all, or those in a new cell if limits are set."""
+        return (rows.codes != current).any(axis=1) if self.is_limited else None
 
     @staticmethod
     def require_rows_and_columns(problem: ReallocationProblem, name: str) -> None:
-        """Refuse a table that is not one of rows and columns, for objectives that take these one after the other."""
+        """Check that words have a row and a column, for objectives that choose one after the other.
+
+        Raises:
+            ValueError: If words have a different number of codes.
+        """
         if problem.num_components != 2:
             raise ValueError(
-                f"reallocation/objective={name} is for tables of rows and columns, and the words have "
-                f"{problem.num_components} codes; use reallocation/objective=joint"
+                f"reallocation/objective={name} requires two codes per word (row and column), got "
+                f"{problem.num_components}; use reallocation/objective=joint"
             )
 
     @abstractmethod
-    def _propose(self, losses: Losses) -> Proposal:
-        """New codes, from the losses of the model as it is."""
+    def _propose(self, losses: LossProvider) -> Proposal:
+        """New codes, given the losses of the current model."""
 
     @staticmethod
-    def _kept(losses: Losses) -> Proposal:
-        """The control of any objective."""
+    def _control(losses: LossProvider) -> Proposal:
+        """The current codes: a control without reallocation."""
         statistics = losses.statistics()
         problem = statistics.problem()
         assert problem.codes is not None
-        solution = losses.decide(lambda: losses.solver.solve(problem))
+        solution = losses.on_first_rank(lambda: losses.solver.solve(problem))
         nll = statistics.nll_by_axis(problem.codes)
         return Proposal(solution.codes, nll, nll, solution)
 
@@ -124,11 +127,11 @@ class Objective(ABC):
         if not self.is_limited:
             return solver.solve(problem)
         assert problem.codes is not None
-        words = movers(problem, counts, self.maximum_moved, self.minimum_gain)
+        words = select_words(problem, counts, self.maximum_moved, self.minimum_gain)
         codes = problem.codes.copy()
         if len(words) == 0:
             return problem.result(codes, problem.floor, 0.0)
-        part = solver.solve(restricted(problem, words))
+        part = solver.solve(restrict_problem(problem, words))
         codes[words] = part.codes
-        # What others than the movers could gain is not bounded by their problem.
+        # The restricted problem does not bound the gain of the other words, so its lower bound does not apply.
         return problem.result(codes, problem.floor, part.seconds)

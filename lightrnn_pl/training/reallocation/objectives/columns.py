@@ -1,7 +1,7 @@
-"""Only the last code moves: columns inside rows, which is exact on the output side.
+"""Reallocation of columns within rows, which is exact on the output side.
 
-The row that is fed stays the true one, so the column loss of every column is what it was measured to be; only the
-input vectors of the words that move change their meaning.
+Since rows do not change, the measured column losses remain valid for every column.  Only the meaning of the input
+vectors changes.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from typing_extensions import override
 
 from lightrnn_pl.allocation.new_word_cells import choose_codes
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.allocation.solvers import ExactSolver
-from lightrnn_pl.training.reallocation.objectives.base import Losses, Objective, Proposal
+from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Objective, Proposal
 
 
 class ColumnsObjective(Objective):
-    """Each row's words among that row's cells, each row an assignment problem of its own, solved exactly."""
+    """Reassigns the words of each row to the cells of that row; each row is an assignment problem, solved exactly."""
 
     def __init__(self) -> None:
         super().__init__()
 
-    def _propose(self, losses: Losses) -> Proposal:
+    @override
+    def _propose(self, losses: LossProvider) -> Proposal:
         statistics = losses.statistics()
         problem = statistics.problem()
         codes = problem.codes
         assert codes is not None
-        solution = losses.decide(lambda: last_codes(problem, codes))
+        solution = losses.on_first_rank(lambda: last_codes(problem, codes))
         before = statistics.nll_by_axis(codes)
         return Proposal(solution.codes, before, statistics.nll_by_axis(solution.codes), solution)
 
@@ -41,13 +43,13 @@ def last_codes(
     costs: Float[np.ndarray, "V side"] | None = None,
     movable: Bool[np.ndarray, " V"] | None = None,
 ) -> ReallocationResult:
-    """The best last code of each word, all others as in ``codes``; its own ones where nothing is better.
+    """The best last code of each word, given its other codes; a row keeps its codes unless its loss decreases.
 
     Args:
-        problem: Losses with ``codes`` fed.
-        codes: The words' codes.
-        costs: Losses of the last axis; None means those of ``problem``.
-        movable: Words that may get another; None means all.
+        problem: The losses with ``codes`` fed.
+        codes: The codes of the words.
+        costs: Losses of the last axis; None for those of ``problem``.
+        movable: Words whose last code may change; None for all.
     """
     started = time.perf_counter()
     last = problem.costs[-1] if costs is None else costs
@@ -56,20 +58,20 @@ def last_codes(
     movable = np.ones(len(codes), bool) if movable is None else movable
     free[tuple(codes[~movable].T)] = False
     chosen[movable, -1] = choose_codes(last[movable], prefixes[movable], free, ExactSolver())
-    # No row gets worse for rounding or for ties.
+    # Rounding or ties must not change the codes of a row, let alone increase its loss.
     words = np.arange(len(codes))
     gained = last[words, codes[:, -1]].astype(np.float64) - last[words, chosen[:, -1]]
     rows = np.ravel_multi_index(tuple(prefixes.T), problem.sides[:-1]) if prefixes.shape[1] else np.zeros_like(words)
     by_row = np.bincount(rows, gained, minlength=math.prod(problem.sides[:-1]))
     chosen = np.where((by_row > 0)[rows][:, None], chosen, codes)
-    # The best there is with these rows, so its own bound.
+    # The solution is optimal given these rows, so its cost is the lower bound.
     return problem.result(chosen, math.inf, time.perf_counter() - started)
 
 
-def after_rows(
-    columns: ReallocationResult, rows: ReallocationResult, present: Int[np.ndarray, "V k"]
+def combine_stages(
+    columns: ReallocationResult, rows: ReallocationResult, current: Int[np.ndarray, "V k"]
 ) -> ReallocationResult:
-    """The answer of two stages: the codes of the second, the proof of the first, the time of both."""
-    moved = int((columns.codes != present).any(axis=1).sum())
+    """The result of two stages: the codes of the second, the lower bound of the first, the time of both."""
+    moved = int((columns.codes != current).any(axis=1).sum())
     seconds = columns.seconds + rows.seconds
     return replace(columns, lower_bound=rows.lower_bound, gap=rows.gap, seconds=seconds, moved=moved)

@@ -1,6 +1,6 @@
-"""Values that a user may give by mistake: refused while the model is built, by key, value and remedy.
+"""Invalid settings are rejected when the model is built, with a message that names the key and the value.
 
-The shape checks of the other tests would refuse many of them first, so that they are off here, as they are for users.
+Runtime type checks are disabled in these tests, as they are for users, because they would reject many values first.
 """
 
 import jaxtyping
@@ -10,10 +10,10 @@ from lightrnn_pl.building import build_allocation, build_model
 from lightrnn_pl.vocabulary import Vocabulary
 from tests.training.runs import compose_overrides
 
-REFUSED = {
-    ("model=slim", "model.output.compression=abc"): r"model\.output\.compression is a ratio .* got abc",
-    ("model=slim", "model.output.compression=true"): r"model\.output\.compression is a ratio .* got True",
-    ("model=slim", "model.embedding.compression=[1]"): r"model\.embedding\.compression is a ratio .* got \[1\]",
+INVALID_SETTINGS = {
+    ("model=slim", "model.output.compression=abc"): r"model\.output\.compression must be a ratio .* got abc",
+    ("model=slim", "model.output.compression=true"): r"model\.output\.compression must be a ratio .* got True",
+    ("model=slim", "model.embedding.compression=[1]"): r"model\.embedding\.compression must be a ratio .* got \[1\]",
     ("model=slim", "model.embedding.disjoint=2"): r"model\.embedding\.disjoint must be true or false, got 2",
     ("model=slim", "model.output.map.seed=-1"): r"model\.output\.map\.seed.* got -1",
     ("model=slim", "model/map@model.embedding.map=hashed", "model.embedding.map.seed=abc"): r"map\.seed.* got abc",
@@ -23,7 +23,7 @@ REFUSED = {
     ("model=hashed", "model.embedding.signed=yes"): r"model\.embedding\.signed must be true or false, got yes",
     ("model=hashed", "model.output.seed=-1"): r"model\.output\.seed .* got -1",
     ("model=hashed", "model.embedding.seed=-1"): r"model\.embedding\.seed .* got -1",
-    ("model=hashed", "model.output.compression=abc"): r"model\.output\.compression is a ratio .* got abc",
+    ("model=hashed", "model.output.compression=abc"): r"model\.output\.compression must be a ratio .* got abc",
     ("model=adaptive", "model.output.cutoffs=5"): r"cutoffs must be a list of whole numbers, such as \[5\], got 5",
     ("model=adaptive", "model.output.cutoffs=abc"): r"model\.output\.cutoffs must be a list .* got abc",
     ("model=adaptive", "model.output.cutoffs=[abc]"): r"each of model\.output\.cutoffs must be .* got abc",
@@ -32,7 +32,7 @@ REFUSED = {
     ("model=char_hierarchical", "model.embedding.features=abc"): r"model\.embedding\.features .* a list .* got abc",
     ("model=hierarchical", "model.output.classes.seed=abc"): r"model\.output\.classes\.seed must be .* got abc",
     ("model=hierarchical", "model/output/classes=frequency", "model.output.classes.power=true"): r"power .* got True",
-    ("model=hierarchical", "model/output/classes=clusters"): r"training text, .* choose model/output/classes=frequency",
+    ("model=hierarchical", "model/output/classes=clusters"): r"training text, .* use model/output/classes=frequency",
     ("model=full", "model/loss=nce", "model.loss.learn_partition=2"): r"learn_partition must be true or false, got 2",
     (
         "model=full",
@@ -50,19 +50,19 @@ def build(*overrides, num_words=40):
 
 
 @pytest.fixture
-def as_users_run_it(monkeypatch):
+def no_type_checks(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
-@pytest.mark.usefixtures("as_users_run_it")
-@pytest.mark.parametrize(("overrides", "message"), REFUSED.items(), ids=lambda value: str(value)[:60])
-def test_a_wrong_value_is_refused_while_the_model_is_built(overrides, message):
-    with pytest.raises(ValueError, match=message) as refused:
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(("overrides", "message"), INVALID_SETTINGS.items(), ids=lambda value: str(value)[:60])
+def test_invalid_settings_are_rejected(overrides, message):
+    with pytest.raises(ValueError, match=message) as error:
         build(*overrides)
-    assert "argument" not in str(refused.value)
+    assert "argument" not in str(error.value)
 
 
-def test_one_word_is_too_few_for_an_adaptive_softmax():
-    with pytest.raises(ValueError, match=r"only 1 word; use model/output=full") as refused:
+def test_adaptive_softmax_needs_two_words():
+    with pytest.raises(ValueError, match=r"only 1 word; use model/output=full") as error:
         build("model=adaptive", num_words=1)
-    assert "cutoffs" not in str(refused.value)
+    assert "cutoffs" not in str(error.value)

@@ -1,10 +1,10 @@
-"""First tables: seconds, peak memory and typical rows of each way to make one.
+"""Initial allocations: time, peak memory and typical rows of each strategy.
 
-    python benchmarks/first_tables.py wikitext2/train.txt --allocations random,frequency,cooccurrence
-    python benchmarks/first_tables.py eltec/cs/train.txt --allocations cooccurrence --threads 1
+    python benchmarks/initial_allocations.py wikitext2/train.txt --allocations random,frequency,cooccurrence
+    python benchmarks/initial_allocations.py eltec/cs/train.txt --allocations cooccurrence --threads 1
 
-Every table is made in a process of its own from tokens that are cached already; its peak memory is what it takes above
-what was held before, the memory map of the tokens included.
+Each allocation is computed in a separate process from cached tokens.  Peak memory is the increase during the
+computation, including the memory-mapped tokens.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import argparse
 import time
 from typing import Any
 
-from measuring import check_names, composed, in_process, peak_mib
+from harness import check_names, compose_config, peak_mib, run_in_process
 
 ALLOCATIONS = "random,frequency,cooccurrence"
 
 
 def run(allocation: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Figures of one table."""
+    """The results of one strategy."""
     import torch
 
     from lightrnn_pl.allocation.inspection import format_rows, typical_codes
     from lightrnn_pl.building import build_allocation, instantiate
 
     torch.set_num_threads(arguments.threads)
-    config = composed(
+    config = compose_config(
         *("data=text", f"data.train={arguments.text}", f"data.valid={arguments.text}"),
         *(f"allocation={allocation}", f"seed={arguments.seed}", f"paths.cache_dir={arguments.cache_dir}"),
     )
@@ -54,17 +54,17 @@ def main() -> None:
     parser.add_argument("--allocations", default=ALLOCATIONS, help="comma-separated (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, default=10, help="rows shown, those that most of the text falls into")
-    parser.add_argument("--words", type=int, default=10, help="words shown of each, the most frequent")
+    parser.add_argument("--rows", type=int, default=10, help="number of most frequent rows to print")
+    parser.add_argument("--words", type=int, default=10, help="number of most frequent words to print per row")
     parser.add_argument("--cache-dir", default=".cache/lightrnn_pl")
     arguments = parser.parse_args()
     check_names(parser, "--allocations", arguments.allocations, "allocation")
     for allocation in arguments.allocations.split(","):
-        row = in_process(run, allocation, arguments)
+        row = run_in_process(run, allocation, arguments)
         if row is not None:
             print(
                 f"\n{allocation}: {row['vocabulary']:,} words, {row['tokens']:,} tokens, {row['seconds']:.1f} s, "
-                f"{row['peak_mib']:,.0f} MiB; the rows shown are {row['share']:.0%} of the text\n{row['rows']}"
+                f"{row['peak_mib']:,.0f} MiB; these rows cover {row['share']:.0%} of the text:\n{row['rows']}"
             )
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a case in a process of its own, its time, its peak memory, its place in a table."""
+"""Common functions of the benchmarks: cases in separate processes, time, peak memory, tables and plots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def zipf_vocabulary(num_words: int) -> Any:
-    """Words w0, w1, ... whose counts follow Zipf's law, about ten tokens a word."""
+    """A vocabulary of words w0, w1, ... whose counts follow Zipf's law, with about ten tokens per word."""
     from lightrnn_pl.vocabulary import Vocabulary
 
     counts = np.maximum(1, 9 * num_words / (np.arange(num_words) + 2.7)).astype(np.int64)
@@ -24,15 +24,15 @@ def zipf_vocabulary(num_words: int) -> Any:
 
 
 def zipf_words(num_words: int, shape: tuple[int, ...], seed: int = 0) -> Any:
-    """Word ids drawn from the counts of ``zipf_vocabulary``."""
+    """Random word ids, distributed according to ``zipf_vocabulary``."""
     import torch
 
     weights = 1 / (np.arange(num_words) + 2.7)
-    drawn = np.random.default_rng(seed).choice(num_words, size=shape, p=weights / weights.sum())
-    return torch.from_numpy(drawn)
+    words = np.random.default_rng(seed).choice(num_words, size=shape, p=weights / weights.sum())
+    return torch.from_numpy(words)
 
 
-def composed(*overrides: str) -> Any:
+def compose_config(*overrides: str) -> Any:
     """The configuration of ``lightrnn-train`` with overrides."""
     from hydra import compose, initialize_config_module
 
@@ -41,21 +41,21 @@ def composed(*overrides: str) -> Any:
 
 
 def check_names(parser: argparse.ArgumentParser, flag: str, names: str, group: str) -> None:
-    """Refuse what the configuration does not have before anything is timed; ``name:loss`` names two options."""
+    """Exit with an error if a name is not an option of the configuration group; ``name:loss`` names two options."""
     conf = Path(__file__).parents[1] / "conf"
     for name in names.split(","):
         option, _, loss = name.partition(":")
-        for folder, chosen in ((group, option), ("model/loss", loss or "exact")):
-            if not (conf / folder / f"{chosen}.yaml").is_file():
+        for folder, choice in ((group, option), ("model/loss", loss or "exact")):
+            if not (conf / folder / f"{choice}.yaml").is_file():
                 choices = sorted(path.stem for path in (conf / folder).glob("[a-z]*.yaml"))
-                parser.error(f"{flag} has {name!r}, but conf/{folder} has no {chosen!r}; choose from {choices}")
+                parser.error(f"{flag} has {name!r}, but conf/{folder} has no {choice!r}; choose from {choices}")
 
 
-def median_seconds(step: Callable[[], Any], at_least: float = 2.0, most: int = 30) -> float:
-    """Median time of ``step`` after one call that is not counted; three calls or more, until ``at_least`` seconds."""
+def median_seconds(step: Callable[[], Any], min_seconds: float = 2.0, max_calls: int = 30) -> float:
+    """Median time of ``step`` after a warm-up call, over at least three calls and ``min_seconds`` seconds."""
     step()
     times: list[float] = []
-    while len(times) < 3 or (sum(times) < at_least and len(times) < most):
+    while len(times) < 3 or (sum(times) < min_seconds and len(times) < max_calls):
         started = time.perf_counter()
         step()
         times.append(time.perf_counter() - started)
@@ -63,19 +63,19 @@ def median_seconds(step: Callable[[], Any], at_least: float = 2.0, most: int = 3
 
 
 def peak_mib() -> float:
-    """The most memory that this process has held so far."""
+    """Peak memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def in_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any] | None:
-    """What ``case`` returns in a fresh process; None if the process died, which is reported on stderr."""
+def run_in_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any] | None:
+    """The result of ``case`` in a new process; None if the process failed, which is reported on standard error."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(theirs, case, *arguments))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_call, args=(sender, case, *arguments))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        return ours.recv()
+        return receiver.recv()
     except EOFError:
         return None
     finally:
@@ -89,16 +89,16 @@ def _call(connection: Any, case: Callable[..., dict[str, Any]], *arguments: Any)
 
 
 def add_speedup(rows: list[dict[str, Any]], name: str) -> None:
-    """``speedup`` over ``full`` of the same run: same vocabulary, phase and threads; None where there is none."""
-    same = ("vocabulary", "phase", "threads")
-    full = {tuple(row[key] for key in same): row["seconds"] for row in rows if row[name] == "full"}
+    """Add ``speedup`` over ``full`` with the same vocabulary, phase and threads; None if that was not measured."""
+    keys = ("vocabulary", "phase", "threads")
+    full = {tuple(row[key] for key in keys): row["seconds"] for row in rows if row[name] == "full"}
     for row in rows:
-        base = full.get(tuple(row[key] for key in same))
+        base = full.get(tuple(row[key] for key in keys))
         row["speedup"] = None if base is None else base / row["seconds"]
 
 
 def markdown(rows: list[dict[str, Any]], name: str) -> str:
-    """A table for a note."""
+    """The results as a Markdown table."""
     lines = [
         f"| {name} | vocabulary | phase | threads | seconds | words/s | speedup over full | peak MiB | weights MiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -113,7 +113,7 @@ def markdown(rows: list[dict[str, Any]], name: str) -> str:
 
 
 def finish(rows: list[dict[str, Any]], name: str, path: Path | None) -> None:
-    """Print the table; write the rows as JSON and a picture beside it."""
+    """Print the results as a table; write them to a JSON file and a plot next to it."""
     if not rows:
         sys.exit("nothing was measured")
     add_speedup(rows, name)
@@ -137,17 +137,17 @@ def _draw(rows: list[dict[str, Any]], name: str, path: Path) -> None:
         1, len(kinds), figsize=(1 + 5 * len(kinds), 4.5), constrained_layout=True, squeeze=False
     )
     for axis, (phase, threads) in zip(axes[0], kinds, strict=True):
-        chosen = [row for row in rows if (row["phase"], row["threads"]) == (phase, threads)]
-        sizes = sorted({row["vocabulary"] for row in chosen})
-        for what in dict.fromkeys(row[name] for row in chosen):
-            mine = sorted((row for row in chosen if row[name] == what), key=lambda row: row["vocabulary"])
+        shown = [row for row in rows if (row["phase"], row["threads"]) == (phase, threads)]
+        sizes = sorted({row["vocabulary"] for row in shown})
+        for case in dict.fromkeys(row[name] for row in shown):
+            curve = sorted((row for row in shown if row[name] == case), key=lambda row: row["vocabulary"])
             if len(sizes) > 1:
                 axis.loglog(
-                    [row["vocabulary"] for row in mine], [row["words_per_second"] for row in mine], "o-", label=what
+                    [row["vocabulary"] for row in curve], [row["words_per_second"] for row in curve], "o-", label=case
                 )
             else:
-                bars = axis.barh([what], [mine[0]["words_per_second"]])
-                axis.bar_label(bars, [f" {mine[0]['words_per_second']:,.0f}"])
+                bars = axis.barh([case], [curve[0]["words_per_second"]])
+                axis.bar_label(bars, [f" {curve[0]['words_per_second']:,.0f}"])
         axis.set_title(f"{phase}, {threads} thread{'s' if threads > 1 else ''}")
         if len(sizes) > 1:
             axis.set(xlabel="vocabulary", ylabel="words/s")
