@@ -15,5 +15,5 @@ def heavy_imports(name: str, *arguments: str, packages: tuple[str, ...] = ("torc
         "import atexit, sys\n"
         f"atexit.register(lambda: print('HEAVY', sorted({set(packages)!r} & set(sys.modules))))\n"
         f"sys.argv = ['lightrnn-{name}', *{arguments!r}]\n"
-        f"from lightrnn_pl.cli.commands import {name}\n{name}()\n"
+        f"from lightrnn_pl.cli.entry_points import {name}\n{name}()\n"
     )

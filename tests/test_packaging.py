@@ -63,7 +63,7 @@ def test_the_wheel_holds_everything(wheel):
     assert not extra
 
 
-TRAIN = "from lightrnn_pl.cli.commands import train; train()"
+TRAIN = "from lightrnn_pl.cli.entry_points import train; train()"
 
 
 @pytest.mark.slow

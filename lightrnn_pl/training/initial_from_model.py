@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import override
 
-from lightrnn_pl.allocation.initial.clustered import ClusteredAllocation
+from lightrnn_pl.allocation.initial.base import ClusteredAllocation
 from lightrnn_pl.allocation.word_vectors import unit_length
 from lightrnn_pl.checkpoint import load
 
@@ -20,7 +20,7 @@ class ModelAllocation(ClusteredAllocation):
     Args:
         checkpoint: A bundle, or the folder of a run or an export.  Its vocabulary may differ; words that it does not
             contain are assigned to the remaining cells.
-        iterations: See :class:`~lightrnn_pl.allocation.initial.clustered.ClusteredAllocation`, as the other arguments.
+        iterations: See :class:`~lightrnn_pl.allocation.initial.base.ClusteredAllocation`, as the other arguments.
         columns: How words are assigned to the columns of their row.
         seed: Seed of the clustering.
     """

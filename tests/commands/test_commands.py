@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lightrnn_pl import load
-from lightrnn_pl.cli.commands import evaluate as evaluate_main
-from lightrnn_pl.cli.commands import train as train_main
+from lightrnn_pl.cli.entry_points import evaluate as evaluate_main
+from lightrnn_pl.cli.entry_points import train as train_main
 from lightrnn_pl.training.experiment import train
 from tests.scripts import heavy_imports, script
 from tests.training.runs import SMALL, compose_run

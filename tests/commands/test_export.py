@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lightrnn_pl import load
-from lightrnn_pl.cli.commands import export as main
+from lightrnn_pl.cli.entry_points import export as main
 from lightrnn_pl.export.checks import Difference
 from lightrnn_pl.training.experiment import train
 from tests.scripts import heavy_imports
@@ -141,7 +141,7 @@ def test_help_does_not_import_torch(tmp_path):
 
 
 def test_other_commands_accept_an_exported_folder(trained, export, tmp_path, monkeypatch, capsys):
-    from lightrnn_pl.cli.commands import evaluate, table
+    from lightrnn_pl.cli.entry_points import evaluate, table
 
     export("format=safetensors")
     reports = {}

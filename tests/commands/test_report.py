@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from lightrnn_pl.cli.arguments import folders_as_overrides
-from lightrnn_pl.cli.commands import report as main
+from lightrnn_pl.cli.entry_points import report as main
+from lightrnn_pl.cli.hydra_arguments import folders_as_overrides
 from lightrnn_pl.training.experiment import train
 from tests.reporting.folders import make_run
 from tests.reporting.test_measurements import mixture

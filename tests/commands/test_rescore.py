@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.nbest_lists import make
 from lightrnn_pl import load
-from lightrnn_pl.cli.commands import rescore as main
+from lightrnn_pl.cli.entry_points import rescore as main
 from lightrnn_pl.rescoring.nbest_lists import parse_line
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lightrnn_pl import load
-from lightrnn_pl.cli.commands import score as main
+from lightrnn_pl.cli.entry_points import score as main
 from tests.scripts import heavy_imports, script
 
 TEXT = "w01 w02 w07\n\nnever seen w01\nw05\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from lightrnn_pl.cli.commands import train as main
+from lightrnn_pl.cli.entry_points import train as main
 from lightrnn_pl.training.folder_lock import exclusive_lock
 from tests.scripts import script
 

@@ -8,8 +8,8 @@ import pytest
 
 from lightrnn_pl import load
 from lightrnn_pl.allocation.allocation_file import read_table
-from lightrnn_pl.cli.commands import evaluate as evaluate_main
-from lightrnn_pl.cli.commands import table as main
+from lightrnn_pl.cli.entry_points import evaluate as evaluate_main
+from lightrnn_pl.cli.entry_points import table as main
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run
 

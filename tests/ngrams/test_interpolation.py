@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightrnn_pl.checkpoint import load
-from lightrnn_pl.cli.commands import evaluate as main
+from lightrnn_pl.cli.entry_points import evaluate as main
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.ngrams.interpolation import scores_in_order
 from lightrnn_pl.training.experiment import train

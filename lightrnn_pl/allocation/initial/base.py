@@ -1,14 +1,26 @@
-"""The contract of an initial allocation."""
+"""The base classes of initial allocations."""
 
 from __future__ import annotations
 
 import abc
+import logging
+import math
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
+from typing_extensions import override
 
-from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.allocation.initial.clustering import balanced_clusters, column_clusters
+from lightrnn_pl.allocation.word_allocation import WordAllocation, validate_sides
+from lightrnn_pl.checks import check_choice, check_count
+
+log = logging.getLogger(__name__)
+
+_MAX_CLUSTERED_ROW = 1000
+"""Largest number of cells per row for column clusters: the exact assignment of a row takes 50 ms per iteration."""
 
 
 class InitialAllocation(abc.ABC):
@@ -36,3 +48,61 @@ class InitialAllocation(abc.ABC):
         Raises:
             ValueError: If the words do not fit into a table of these sides.
         """
+
+
+class ClusteredAllocation(InitialAllocation):
+    """Abstract: rows are balanced clusters of word vectors, which subclasses provide.
+
+    Args:
+        iterations: Number of iterations of the clustering.
+        columns: How the words of a row are assigned to its cells.  ``clusters``: words that differ from the mean of
+            their row in a similar way share a column (for rows of up to 1,000 cells).  ``frequency``: in the order of
+            descending frequency.  ``random``: at random.
+        seed: Seed of all random numbers.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, iterations: int, columns: Literal["clusters", "frequency", "random"], seed: int) -> None:
+        check_count("allocation.iterations", iterations)
+        check_choice("allocation.columns", columns, ("clusters", "frequency", "random"))
+        self.iterations = iterations
+        self.columns = columns
+        self.seed = seed
+
+    @abc.abstractmethod
+    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+        """A unit vector for each word, (V, dimension); zero for words without a vector."""
+
+    @override
+    def __call__(
+        self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
+    ) -> WordAllocation:
+        validate_sides(num_words, tuple(sides))
+        row_size = math.prod(sides[1:])
+        capacities = np.minimum(row_size, np.maximum(num_words - row_size * np.arange(sides[0]), 0))
+        log.info("Creating the initial allocation of %s words by clustering word vectors ...", f"{num_words:,}")
+        started = time.monotonic()
+        vectors = self.vectors(words, tokens)
+        rows = balanced_clusters(vectors, counts, capacities, self.iterations, self.seed)
+        columns = self.columns
+        if columns == "clusters" and row_size > _MAX_CLUSTERED_ROW:
+            log.warning(
+                "Rows of %s cells are too long for column clusters; assigning columns at random instead. Use rows of "
+                "at most %s cells (model.sides), or set allocation.columns=random.",
+                f"{row_size:,}",
+                f"{_MAX_CLUSTERED_ROW:,}",
+            )
+            columns = "random"
+        if columns == "clusters":
+            positions = column_clusters(vectors, rows, counts, row_size, self.iterations, self.seed)
+        else:
+            # The words of a row occupy its first cells, so that empty cells come last.
+            drawn = np.random.default_rng(self.seed).random(num_words)
+            order = np.lexsort((drawn if columns == "random" else -np.asarray(counts), rows))
+            positions = np.empty(num_words, dtype=np.int64)
+            positions[order] = np.arange(num_words) - np.searchsorted(rows[order], rows[order])
+        codes = np.stack(np.unravel_index(rows * row_size + positions, tuple(sides)), -1)
+        log.info("The initial allocation took %.1f s.", time.monotonic() - started)
+        return WordAllocation(torch.from_numpy(codes), tuple(sides))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import override
 
-from lightrnn_pl.allocation.initial.clustered import ClusteredAllocation
+from lightrnn_pl.allocation.initial.base import ClusteredAllocation
 from lightrnn_pl.allocation.initial.cooccurrence_vectors import cooccurrence_vectors
 from lightrnn_pl.checks import check_count
 

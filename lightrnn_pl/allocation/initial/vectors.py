@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import override
 
-from lightrnn_pl.allocation.initial.clustered import ClusteredAllocation
+from lightrnn_pl.allocation.initial.base import ClusteredAllocation
 from lightrnn_pl.allocation.word_vectors import read_vectors, unit_length
 
 

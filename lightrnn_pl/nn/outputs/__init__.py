@@ -2,7 +2,6 @@
 
 from lightrnn_pl.nn.outputs.adaptive import AdaptiveOutput
 from lightrnn_pl.nn.outputs.base import Output
-from lightrnn_pl.nn.outputs.code import CodeOutput, LinearCodeOutput
 from lightrnn_pl.nn.outputs.full import FullOutput
 from lightrnn_pl.nn.outputs.hashed import HashedOutput
 from lightrnn_pl.nn.outputs.hierarchical import HierarchicalOutput
@@ -10,6 +9,7 @@ from lightrnn_pl.nn.outputs.multi_component import MultiComponentOutput
 from lightrnn_pl.nn.outputs.projected import ProjectedOutput
 from lightrnn_pl.nn.outputs.slim import SlimOutput
 from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
+from lightrnn_pl.nn.outputs.word_codes import CodeOutput, LinearCodeOutput
 
 __all__ = [
     "AdaptiveOutput",

@@ -14,7 +14,7 @@ from typing_extensions import override
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.multi_component import MultiComponentEmbedding
-from lightrnn_pl.nn.outputs.code import LinearCodeOutput
+from lightrnn_pl.nn.outputs.word_codes import LinearCodeOutput
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightrnn_pl.reporting.figures.curves import draw_curve, hollow
+from lightrnn_pl.reporting.figures.curve_drawing import draw_curve, hollow
 from lightrnn_pl.reporting.figures.slim_points import Over, slim_curves
 from lightrnn_pl.reporting.figures.style import legend_below, new_figure, series_color
 from lightrnn_pl.reporting.run_groups import Group

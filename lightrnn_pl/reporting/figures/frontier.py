@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lightrnn_pl.reporting.figures.curves import draw_curve, hollow, with_colors
+from lightrnn_pl.reporting.figures.curve_drawing import draw_curve, hollow, with_colors
 from lightrnn_pl.reporting.figures.slim_points import Point
 from lightrnn_pl.reporting.figures.style import FAINT, SERIES, legend_below, new_figure
 from lightrnn_pl.reporting.run_groups import Group, Spread

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightrnn_pl.reporting.figures.curves import draw_curve, whole_numbers, with_colors
+from lightrnn_pl.reporting.figures.curve_drawing import draw_curve, whole_numbers, with_colors
 from lightrnn_pl.reporting.figures.style import FAINT, INK, legend_below, new_figure
 from lightrnn_pl.reporting.run_groups import Group, Spread
 

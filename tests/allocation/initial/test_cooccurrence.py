@@ -65,7 +65,7 @@ def test_long_rows_get_random_columns(tokens, caplog):
     def make(columns):
         return CooccurrenceAllocation(dimension=8, columns=columns)(24, (4, 6), [""] * 24, counts, tokens)
 
-    with mock.patch("lightrnn_pl.allocation.initial.clustered._MAX_CLUSTERED_ROW", 5):
+    with mock.patch("lightrnn_pl.allocation.initial.base._MAX_CLUSTERED_ROW", 5):
         assert make("clusters").fingerprint() == make("random").fingerprint()
     assert "too long for column clusters" in caplog.text
     assert make("clusters").fingerprint() != make("random").fingerprint()

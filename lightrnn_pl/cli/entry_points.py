@@ -17,8 +17,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from lightrnn_pl.cli.arguments import folders_as_overrides, with_quoted_prompt
 from lightrnn_pl.cli.errors import one_line_errors
+from lightrnn_pl.cli.hydra_arguments import folders_as_overrides, with_quoted_prompt
 from lightrnn_pl.cli.sweep import as_sweep_job, sweep_report
 
 
