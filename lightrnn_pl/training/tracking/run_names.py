@@ -40,14 +40,16 @@ def group_name(config: Mapping[str, Any]) -> str:
 
 
 def tags(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
-    """The names of the model, the corpus and the table of a paper; unknown ones are omitted.
+    """The names of the model (the paper's, if the run is a row of a paper), the corpus and the paper's table.
+
+    Unknown names are omitted.
 
     Args:
         config: The resolved configuration.
         choices: The option chosen in each group; see :func:`hydra_choices`.
     """
     data, paper = config.get("data") or {}, config.get("paper") or {}
-    names = (choices.get("model"), data.get("name"), paper.get("table"))
+    names = (paper.get("model") or choices.get("model"), data.get("name"), paper.get("table"))
     return list(dict.fromkeys(str(name)[:_MAX_TAG_LENGTH] for name in names if name))
 
 

@@ -46,6 +46,8 @@ def test_tags(tmp_path):
     assert tags(config, {}) == ["text"]
     config["paper"] = {"table": "slim_table2", "row": "SE 10K", "scale": "small"}
     assert tags(config, {"model": "slim"}) == ["slim", "text", "slim_table2"]
+    row = {**config, "paper": {**config["paper"], "model": "se-10k"}}
+    assert tags(row, {"model": "full"}) == ["se-10k", "text", "slim_table2"]
     assert tags({**config, "data": {"name": "x" * 70}}, {}) == ["x" * 64, "slim_table2"]
 
 
