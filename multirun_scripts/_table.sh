@@ -30,11 +30,24 @@ begin() {
 }
 
 sweep() {
-    local ended=0
-    # Run folders are named by experiment and seed, so that further seeds and rows are added to the same folder.
-    lightrnn-train -m "hydra.sweep.dir=$folder" 'hydra.sweep.subdir=${name}-seed${seed}' "$@" "${given[@]}" || ended=$?
-    [ "$ended" -lt 128 ] || exit "$ended" # interrupted
-    [ "$ended" = 0 ] || status=$ended
+    local argument experiments='' experiment ended
+    local others=()
+    for argument in "$@"; do
+        case $argument in
+        experiment=*) experiments=${argument#experiment=} ;;
+        *) others+=("$argument") ;;
+        esac
+    done
+    # One sweep per experiment: Hydra checks overrides such as data.root=... against the configuration without swept
+    # options, and a swept experiment would not have selected its corpus yet.
+    for experiment in ${experiments//,/ }; do
+        ended=0
+        # Run folders are named by experiment and seed, so that further seeds and rows are added to the same folder.
+        lightrnn-train -m "hydra.sweep.dir=$folder" 'hydra.sweep.subdir=${name}-seed${seed}' \
+            "experiment=$experiment" "${others[@]}" "${given[@]}" || ended=$?
+        [ "$ended" -lt 128 ] || exit "$ended" # interrupted
+        [ "$ended" = 0 ] || status=$ended
+    done
 }
 
 report() {

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from lightrnn_pl.reporting.paper_tables import paper_tables
-from tests.test_experiments import OF_PAPERS
+from tests.experiment_rows import OF_PAPERS
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("multirun_scripts/[a-z]*.sh"))
@@ -78,9 +78,10 @@ def test_languages_are_those_of_aclw(arguments, languages, expected, tmp_path, m
         monkeypatch.setenv("LANGUAGES", languages)
     for table in ("lightrnn_table5", "slim_table4"):
         (tmp_path / table).mkdir()
-        _, (train, _) = run(ROOT / "multirun_scripts" / f"{table}.sh", tmp_path / table, *arguments)
-        found = [value.partition("=")[2] for value in train.split() if value.startswith("data.language=")]
-        assert found == ([] if expected is None else [expected]) and "  " not in train
+        _, (*sweeps, _) = run(ROOT / "multirun_scripts" / f"{table}.sh", tmp_path / table, *arguments)
+        for train in sweeps:
+            found = [value.partition("=")[2] for value in train.split() if value.startswith("data.language=")]
+            assert found == ([] if expected is None else [expected]) and "  " not in train
 
 
 def test_the_list_of_scripts_is_complete():

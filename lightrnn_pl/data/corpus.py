@@ -97,6 +97,7 @@ class TextCorpus(Corpus):
         valid: Like ``train``.
         test: Like ``train``.
         root: Base folder of relative paths; None for the working folder.
+        instructions: How to obtain the files, for the error if one does not exist.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class TextCorpus(Corpus):
         valid: str | Sequence[str] | None = None,
         test: str | Sequence[str] | None = None,
         root: str | None = None,
+        instructions: str | None = None,
     ) -> None:
+        self._instructions = instructions
         self._patterns = {
             split: [str(Path(root or "") / pattern) for pattern in ([paths] if isinstance(paths, str) else paths)]
             for split, paths in zip(SPLITS, (train, valid, test), strict=True)
@@ -127,15 +130,17 @@ class TextCorpus(Corpus):
             if Path(pattern).is_file():
                 files.append(Path(pattern))
                 continue
-            hint = f"(working folder: {Path.cwd()})"
+            hint = f"(current working directory: {Path.cwd()})"
             if not glob.has_magic(pattern):
                 kind = "is a folder, not a file" if Path(pattern).is_dir() else "does not exist"
-                raise FileNotFoundError(f"data.{split}={pattern} {kind} {hint}; pass the path of a text file")
+                remedy = self._instructions or "pass the path of a text file"
+                raise FileNotFoundError(f"data.{split}={pattern} {kind} {hint}; {remedy}")
             # pathlib does not support absolute patterns.
             matches = glob.glob(pattern, recursive=True)  # noqa: PTH207
             matching_files = sorted(path for path in map(Path, matches) if path.is_file())
             if not matching_files:
-                raise FileNotFoundError(f"no file matches data.{split}={pattern} {hint}")
+                remedy = f"; {self._instructions}" if self._instructions else ""
+                raise FileNotFoundError(f"no file matches data.{split}={pattern} {hint}{remedy}")
             files += matching_files
         if not files:
             raise ValueError(f"data.{split} is an empty list; pass at least one file")
@@ -146,7 +151,7 @@ class TextCorpus(Corpus):
         for split in self._patterns:
             for path in self.files(split):
                 if path.stat().st_size == 0:
-                    raise ValueError(f"data.{split}: the file {path} is empty; remove it or fill it")
+                    raise ValueError(f"data.{split}: the file {path} is empty; omit it or add text to it")
 
     @override
     def fingerprint(self, split: str) -> str:

@@ -78,7 +78,9 @@ def test_fingerprint_changes_with_the_files(tmp_path):
 
 
 def test_reports_missing_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"data\.train=nowhere\.txt does not exist \(working folder: /"):
+    with pytest.raises(
+        FileNotFoundError, match=r"data\.train=nowhere\.txt does not exist \(current working directory: /"
+    ):
         TextCorpus("nowhere.txt").check()
     with pytest.raises(FileNotFoundError, match=r"no file matches data\.train=nothing-\*"):
         TextCorpus("nothing-*").check()
@@ -200,3 +202,10 @@ def test_reads_pydoc():
     assert sizes["train"] > 0.8 * sum(sizes.values())
     assert min(sizes.values()) > 5_000
     assert corpus.fingerprint("train") == PydocCorpus().fingerprint("train") != corpus.fingerprint("test")
+
+
+@pytest.mark.parametrize("train", ["missing.txt", "missing-*.txt"])
+def test_a_missing_file_of_a_known_corpus_says_how_to_obtain_it(train, tmp_path):
+    corpus = TextCorpus(train, root=str(tmp_path), instructions="unpack the archive and pass data.root=FOLDER")
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path}.*; unpack the archive and pass data.root=FOLDER"):
+        corpus.check()
