@@ -38,7 +38,9 @@ def write_table(path: str | Path, allocation: WordAllocation, words: Sequence[st
     """
     path = Path(path)
     if len(words) != allocation.num_words:
-        raise ValueError(f"{len(words)} words for a table of {allocation.num_words}; pass every word of the vocabulary")
+        raise ValueError(
+            f"got {len(words)} words for a table with {allocation.num_words}; pass every word of the vocabulary"
+        )
     names, codes = ["word", *code_names(allocation.num_components)], allocation.codes.tolist()
     if _suffix(path) == ".parquet":
         import pyarrow
@@ -127,11 +129,11 @@ def _parse_rows(path: Path, rows: list[list]) -> Iterator[tuple[str, str, list[i
         if not row:
             continue
         if len(row) != len(rows[0]):
-            raise ValueError(f"{location}: {len(row)} fields, but the header has {len(rows[0])}: {row}")
+            raise ValueError(f"{location}: expected {len(rows[0])} fields, as in the header, got {len(row)}: {row}")
         try:
             codes = [int(code) for code in row[1:]]
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{location}: the codes of {row[0]!r} are not whole numbers: {row[1:]}") from error
+            raise ValueError(f"{location}: the codes of {row[0]!r} are not integers: {row[1:]}") from error
         if min(codes) < 0:
             raise ValueError(f"{location}: {row[0]!r} has a negative code: {codes}; codes start at 0")
         yield location, row[0], codes

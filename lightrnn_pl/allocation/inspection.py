@@ -105,8 +105,8 @@ def group_reallocations(
     """Words whose codes differ, grouped by old and new row, largest group first."""
     if not len(before) == len(after) == len(words):
         raise ValueError(
-            f"cannot compare tables of {len(before)} and {len(after)} words for {len(words)} words; the numbers must "
-            "be equal"
+            f"cannot compare tables with {len(before)} and {len(after)} words for a list of {len(words)} words; all "
+            "three numbers must be equal"
         )
     groups: dict[tuple[int, int], list[str]] = {}
     for word in (before != after).any(-1).nonzero()[:, 0].tolist():
@@ -126,4 +126,6 @@ def format_reallocations(groups: dict[tuple[int, int], list[str]], limit: int = 
 
 def _check_words(allocation: WordAllocation, words: Sequence[str]) -> None:
     if len(words) != allocation.num_words:
-        raise ValueError(f"{len(words)} words for a table of {allocation.num_words}; pass every word of the vocabulary")
+        raise ValueError(
+            f"got {len(words)} words for a table with {allocation.num_words}; pass every word of the vocabulary"
+        )

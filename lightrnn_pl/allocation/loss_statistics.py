@@ -71,7 +71,7 @@ class LossStatistics:
         if tuple(side for side, _ in shapes) != self.sides or [len(bias) for bias in biases] != list(self.sides):
             raise ValueError(
                 f"output vectors of shapes {shapes} and biases of sizes {[len(bias) for bias in biases]} do not match "
-                f"a table of sides {list(self.sides)}; pass one pair per axis, in the order of the axes"
+                f"a table with sides {list(self.sides)}; pass one pair per axis, in the order of the axes"
             )
         check_choice("storage", storage, ("auto", "hidden", "scores"))
         self._weights = [weight.detach() for weight in weights]

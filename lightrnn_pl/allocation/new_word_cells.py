@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.allocation.solvers import AutoSolver, Solver
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 
@@ -46,6 +46,18 @@ def choose_codes(
     solver: Solver | None = None,
     filling: Float[np.ndarray, "*sides"] | None = None,
 ) -> Int[np.ndarray, " N"]:
+    """The codes of :func:`solve_by_prefix`."""
+    codes, _ = solve_by_prefix(costs, prefixes, free, solver, filling)
+    return codes
+
+
+def solve_by_prefix(
+    costs: Float[np.ndarray, "N side"],
+    prefixes: Int[np.ndarray, "N axis"],
+    free: Bool[np.ndarray, "*sides"],
+    solver: Solver | None = None,
+    filling: Float[np.ndarray, "*sides"] | None = None,
+) -> tuple[Int[np.ndarray, " N"], list[ReallocationResult]]:
     """The next code of each new word, at the lowest total cost.  No code gets more words than it has free cells.
 
     Args:
@@ -57,11 +69,15 @@ def choose_codes(
         filling: Cost of filling each cell, independent of the word, shape ``sides``; None means 0.  The cost of a code
             with several free cells is their mean.
 
+    Returns:
+        The codes, and the result of the assignment problem of each prefix.
+
     Raises:
         ValueError: If more words share a prefix than there are free cells with that prefix.
     """
     axis = prefixes.shape[1]
     codes = np.empty(len(costs), dtype=np.int64)
+    results: list[ReallocationResult] = []
     distinct, group = np.unique(prefixes, axis=0, return_inverse=True)
     for number, prefix in enumerate(distinct if axis else [()]):
         members = np.flatnonzero(group.reshape(-1) == number) if axis else np.arange(len(costs))
@@ -73,8 +89,9 @@ def choose_codes(
             price = np.where(free, filling, 0.0)[tuple(prefix)].reshape(available.shape).sum(1)
             problem = replace(problem, costs=(costs[members] + price / np.maximum(1, available.sum(1)), undecided))
         # AutoSolver.solve would log its choice for each row.
-        codes[members] = (solver or AutoSolver().choose(problem)).solve(problem).codes[:, 0]
-    return codes
+        results.append((solver or AutoSolver()).choose(problem).solve(problem))
+        codes[members] = results[-1].codes[:, 0]
+    return codes, results
 
 
 def first_free_cells(prefixes: Int[np.ndarray, "N axis"], free: Bool[np.ndarray, "*sides"]) -> Int[np.ndarray, "N k"]:

@@ -53,8 +53,8 @@ class ReallocationProblem:
             set_field(self, "available", available)
         if self.num_cells < self.num_words:
             raise ValueError(
-                f"{self.num_words} words do not fit into {self.num_cells} available cells of a table of sides "
-                f"{list(self.sides)}; make more cells available or the table larger"
+                f"{self.num_words} words do not fit into {self.num_cells} available cells of a table with sides "
+                f"{list(self.sides)}; use a larger table, or make more cells available"
             )
         if self.codes is not None:
             set_field(self, "codes", self._validate_codes(np.asarray(self.codes)))
@@ -128,7 +128,9 @@ class ReallocationProblem:
         outside = ((codes < 0) | (codes >= np.array(self.sides))).any(axis=1)
         if outside.any():
             word = int(outside.argmax())
-            raise ValueError(f"word {word} has codes {codes[word].tolist()}, outside a table of {list(self.sides)}")
+            raise ValueError(
+                f"word {word} has codes {codes[word].tolist()}, outside the table with sides {list(self.sides)}"
+            )
         codes = codes.astype(np.int64)
         cells = self.cells_of(codes)
         if self.available is not None and not self.available.reshape(-1)[cells].all():
@@ -160,6 +162,7 @@ class ReallocationResult:
             costs of a word does not change it.
         moved: Number of words whose codes differ from those of the problem; V if the problem has no codes.
         seconds: Wall-clock time of the solver.
+        solver: The class of the solver that computed it; empty if it is not known.
     """
 
     codes: np.ndarray
@@ -168,6 +171,7 @@ class ReallocationResult:
     gap: float
     moved: int
     seconds: float
+    solver: str = ""
 
 
 def _validate_costs(costs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

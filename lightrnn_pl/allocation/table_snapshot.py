@@ -65,5 +65,7 @@ class TableSnapshot:
                 f"{path} is damaged or is not the word table of a round: {error}; delete the file"
             ) from error
         if codes.shape != (len(word_nll), len(sides)):
-            raise ValueError(f"{path} has codes of shape {codes.shape} for {len(word_nll)} words and sides {sides}")
+            raise ValueError(
+                f"{path}: codes of shape {codes.shape} do not match {len(word_nll)} words and sides {sides}"
+            )
         return cls(codes, tuple(sides), word_nll, text)

@@ -48,7 +48,7 @@ def validate_sides(num_words: int, sides: tuple[int, ...]) -> None:
         raise ValueError(f"every side of the table must be at least 1, got model.sides={list(sides)}")
     if math.prod(sides) < num_words:
         raise ValueError(
-            f"{num_words} words do not fit into a table of sides {list(sides)} ({math.prod(sides)} cells); "
+            f"{num_words} words do not fit into a table with sides {list(sides)} ({math.prod(sides)} cells); "
             f"set larger model.sides, for example {list(balanced_sides(num_words, len(sides)))}, or use a smaller "
             "vocabulary (data.vocabulary.max_size, data.vocabulary.min_count)"
         )
@@ -148,7 +148,9 @@ class WordAllocation(nn.Module):
         outside = ((codes < 0) | (codes >= sides)).any(-1)
         if outside.any():
             word = int(outside.nonzero()[0])
-            raise ValueError(f"word {word} has codes {codes[word].tolist()}, outside a table of {list(self.sides)}")
+            raise ValueError(
+                f"word {word} has codes {codes[word].tolist()}, outside the table with sides {list(self.sides)}"
+            )
         cells = _ravel(codes.long(), self.sides)
         occupied = torch.bincount(cells, minlength=math.prod(self.sides))
         if (occupied > 1).any():

@@ -88,7 +88,7 @@ def _words_and_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             size = size or len(vector)
             if len(vector) != size:
                 raise ValueError(
-                    f"{path}, line {number}: {len(vector)} numbers, but the preceding lines have {size} numbers"
+                    f"{path}, line {number}: expected {size} numbers, as in the preceding lines, got {len(vector)}"
                 )
             yield word, vector
 

@@ -31,7 +31,7 @@ class FileAllocation(InitialAllocation):
         codes, needed = read_table(self.path, words)
         if len(needed) != len(sides) or any(need > side for need, side in zip(needed, sides, strict=True)):
             raise ValueError(
-                f"{self.path} needs a table of sides {list(needed)}, but the model has sides {list(sides)}; set "
+                f"{self.path} needs a table with sides {list(needed)}, but the model has sides {list(sides)}; set "
                 f"model.sides={list(needed)}"
             )
         return WordAllocation(codes, tuple(sides))

@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 from jaxtyping import Int
+from typing_extensions import override
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.alternating import AlternatingSolver
@@ -31,8 +32,8 @@ class AutoSolver(Solver):
     def __init__(self, gap: float = 1e-3, time_limit: float | None = None) -> None:
         self._auction = AuctionSolver(gap, time_limit)
 
+    @override
     def choose(self, problem: ReallocationProblem) -> Solver:
-        """The solver for ``problem``."""
         if problem.num_cells <= _EXACT_WORDS:
             return ExactSolver()
         return self._auction if fits(folded_bytes(problem)) else AlternatingSolver()
@@ -40,7 +41,7 @@ class AutoSolver(Solver):
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         solver = self.choose(problem)
         log.info(
-            "Solving the reallocation of %d words in a table of sides %s with %s.",
+            "Solving the reallocation of %d words in a table with sides %s with %s.",
             problem.num_words,
             list(problem.sides),
             type(solver).__name__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,14 @@ class Solver(abc.ABC):
         result = problem.result(codes, lower_bound, time.perf_counter() - start)
         if np.isinf(result.cost):
             raise ValueError(
-                f"{type(self).__name__} found no assignment that avoids every forbidden code (+inf); allow more "
-                "codes, or use solver=exact, which finds an assignment if there is one"
+                f"{type(self).__name__} found no assignment that avoids all forbidden codes (+inf); allow more "
+                "codes, or use solver=exact, which finds an assignment if one exists"
             )
-        return result
+        return replace(result, solver=type(self.choose(problem)).__name__)
+
+    def choose(self, problem: ReallocationProblem) -> Solver:
+        """The solver that solves ``problem``; another one only for solvers that select among several."""
+        return self
 
     def check(self, num_words: int, sides: tuple[int, ...]) -> None:  # noqa: B027 - most solvers accept any size
         """Check before training that the solver can handle problems of this size.

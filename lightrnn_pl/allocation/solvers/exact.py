@@ -35,7 +35,7 @@ class ExactSolver(Solver):
             _, chosen = linear_sum_assignment(dense_costs(problem))
         except ValueError as error:
             raise ValueError(
-                "no assignment avoids every forbidden code (+inf); allow some words more codes or more cells"
+                "no assignment avoids all forbidden codes (+inf); allow more codes, or make more cells available"
             ) from error
         codes = problem.codes_of(problem.cells[chosen])
         return codes, problem.cost(codes)
@@ -74,5 +74,5 @@ def check_memory(
         alternative = "auction" if num_components == 2 else "alternating"
         raise ValueError(
             f"solver={solver} would need {needed:.1f} GiB for {num_words} words in {num_cells} cells "
-            f"but may use {limit:.1f} GiB; use solver={alternative}, which does not need the costs of all pairs"
+            f"but the limit is {limit:.1f} GiB; use solver={alternative}, which does not need the costs of all pairs"
         )

@@ -24,7 +24,7 @@ def fold(problem: ReallocationProblem, solver: str) -> tuple[np.ndarray, np.ndar
     """
     if not fits(folded_bytes(problem)):
         raise ValueError(
-            f"solver={solver} would need {folded_bytes(problem) / GIB:.1f} GiB to fold the axes of a table of sides "
+            f"solver={solver} would need {folded_bytes(problem) / GIB:.1f} GiB to fold the axes of a table with sides "
             f"{list(problem.sides)} into two; use solver=alternating, which does not fold them"
         )
     costs = finite_costs(problem)

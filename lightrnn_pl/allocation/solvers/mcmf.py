@@ -64,7 +64,7 @@ class MinCostFlowSolver(Solver):
         flow.set_node_supply(sink, -problem.num_words)
         if flow.solve() != flow.OPTIMAL:
             raise ValueError(
-                "no assignment avoids every forbidden code (+inf); allow some words more codes or more cells"
+                "no assignment avoids all forbidden codes (+inf); allow more codes, or make more cells available"
             )
         used = flow.flows(arcs) > 0
         chosen = np.empty(problem.num_words, np.int64)

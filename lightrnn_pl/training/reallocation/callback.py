@@ -112,7 +112,7 @@ class Reallocation(pl.Callback):
             and validation_interval(trainer) < 1 - ROUNDING
         ):
             raise ValueError(
-                "reallocation.statistics=training needs whole epochs between validations; set "
+                "reallocation.statistics=training requires validation at the end of epochs only; set "
                 "trainer.val_check_interval=1.0 or reallocation.statistics=pass"
             )
         assert isinstance(pl_module, LanguageModelingModule)

@@ -47,8 +47,8 @@ class Convergence:
         lengths = [epochs_per_round] if isinstance(epochs_per_round, int) else epochs_per_round
         if lengths is not None and (len(lengths) == 0 or min(lengths) < 1):
             raise ValueError(
-                "reallocation.epochs_per_round must be a whole number of at least 1, a list of them (one per round) or "
-                f"null, got {epochs_per_round}"
+                "reallocation.epochs_per_round must be an integer greater than or equal to 1, a list of such "
+                f"integers (one per round), or null, got {epochs_per_round}"
             )
         self.max_rounds = max_rounds
         self.patience = patience

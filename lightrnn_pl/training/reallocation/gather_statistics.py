@@ -31,7 +31,10 @@ def empty_statistics(model: LanguageModel, storage: Storage = "auto") -> LossSta
     """
     output = model.output
     if not isinstance(output, LinearCodeOutput):
-        raise ValueError(f"{type(output).__name__} has no row and column losses; use model/output=multi_component")
+        raise ValueError(
+            f"{type(output).__name__} does not support loss statistics, which need an output whose logits are linear "
+            "in the hidden state (a LinearCodeOutput); use model/output=multi_component"
+        )
     weights, biases = output.axis_parameters()
     return LossStatistics(model.allocation, weights, biases, storage)
 

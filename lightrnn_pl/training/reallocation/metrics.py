@@ -65,8 +65,8 @@ def report(trainer: pl.Trainer, summary: dict[str, Any]) -> None:
     nll = metrics["nll_measured"]
     measured = "not measured" if nll is None else f"{nll:.4f} measured with the new codes as inputs"
     log_once(
-        f"Reallocation after round {summary['round']} (valid perplexity {summary['valid_perplexity']:.2f}): "
-        f"train NLL {metrics['nll_before']:.4f} -> {metrics['nll_predicted']:.4f} predicted, "
+        f"Reallocation after round {summary['round']} (validation perplexity {summary['valid_perplexity']:.2f}): "
+        f"training NLL {metrics['nll_before']:.4f} -> {metrics['nll_predicted']:.4f} predicted, "
         f"{measured}; {metrics['words_moved']} words reallocated "
         f"({metrics['share_moved']:.1%}, {metrics['tokens_moved']:.1%} of the tokens), gap {metrics['gap']:.3%}, "
         f"{metrics['seconds']:.1f} s ({metrics['share_of_training_time']:.2%} of training time so far)"

@@ -80,7 +80,7 @@ class Mover:
         Raises:
             ValueError: If it does not.
         """
-        self.solver.check(model.allocation.num_words, model.allocation.sides)
+        self.objective.check_solver(self.solver, model.allocation.num_words, model.allocation.sides)
 
     def move(
         self, trainer: pl.Trainer, module: LanguageModelingModule, collected: LossStatistics | None = None
@@ -109,7 +109,7 @@ class Mover:
         changed = (old != new).any(1).to(counts.device)
         assert passes.word_nll is not None
         metrics = {
-            "solver": type(self.solver).__name__,
+            "solver": proposal.solution.solver,
             "objective": type(self.objective).__name__,
             **reallocation_metrics(proposal, measured, changed, counts),
             "seconds_statistics": passes.seconds,

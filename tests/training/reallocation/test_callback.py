@@ -312,9 +312,9 @@ def test_the_ends_of_rounds_and_of_training(overrides, epochs, tiny_text, tmp_pa
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("reallocation.max_rounds=0", "reallocation.max_rounds must be a whole number of at least 1, got 0"),
-        ("reallocation.patience=0", "reallocation.patience must be a whole number of at least 1, got 0"),
-        ("reallocation.epochs_per_round=0", "epochs_per_round must be a whole number .* or null, got 0"),
+        ("reallocation.max_rounds=0", "reallocation.max_rounds must be an integer greater than or equal to 1, got 0"),
+        ("reallocation.patience=0", "reallocation.patience must be an integer greater than or equal to 1, got 0"),
+        ("reallocation.epochs_per_round=0", "epochs_per_round must be an integer .* or null, got 0"),
         ("reallocation.epochs_per_round=[2,0]", r"epochs_per_round must be .* got \[2, 0\]"),
         ("reallocation.statistics=none", "reallocation.statistics must be pass or training, got 'none'"),
         ("reallocation.storage=disk", "reallocation.storage must be auto or hidden or scores, got 'disk'"),

@@ -10,7 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
 
 from lightrnn_pl.allocation.reallocation_limits import restrict_problem, select_words
-from lightrnn_pl.allocation.solvers import ExactSolver, KeepSolver
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
+from lightrnn_pl.allocation.solvers import AuctionSolver, AutoSolver, ExactSolver, GreedySolver, KeepSolver
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.building import instantiate
 from lightrnn_pl.data.batches import Batch
@@ -30,6 +31,7 @@ from lightrnn_pl.training.reallocation.objectives import (
     JointObjective,
     StagedObjective,
 )
+from lightrnn_pl.training.reallocation.objectives.columns import last_codes
 from lightrnn_pl.training.reallocation.passes import TrainingPasses
 from tests.training.runs import compose_run
 
@@ -287,6 +289,31 @@ def test_metrics_contain_predicted_and_measured_losses_per_axis(overrides, tiny_
 
 
 @pytest.mark.parametrize(
+    "solver",
+    [AuctionSolver(gap=0.5), AutoSolver(), ExactSolver(), GreedySolver()],
+    ids=lambda solver: type(solver).__name__,
+)
+def test_columns_use_the_solver_and_bound_its_solution(solver):
+    generator = np.random.default_rng(0)
+    codes = WordAllocation.random(20, (4, 6), seed=0).codes.numpy().astype(np.int64)
+    costs = tuple(generator.normal(size=(20, side)) for side in (4, 6))
+    problem = ReallocationProblem(costs, codes)
+    best, result = last_codes(problem, codes), last_codes(problem, codes, solver=solver)
+    assert best.solver == "ExactSolver" and best.gap == 0
+    assert result.solver == type(solver.choose(problem)).__name__
+    assert result.lower_bound - 1e-9 <= best.cost <= result.cost + 1e-9
+    assert np.array_equal(result.codes[:, 0], codes[:, 0])
+
+
+@pytest.mark.parametrize(("solver", "reported"), [("auto", "ExactSolver"), ("greedy", "GreedySolver")])
+def test_a_run_reports_the_solver_that_ran(solver, reported, tiny_text, tmp_path):
+    short = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "reallocation.max_rounds=2")
+    overrides = (*short, "reallocation.epochs_per_round=1", f"solver={solver}", "reallocation/objective=columns")
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *overrides))
+    assert metrics["rounds"][0]["reallocation"]["solver"] == reported
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (
@@ -295,14 +322,17 @@ def test_metrics_contain_predicted_and_measured_losses_per_axis(overrides, tiny_
         ),
         (
             ["reallocation/objective=joint", "reallocation.objective.minimum_gain=-1"],
-            r"minimum_gain must be a number of at least 0, in nats, got -1",
+            r"minimum_gain must be a number greater than or equal to 0, in nats, got -1",
         ),
         (
             ["reallocation/objective=candidates", "reallocation.objective.num_candidates=1"],
             r"num_candidates must be .* 1",
         ),
         (["reallocation.inputs=mix"], r"reallocation\.inputs must be keep or project, got 'mix'"),
-        (["reallocation.sample_every=0"], r"reallocation\.sample_every must be a whole number of at least 1, got 0"),
+        (
+            ["reallocation.sample_every=0"],
+            r"reallocation\.sample_every must be an integer greater than or equal to 1, got 0",
+        ),
     ],
 )
 def test_rejects_invalid_settings(overrides, message, tiny_text, tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -84,6 +84,19 @@ class Objective(ABC):
         """Whether some words keep their codes."""
         return self.maximum_moved is not None or self.minimum_gain > 0
 
+    def check_solver(self, solver: Solver, num_words: int, sides: tuple[int, ...]) -> None:
+        """Check before training that ``solver`` supports the problems of this objective.
+
+        Args:
+            solver: The solver.
+            num_words: V.
+            sides: Sides of the table.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        solver.check(num_words, sides)
+
     def propose(self, losses: LossProvider) -> Proposal:
         """New codes, given the losses of the current model; the current codes if the solver is :class:`KeepSolver`."""
         return self._control(losses) if isinstance(losses.solver, KeepSolver) else self._propose(losses)
@@ -130,8 +143,8 @@ class Objective(ABC):
         words = select_words(problem, counts, self.maximum_moved, self.minimum_gain)
         codes = problem.codes.copy()
         if len(words) == 0:
-            return problem.result(codes, problem.floor, 0.0)
+            return replace(problem.result(codes, problem.floor, 0.0), solver=type(solver.choose(problem)).__name__)
         part = solver.solve(restrict_problem(problem, words))
         codes[words] = part.codes
         # The restricted problem does not bound the gain of the other words, so its lower bound does not apply.
-        return problem.result(codes, problem.floor, part.seconds)
+        return replace(problem.result(codes, problem.floor, part.seconds), solver=part.solver)

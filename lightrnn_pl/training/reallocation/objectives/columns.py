@@ -14,17 +14,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from typing_extensions import override
 
-from lightrnn_pl.allocation.new_word_cells import choose_codes
+from lightrnn_pl.allocation.new_word_cells import solve_by_prefix
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
-from lightrnn_pl.allocation.solvers import ExactSolver
+from lightrnn_pl.allocation.solvers import ExactSolver, Solver
 from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Objective, Proposal
 
 
 class ColumnsObjective(Objective):
-    """Reassigns the words of each row to the cells of that row; each row is an assignment problem, solved exactly."""
+    """Reassigns the words of each row to the cells of that row; each row is an assignment problem of its own."""
 
     def __init__(self) -> None:
         super().__init__()
+
+    @override
+    def check_solver(self, solver: Solver, num_words: int, sides: tuple[int, ...]) -> None:
+        solver.check(min(num_words, sides[-1]), (sides[-1], 1))
 
     @override
     def _propose(self, losses: LossProvider) -> Proposal:
@@ -32,7 +36,7 @@ class ColumnsObjective(Objective):
         problem = statistics.problem()
         codes = problem.codes
         assert codes is not None
-        solution = losses.on_first_rank(lambda: last_codes(problem, codes))
+        solution = losses.on_first_rank(lambda: last_codes(problem, codes, solver=losses.solver))
         before = statistics.nll_by_axis(codes)
         return Proposal(solution.codes, before, statistics.nll_by_axis(solution.codes), solution)
 
@@ -42,6 +46,7 @@ def last_codes(
     codes: Int[np.ndarray, "V k"],
     costs: Float[np.ndarray, "V side"] | None = None,
     movable: Bool[np.ndarray, " V"] | None = None,
+    solver: Solver | None = None,
 ) -> ReallocationResult:
     """The best last code of each word, given its other codes; a row keeps its codes unless its loss decreases.
 
@@ -50,6 +55,7 @@ def last_codes(
         codes: The codes of the words.
         costs: Losses of the last axis; None for those of ``problem``.
         movable: Words whose last code may change; None for all.
+        solver: Solves the assignment problem of each row; None solves it exactly.
     """
     started = time.perf_counter()
     last = problem.costs[-1] if costs is None else costs
@@ -57,15 +63,20 @@ def last_codes(
     prefixes, chosen = codes[:, :-1], codes.copy()
     movable = np.ones(len(codes), bool) if movable is None else movable
     free[tuple(codes[~movable].T)] = False
-    chosen[movable, -1] = choose_codes(last[movable], prefixes[movable], free, ExactSolver())
+    chosen[movable, -1], results = solve_by_prefix(last[movable], prefixes[movable], free, solver or ExactSolver())
     # Rounding or ties must not change the codes of a row, let alone increase its loss.
     words = np.arange(len(codes))
     gained = last[words, codes[:, -1]].astype(np.float64) - last[words, chosen[:, -1]]
     rows = np.ravel_multi_index(tuple(prefixes.T), problem.sides[:-1]) if prefixes.shape[1] else np.zeros_like(words)
     by_row = np.bincount(rows, gained, minlength=math.prod(problem.sides[:-1]))
     chosen = np.where((by_row > 0)[rows][:, None], chosen, codes)
-    # The solution is optimal given these rows, so its cost is the lower bound.
-    return problem.result(chosen, math.inf, time.perf_counter() - started)
+    names = sorted({row.solver for row in results})
+    lower_bound = math.inf  # if every row was solved exactly, the cost is the bound
+    if costs is None and names != [ExactSolver.__name__]:
+        fixed = problem.cost(codes) - float(last[words, codes[:, -1]][movable].sum(dtype=np.float64))
+        lower_bound = fixed + sum(row.lower_bound for row in results)
+    result = problem.result(chosen, lower_bound, time.perf_counter() - started)
+    return replace(result, solver=", ".join(names))
 
 
 def combine_stages(
