@@ -289,7 +289,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ValueError(f"{path} is damaged or not a checkpoint: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
-            f"{path} is not a lightrnn_pl bundle; pass the best.ckpt of a run folder (last.ckpt only serves to resume "
+            f"{path} is not a lightrnn_pl bundle; pass the best.ckpt of a run folder (last.ckpt is only for resuming "
             "training)"
         )
     if content["version"] != VERSION:

@@ -8,26 +8,26 @@ from numbers import Integral, Real
 
 
 def check_count(name: str, value: object, at_least: int = 1) -> None:
-    """Check that ``value`` is a whole number of at least ``at_least``.
+    """Check that ``value`` is an integer greater than or equal to ``at_least``.
 
     Raises:
         ValueError: Naming the key and its value.
     """
     # bool is a subclass of int, but model.num_layers=true is a mistake.
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value}")
+        raise ValueError(f"{name} must be an integer greater than or equal to {at_least}, got {value}")
 
 
 def check_counts(name: str, values: object) -> list[int]:
-    """The values as a list, after checking that they are whole numbers of at least 1.
+    """The values as a list, after checking that they are integers greater than or equal to 1.
 
     Raises:
         ValueError: Naming the key and its value.
     """
     if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ValueError(f"{name} must be a list of whole numbers, such as [{_example(values)}], got {values}")
+        raise ValueError(f"{name} must be a list of integers, such as [{_example(values)}], got {values}")
     for value in values:
-        check_count(f"each of {name}", value)
+        check_count(f"every value of {name}", value)
     return [int(value) for value in values]
 
 
@@ -58,7 +58,7 @@ def check_number(
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or not at_least <= float(value) <= at_most:  # type: ignore[arg-type]
-        bounds = f"from {at_least:g} to {at_most:g}" if at_most < math.inf else f"of at least {at_least:g}"
+        bounds = f"from {at_least:g} to {at_most:g}" if at_most < math.inf else f"greater than or equal to {at_least:g}"
         kind = "a finite number" if at_least == -math.inf else f"a number {bounds}"
         raise ValueError(f"{name} must be {kind}{hint}, got {value}")
 
@@ -84,7 +84,7 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Check that ``value`` is a valid seed: a whole number from 0 to 2^32 - 1.
+    """Check that ``value`` is a valid seed: an integer from 0 to 2^32 - 1.
 
     Raises:
         ValueError: Naming the key and its value.

@@ -172,7 +172,7 @@ class Vocabulary:
         with Path(path).open(encoding="utf-8", newline="\n") as file:
             name, _, markers = file.readline().partition("\t")
             if name != _HEADER:
-                raise ValueError(f"{path} is not a vocabulary file of lightrnn_pl: line 1 must begin with {_HEADER!r}")
+                raise ValueError(f"{path} is not a lightrnn_pl vocabulary file: line 1 must begin with {_HEADER!r}")
             words, counts = [], []
             for number, line in enumerate(file, start=2):
                 word, tab, count = line.removesuffix("\n").partition("\t")
@@ -256,8 +256,9 @@ class VocabularyRules:
         if dropped and self.unknown is None:
             word = next(word for word in counts if word not in kept and word not in markers)
             raise ValueError(
-                f"the rules drop {dropped} training tokens, such as {word!r}, but data.vocabulary.unknown is null; "
-                "set it, for example to '<unk>', or keep every word (min_count=1, max_size=null, file=null)"
+                f"the vocabulary settings drop {dropped} training tokens, such as {word!r}, but "
+                "data.vocabulary.unknown is null; set it, for example to '<unk>', or keep every word (min_count=1, "
+                "max_size=null, file=null)"
             )
         kept.update({marker: counts.get(marker, 0) for marker in self.markers})
         if self.unknown is not None:
@@ -277,7 +278,7 @@ class VocabularyRules:
             return Path(self.file).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"data.vocabulary.file={self.file} does not exist (working folder: {Path.cwd()})"
+                f"data.vocabulary.file={self.file} does not exist (current working directory: {Path.cwd()})"
             ) from None
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1

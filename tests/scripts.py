@@ -1,5 +1,6 @@
 """The installed commands."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,4 +17,12 @@ def heavy_imports(name: str, *arguments: str, packages: tuple[str, ...] = ("torc
         f"atexit.register(lambda: print('HEAVY', sorted({set(packages)!r} & set(sys.modules))))\n"
         f"sys.argv = ['lightrnn-{name}', *{arguments!r}]\n"
         f"from lightrnn_pl.cli.entry_points import {name}\n{name}()\n"
+    )
+
+
+def imports_of(name: str, arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a separate process that prints the heavy packages it has imported."""
+    script = heavy_imports(name, *arguments, packages=("torch", "pytorch_lightning", "wandb"))
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
     )

@@ -17,7 +17,9 @@ from lightrnn_pl.checks import (
 
 @pytest.mark.parametrize("value", [0, -4, 2.5, 2.0, "abc", True, None])
 def test_rejects_invalid_counts(value):
-    with pytest.raises(ValueError, match=rf"^model\.hidden_dim must be a whole number of at least 1, got {value}$"):
+    with pytest.raises(
+        ValueError, match=rf"^model\.hidden_dim must be an integer greater than or equal to 1, got {value}$"
+    ):
         check_count("model.hidden_dim", value)
 
 
@@ -41,13 +43,13 @@ def test_accepts_probabilities():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (5, r"key must be a list of whole numbers, such as \[5\], got 5$"),
-        ("abc", r"key must be a list of whole numbers, such as \[1, 2\], got abc$"),
+        (5, r"key must be a list of integers, such as \[5\], got 5$"),
+        ("abc", r"key must be a list of integers, such as \[1, 2\], got abc$"),
         ("12", "must be a list .* got 12$"),
         (True, "must be a list .* got True$"),
         (None, "must be a list .* got None$"),
-        ([3, 0], "^each of key must be a whole number of at least 1, got 0$"),
-        ([3, "4"], "^each of key .* got 4$"),
+        ([3, 0], "^every value of key must be an integer greater than or equal to 1, got 0$"),
+        ([3, "4"], "^every value of key .* got 4$"),
     ],
 )
 def test_rejects_invalid_lists_of_counts(value, message):
@@ -100,6 +102,6 @@ def test_rejects_numbers_that_are_not_finite():
     for value in (float("inf"), float("nan")):
         with pytest.raises(ValueError, match=rf"^key must be a finite number, got {value}$"):
             check_number("key", value)
-        with pytest.raises(ValueError, match=rf"^key must be a number of at least 3, got {value}$"):
+        with pytest.raises(ValueError, match=rf"^key must be a number greater than or equal to 3, got {value}$"):
             check_number("key", value, at_least=3)
     check_number("key", -1e300)

@@ -51,7 +51,7 @@ NEEDED = {
     "model/map/hashed": ["model/embedding=slim"],
     "model/map/clustered": ["model/embedding=slim", "model.embedding.map.path=vectors.npy"],
     "model/embedding/multi_component": ["model/output=multi_component"],
-    # A sampled loss needs the logits of single words.
+    # A sampled loss needs logits for individual words.
     "model/loss/nce": ["model.components=1", "model/embedding=full", "model/output=full"],
     "model/loss/importance_sampling": ["model.components=1", "model/embedding=full", "model/output=full"],
     "model/loss/blackout": ["model.components=1", "model/embedding=full", "model/output=full"],

@@ -5,9 +5,7 @@ The rows are read from conf/experiment. For training, a tiny corpus and a small 
 
 import copy
 import functools
-import itertools
 import re
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -16,29 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightrnn_pl.reporting.paper_tables import paper_tables
 from lightrnn_pl.training import experiment
+from tests.experiment_rows import OF_PAPERS, ROWS
 from tests.training.runs import SMALL
 
-CONF = Path(__file__).parents[1] / "conf" / "experiment"
-EXPERIMENTS = {
-    path.relative_to(CONF).as_posix().removesuffix(".yaml"): OmegaConf.to_container(OmegaConf.load(path))
-    for path in sorted(CONF.rglob("*.yaml"))
-    if not path.stem.startswith("_")
-}
-SELECTORS = {"models": "paper.model", "languages": "data.language", "tables": "paper.table"}
-"""The override that selects a row, by the mapping under ``paper`` whose keys are its values."""
-
-
-def rows_of(name: str) -> list[tuple[str, ...]]:
-    """The overrides that select each row of an experiment: its name and at most one more."""
-    paper = EXPERIMENTS[name].get("paper") or {}
-    choices = [f"{key}={value}" for group, key in SELECTORS.items() for value in paper.get(group, ())]
-    choices = [choice for choice in choices if choice != f"paper.table={paper['table']}"]
-    only_row = [] if {"models", "languages"} & set(paper) else [(f"experiment={name}",)]
-    return only_row + [(f"experiment={name}", choice) for choice in choices]
-
-
-ROWS = list(itertools.chain.from_iterable(map(rows_of, EXPERIMENTS)))
-OF_PAPERS = [row for row in ROWS if re.search(r"/(table|figure)\d", row[0])]
 CURVES = [row for row in OF_PAPERS if re.search(r"slim/figure\d", row[0])]
 RUN = [override for override in SMALL if not override.startswith(("name=", "model.", "data."))]
 

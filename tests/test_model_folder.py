@@ -1,5 +1,6 @@
 """The exported model folder: ``load`` restores it exactly and rejects inconsistent or damaged parts."""
 
+import dataclasses
 import json
 
 import pytest
@@ -51,7 +52,7 @@ def test_tied_vectors_are_stored_once_and_stay_tied(tmp_path):
         ("config.json", lambda content: content.replace(b'"version": 1', b'"version": 7'), "version 7"),
         ("config.json", lambda content: content.replace(b'"table": "', b'"table": "0'), "contains the allocation"),
         ("vocabulary.txt", lambda content: content.replace(b"w7\t", b"w0007\t"), "a different vocabulary"),
-        ("vocabulary.txt", lambda content: b"w7\n", "not a vocabulary file of lightrnn_pl"),
+        ("vocabulary.txt", lambda content: b"w7\n", "not a lightrnn_pl vocabulary file"),
     ],
 )
 def test_rejects_inconsistent_or_damaged_parts(tmp_path, file, damage, message):
@@ -79,9 +80,9 @@ def test_config_has_the_keys_of_transformers(tmp_path):
 def test_verification_detects_any_difference(part):
     one, other = bundle_of("lightrnn"), bundle_of("lightrnn with empty cells")
     require_same_bundle(one, one)
-    changed = type(one)(**{**vars(one), part: getattr(other, part) if part == "model" else {"nll": 1}})
+    changed = dataclasses.replace(one, **{part: getattr(other, part) if part == "model" else {"nll": 1}})
     if part == "vocabulary":
         words = list(one.vocabulary.words)
-        changed = type(one)(**{**vars(one), part: type(one.vocabulary)(words, one.vocabulary.counts)})
+        changed = dataclasses.replace(one, vocabulary=type(one.vocabulary)(words, one.vocabulary.counts))
     with pytest.raises(ValueError, match="nothing was exported"):
         require_same_bundle(one, changed)

@@ -74,7 +74,7 @@ def test_vocabulary_file_determines_the_words(tmp_path, name):
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"min_count": 0}, "min_count must be a whole number of at least 1, got 0"),
+        ({"min_count": 0}, "min_count must be an integer greater than or equal to 1, got 0"),
         ({"max_size": 2}, r"max_size=2 leaves no space.*at least 3"),
         ({"unknown": "a b"}, "unknown='a b' must be one word"),
         ({"end": ""}, "end='' must be one word"),
@@ -95,7 +95,7 @@ def test_rejects_invalid_files(tmp_path):
     (tmp_path / "bytes").write_bytes(b"a\nb\xff\n")
     with pytest.raises(ValueError, match="line 2: not UTF-8"):
         VocabularyRules(file=str(tmp_path / "bytes")).build(TEXT)
-    with pytest.raises(ValueError, match="not a vocabulary file of lightrnn_pl"):
+    with pytest.raises(ValueError, match="not a lightrnn_pl vocabulary file"):
         Vocabulary.load(tmp_path / "empty")
     VocabularyRules().build(TEXT).save(tmp_path / "cut")
     (tmp_path / "cut").write_text((tmp_path / "cut").read_text()[:-3])

@@ -67,7 +67,9 @@ def _datamodule(config: DictConfig, bundle: Bundle) -> tuple[Any, list[str]]:
     data = as_plain(bundle.config.data if config.get("data") is None else config.data)
     unknown = set(config.splits) - {"train", "valid", "test"}
     if unknown or not config.splits:
-        raise ValueError(f"splits={list(config.splits)} must be a non-empty list of train, valid or test")
+        raise ValueError(
+            f"splits={list(config.splits)} must be a non-empty list that contains only train, valid and test"
+        )
     splits = [split for split in config.splits if split == "train" or data.get(split, "") is not None]
     if not splits:
         raise ValueError(f"the corpus has none of the splits {list(config.splits)}; pass data.valid, data.test or text")
@@ -94,8 +96,8 @@ def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
             split, f"{result.perplexity:.2f}", f"{result.perplexity_without_end:.2f}", f"{result.nll:.4f}", *counts
         )
     console.print(table)
-    bins = Table(title="by count of the word in the training text", title_justify="left")
-    for column in ("split", "count from", "tokens", "perplexity"):
+    bins = Table(title="perplexity by word count in the training text", title_justify="left")
+    for column in ("split", "min. count", "tokens", "perplexity"):
         bins.add_column(column, justify="left" if column == "split" else "right")
     for split, result in results.items():
         for line in result.bins:

@@ -94,7 +94,7 @@ def _print(report: dict[str, Any]) -> None:
     table.add_row("checkpoint", f"{report['checkpoint_bytes']:,}")
     console.print(table)
     for name, size in report.get("written_out_bytes", {}).items():
-        console.print(Text(f"written out as a full table: {name}, {size:,} bytes"))
+        console.print(Text(f"expanded to a full table: {name}, {size:,} bytes"))
     console.print(Text(report["agreement"]))
     if "perplexity" in report:
         perplexity = report["perplexity"]

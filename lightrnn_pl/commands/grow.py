@@ -51,7 +51,7 @@ def grow_bundle(console: Console, config: DictConfig, bundle: Bundle, source: Pa
         raise ValueError(f"output={output} is a folder; pass a file, for example {output / 'grown.ckpt'}")
     if not text.is_file():
         raise FileNotFoundError(
-            f"there is no text at {text}; grow must be a text file, one tokenized sentence per line"
+            f"text file {text} does not exist; grow must be a text file with one tokenized sentence per line"
         )
     check_growable(bundle.model, bundle.vocabulary)
     reader = datamodule_for_text(bundle, text)
@@ -169,8 +169,8 @@ def _print(console: Console, config: DictConfig, grown: Bundle, growth: dict[str
     allocation, words = grown.model.allocation, grown.vocabulary.words
     new_words, without_cell = growth["words"], growth["without_cell"]
     console.print(
-        f"\nassigned {len(new_words):,} new words of {growth['text']} (at least {config.min_count} occurrences) to "
-        f"{growth['cells']:,} empty cells",
+        f"\nassigned {len(new_words):,} new words from {growth['text']} (at least {config.min_count} occurrences each) "
+        f"to empty cells ({growth['cells']:,} were available)",
         soft_wrap=True,
     )
     if without_cell["words"]:
@@ -196,7 +196,7 @@ def _print(console: Console, config: DictConfig, grown: Bundle, growth: dict[str
     console.print(table)
     if len(ranked) > config.rows:
         console.print(f"and {len(ranked) - config.rows:,} more rows (increase rows to show them)")
-    results = Table(title="perplexity of this text", title_justify="left")
+    results = Table(title="perplexity on this text", title_justify="left")
     for column in ("tokens", "number", "before", "grown"):
         results.add_column(column, justify="left" if column == "tokens" else "right")
     for name, tokens, before, after in (

@@ -49,7 +49,7 @@ def report(config: DictConfig) -> dict[str, Path]:
     measurements = find_measurements(inputs)
     if not runs and not measurements:
         raise ValueError(
-            f"there is no run in {', '.join(map(str, inputs))}; a run folder contains config.yaml and metrics.json"
+            f"no runs found in {', '.join(map(str, inputs))}; a run folder contains config.yaml and metrics.json"
         )
     # Sort by relative paths, so that the report does not depend on the order of arguments or the parent folder.
     paths, _ = relative_paths(runs, measurements)

@@ -283,7 +283,7 @@ def _check(config: DictConfig) -> None:
         check_flag(key, config[key])
     check_seed("seed", config.seed)
     if not re.fullmatch(r"[^\s=|]+", str(config.feature)):
-        raise ValueError(f"feature={config.feature} must be a name without whitespace, '=' and '|'")
+        raise ValueError(f'feature={config.feature} must be a name without whitespace, "=" or "|"')
     if config.dev is None and config.test is None:
         raise ValueError("nothing to do; pass test=LIST to rescore, or dev=LIST and dev_references=[FILE] to tune")
     if (config.dev is None) != (not config.dev_references):

@@ -97,7 +97,7 @@ def check_output(key: str, output: str | None, sources: Iterable[str | None]) ->
         raise ValueError(f"{key}={output} is a folder; pass a file")
     for source in sources:
         if source is not None and source != STANDARD and Path(source).resolve() == Path(output).resolve():
-            raise ValueError(f"{key}={output} is also used as another file; pass a different one")
+            raise ValueError(f"{key}={output} is already used for another input or output file; pass a different file")
 
 
 def with_progress(items: Iterable[Item], console: Console, unit: str = "lines") -> Iterator[Item]:

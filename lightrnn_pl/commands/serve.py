@@ -40,7 +40,7 @@ def serve(config: DictConfig) -> None:
     """
     check_count("port", config.port, at_least=0)
     if config.port > 65535:
-        raise ValueError(f"port must be at most 65535 (0 for any free one), got {config.port}")
+        raise ValueError(f"port must be at most 65535 (0 selects any free port), got {config.port}")
     check_count("prefixes", config.prefixes)
     path = resolve_checkpoint(config.checkpoint)
     path = RunFolder(path).best if RunFolder(path).best.is_file() else path
@@ -56,8 +56,8 @@ def serve(config: DictConfig) -> None:
         print(f"http://{_in_url(_reachable(host))}:{port}/   (press Ctrl-C to stop)", flush=True)
         if not _is_loopback(host):
             print(
-                f"warning: with host={host}, everyone who can reach this machine can use the model, unencrypted; "
-                f"allowed host names: {', '.join(hosts)} (to add others, pass hosts=[...])",
+                f"warning: with host={host}, anyone who can reach this machine can use the model over an "
+                f"unencrypted connection; allowed host names: {', '.join(hosts)} (to add others, pass hosts=[...])",
                 file=sys.stderr,
                 flush=True,
             )
@@ -89,7 +89,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise OSError(
-                error.errno, f"port={port} of {host} is already in use; pass another port, or port=0 for any free one"
+                error.errno,
+                f"port={port} of {host} is already in use; pass another port, or port=0 to select a free port",
             ) from error
         raise OSError(
             error.errno, f"cannot listen on host={host}, port={port}: {error.strerror}; pass another address"

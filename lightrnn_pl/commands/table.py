@@ -39,7 +39,7 @@ def table(config: DictConfig) -> dict[str, Any]:
     bundle = load(config.checkpoint, device if config.grow is not None else "cpu")
     axes = code_names(bundle.model.allocation.num_components)
     if len(axes) == 1:
-        raise ValueError(f"the model in {path} has no word table: its words have one code (model.components=1)")
+        raise ValueError(f"the model in {path} has no word table: each word has one code (model.components=1)")
     if config.axis not in axes:
         raise ValueError(f"axis={config.axis} is not an axis of the table; choose one of {', '.join(axes)}")
 
@@ -67,7 +67,7 @@ def _bundle_file(checkpoint: str) -> Path:
     path = Path(checkpoint)
     if path.suffix in _TABLE_FILES:
         raise ValueError(
-            f"checkpoint={checkpoint} is a table without counts and weights; pass a best.ckpt or a run folder"
+            f"checkpoint={checkpoint} is a table without counts or weights; pass a best.ckpt or a run folder"
         )
     return weights_file(path)
 
@@ -146,7 +146,7 @@ def _compare(console: Console, bundle: Bundle, other: Path, rows: int, limit: in
     if other.suffix in _TABLE_FILES:
         if not other.is_file():
             raise FileNotFoundError(
-                f"there is no word table at {other}; compare must be a table file, a run folder or a bundle"
+                f"word table {other} does not exist; compare must be a table file, a run folder or a bundle"
             )
         before, sides = read_table(other, words)
         shared = list(range(len(words)))

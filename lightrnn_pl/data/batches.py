@@ -259,7 +259,7 @@ def make_batch(
 
 
 def check_sizes(batch_size: int, sequence_length: int) -> None:
-    """Check that both sizes are whole numbers of at least one.
+    """Check that both sizes are integers greater than or equal to 1.
 
     Raises:
         ValueError: Naming the key and its value.
@@ -277,8 +277,8 @@ def check_streams(num_tokens: int, num_streams: int, sequence_length: int) -> in
     length = num_tokens // num_streams
     if length < sequence_length:
         raise ValueError(
-            f"{num_tokens} tokens in {num_streams} streams are {length} tokens per stream, fewer than one window of "
-            f"data.sequence_length={sequence_length}; use a smaller data.sequence_length or data.batch_size, or "
-            "more text"
+            f"{num_tokens} tokens split into {num_streams} streams leave {length} tokens per stream, less than one "
+            f"window (data.sequence_length={sequence_length}); use a smaller data.sequence_length or data.batch_size, "
+            "or more text"
         )
     return length

@@ -171,7 +171,7 @@ class DiskCorpus(Corpus):
         import datasets
 
         if not Path(self.path).exists():
-            raise FileNotFoundError(f"data.path={self.path} does not exist (working folder: {Path.cwd()})")
+            raise FileNotFoundError(f"data.path={self.path} does not exist (current working directory: {Path.cwd()})")
         try:
             dataset = datasets.load_from_disk(self.path)
         except FileNotFoundError as error:

@@ -192,7 +192,7 @@ def encoded_blocks(
                 words.nbytes - 3 * len(words), num_words
             )  # minus Arrow's 4-byte offset per word, plus 1 for the space
     if num_words == 0:
-        raise ValueError(f"data.{split} contains no words; use a text that is not empty")
+        raise ValueError(f"data.{split} contains no words; use a non-empty text")
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,7 @@ def check_free(path: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ValueError(f"output={path} already exists; pass another folder, or overwrite=true")
     if path.is_symlink() or not _is_export(path):
-        raise ValueError(
-            f"output={path} is not an export of lightrnn_pl, so it is not overwritten; pass another folder"
-        )
+        raise ValueError(f"output={path} is not a lightrnn_pl export, so it is not overwritten; pass another folder")
 
 
 def folder_bytes(folder: Path) -> dict[str, int]:

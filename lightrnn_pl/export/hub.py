@@ -68,5 +68,5 @@ class HubModel(
                 )
             )
         if not is_model_folder(folder):
-            raise ValueError(f"{model_id} is not a model of lightrnn_pl; it must contain {WEIGHTS} and {CONFIG}")
+            raise ValueError(f"{model_id} is not a lightrnn_pl model; it must contain {WEIGHTS} and {CONFIG}")
         return cls(load(folder, device))

@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--next", type=int, metavar="K", help="print the K most likely next words")
     arguments = parser.parse_args()
     if not (arguments.folder / "metadata.json").is_file():
-        parser.error(f"there is no metadata.json in {arguments.folder}; pass a folder written with format=onnx")
+        parser.error(f"{arguments.folder} does not contain metadata.json; pass a folder written with format=onnx")
     if arguments.next is not None and arguments.next < 1:
         parser.error(f"--next must be at least 1, got {arguments.next}")
     model = OnnxModel(arguments.folder)

@@ -82,7 +82,7 @@ def score_stream(
         buffer_lines: Number of lines that are sorted by length together.  Fewer are buffered if they are long.
 
     Raises:
-        ValueError: If a size is not a positive whole number, or a word is unknown and the vocabulary has no unknown
+        ValueError: If a size is not a positive integer, or a word is unknown and the vocabulary has no unknown
             word.  The message contains the number of the line.
     """
     check_count("batch_size", batch_size)

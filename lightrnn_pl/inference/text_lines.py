@@ -33,7 +33,7 @@ def byte_lines(path: str | Path) -> Iterator[bytes]:
                 raise ValueError("standard input is closed and no file was given; pass the path of a file")
             source = sys.stdin.buffer
         elif not Path(path).is_file():
-            raise FileNotFoundError(f"the text file {path} does not exist (working folder: {Path.cwd()})")
+            raise FileNotFoundError(f"the text file {path} does not exist (current working directory: {Path.cwd()})")
         else:
             source = stack.enter_context(Path(path).open("rb"))
             if _is_compressed(path):
@@ -53,7 +53,7 @@ def require_file(key: str, path: str | Path) -> None:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"{key}={path} is not a file (working folder: {Path.cwd()}); pass the path of a text file"
+            f"{key}={path} is not a file (current working directory: {Path.cwd()}); pass the path of a text file"
         )
 
 

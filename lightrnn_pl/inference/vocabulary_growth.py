@@ -106,8 +106,8 @@ def choose_new_words(
     ranked = sorted((item for item in new_words if item[1] >= min_count), key=lambda item: (-item[1], item[0]))
     if not ranked:
         raise ValueError(
-            f"the text has {len(new_words)} words outside the vocabulary, none of them at least min_count={min_count} "
-            "times; lower min_count, or use more text"
+            f"the text has {len(new_words)} words outside the vocabulary, none of which occurs at least "
+            f"min_count={min_count} times; lower min_count, or use more text"
         )
     num_cells = int(usable_cells(allocation).sum())
     limit = num_cells if max_words is None else min(num_cells, max_words)

@@ -85,7 +85,7 @@ def read_arpa(path: str | Path) -> NgramModel:
             words, or has no end marker.  The message contains the line or the n-gram.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"the ARPA file {path} does not exist (working folder: {Path.cwd()})")
+        raise FileNotFoundError(f"the ARPA file {path} does not exist (current working directory: {Path.cwd()})")
     try:
         with open_text(path) as file:
             return _Reader(path, file).read()
@@ -137,14 +137,18 @@ class _Reader:
                 raise self._error(f"expected the number of {len(counts) + 1}-grams")
             counts.append(int(match[2]))
         if not counts or line != b"\\1-grams:":
-            raise self._error("expected 'ngram 1=...' and so on, then \\1-grams:")
+            raise self._error("expected lines such as 'ngram 1=...', followed by \\1-grams:")
         self._pending = line
         return counts
 
     def _level(self, order: int, count: int, highest: bool) -> None:
         title = self._pending if order == 1 else self._next()
         if title != f"\\{order}-grams:".encode():
-            raise self._error(f"expected \\{order}-grams: with {count} lines before it as the header states")
+            num_preceding = len(self._levels[-1].keys)
+            raise self._error(
+                f"expected the section \\{order}-grams: after the {num_preceding} {order - 1}-grams that the "
+                "header states"
+            )
         keys, logs, backoffs = [np.empty(0, np.int64)], [np.empty(0)], [np.empty(0)]
         for columns, log_probability, backoff in self._blocks(order, count):
             if order == 1:
@@ -157,14 +161,14 @@ class _Reader:
             backoffs.append(backoff)
         if order == 1:
             if len(self._words.unique()) != count:
-                raise ValueError(f"{self._path} contains a duplicate 1-gram; remove one of them")
+                raise ValueError(f"{self._path} contains a duplicate 1-gram; remove the duplicate")
             all_keys, ascending = np.arange(count), np.arange(count)
         else:
             all_keys = np.concatenate(keys)
             ascending = np.argsort(all_keys, kind="stable")
             all_keys = all_keys[ascending]
             if (all_keys[1:] == all_keys[:-1]).any():
-                raise ValueError(f"{self._path} contains a duplicate {order}-gram; remove one of them")
+                raise ValueError(f"{self._path} contains a duplicate {order}-gram; remove the duplicate")
         weights = np.empty(0) if highest else np.concatenate(backoffs)[ascending]
         self._levels.append(Level(all_keys, np.concatenate(logs)[ascending], weights))
 
@@ -201,7 +205,9 @@ class _Reader:
                 if len(lines) < min(remaining, _BLOCK) or not np.isin(lengths, (order + 1, order + 2)).all():
                     offset = int(np.flatnonzero(~np.isin(lengths, (order + 1, order + 2)))[:1].sum())
                     self._line += offset
-                    raise self._error(f"expected a {order}-gram with its log-probability; the header states {count}")
+                    raise self._error(
+                        f"expected a {order}-gram with its log-probability; the header states {count} {order}-grams"
+                    )
                 flat, starts = fields.flatten(), np.concatenate([[0], np.cumsum(lengths)[:-1]])
                 log_probability = _natural(flat.take(pa.array(starts)))
                 columns = [flat.take(pa.array(starts + index)) for index in range(1, order + 1)]

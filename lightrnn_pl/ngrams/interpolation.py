@@ -89,7 +89,7 @@ def check_interpolation(config: DictConfig, bundle: Bundle, tuning_data: Any) ->
             check_estimation(config.interpolate_order, config.interpolate_estimator, config.interpolate_arpa)
         elif not Path(name).is_file():
             raise FileNotFoundError(
-                f"interpolate={name} is not kn, cache, or an existing file (working folder: {Path.cwd()})"
+                f"interpolate={name} is not kn, cache, or an existing file (current working directory: {Path.cwd()})"
             )
     return names
 
@@ -231,7 +231,8 @@ def _note(member: Mapping[str, Any]) -> str:
     remarks = []
     if member.get("words_without_ngrams"):
         remarks.append(
-            "words of the vocabulary that it does not have share the probability of its unknown word equally, if any"
+            "vocabulary words that this model does not contain share the probability of its unknown word equally "
+            "(if it has one)"
         )
     if member.get("words_outside_the_vocabulary"):
         remarks.append(
@@ -240,6 +241,7 @@ def _note(member: Mapping[str, Any]) -> str:
         )
     elif member.get("words_outside_the_vocabulary", 0) is None:
         remarks.append(
-            "the words of a KenLM file are not known; if some are outside the vocabulary, perplexities are upper bounds"
+            "the words in a KenLM binary file cannot be listed; if some are outside the vocabulary, perplexities are "
+            "upper bounds"
         )
     return "; ".join(remarks)

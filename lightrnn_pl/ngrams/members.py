@@ -219,7 +219,9 @@ def check_estimation(order: object, estimator: object, arpa: str | Path | None) 
     check_count("interpolate_order", order)
     check_choice("interpolate_estimator", estimator, ("auto", "lmplz", "own"))
     if estimator == "lmplz" and shutil.which("lmplz") is None:
-        raise ValueError("interpolate_estimator=lmplz, but lmplz is not on the PATH; install KenLM, or use own")
+        raise ValueError(
+            "interpolate_estimator=lmplz, but lmplz is not on the PATH; install KenLM, or set interpolate_estimator=own"
+        )
     if estimator == "lmplz" and arpa is not None:
         raise ValueError(
             "interpolate_arpa requires interpolate_estimator=own; lmplz is run on word ids, because it rejects the "

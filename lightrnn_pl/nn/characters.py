@@ -45,7 +45,7 @@ def spell(vocabulary: Vocabulary, max_word_length: int, min_row_length: int = 1)
         min_row_length: The minimum of L.
 
     Raises:
-        ValueError: If ``max_word_length`` is not a whole number of at least 1.
+        ValueError: If ``max_word_length`` is not an integer greater than or equal to 1.
     """
     check_count("model.embedding.max_word_length", max_word_length)
     markers = sorted(

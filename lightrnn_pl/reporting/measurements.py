@@ -60,7 +60,7 @@ def find_measurements(paths: Iterable[str | Path]) -> list[Measurement]:
                 measurements.setdefault(file.resolve(), measurement)
             elif path.is_file():
                 raise ValueError(
-                    f"{path} is not the JSON of lightrnn-evaluate interpolate=..., lightrnn-rescore or "
+                    f"{path} is not JSON output of lightrnn-evaluate interpolate=..., lightrnn-rescore or "
                     "benchmarks/output_layers.py"
                 )
     return list(measurements.values())

@@ -83,7 +83,7 @@ def _at(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
 
 
 METRICS: dict[str, Metric] = {
-    "valid_perplexity": Metric("valid perplexity", _perplexity_text, _at("validation", "perplexity")),
+    "valid_perplexity": Metric("validation perplexity", _perplexity_text, _at("validation", "perplexity")),
     "perplexity": Metric("test perplexity", _perplexity_text, _at("test", "perplexity")),
     "bleu": Metric("test BLEU", "{:.2f}".format),
     "cpu_seconds": Metric("CPU seconds", "{:.3g}".format),

@@ -40,7 +40,9 @@ def save_results(folder: str | Path, runs: Sequence[Run], measurements: Sequence
     if folder.is_dir():
         existing = {run.path.resolve() for run in find_runs([folder])}
         if sources := [run.path for run in runs if run.path.resolve() in existing]:
-            raise ValueError(f"keep={folder} contains {sources[0]}, which is read; pass another folder")
+            raise ValueError(
+                f"keep={folder} contains {sources[0]}, which is an input of this report; pass another folder"
+            )
         if others := sorted(existing - {(folder / path).resolve() for path in run_paths}):
             raise ValueError(
                 f"keep={folder} contains other runs ({others[0]}); pass another folder, or remove them first"

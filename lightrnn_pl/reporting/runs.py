@@ -65,7 +65,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     runs: dict[Path, Run] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder}; pass run folders, or folders that contain them")
+            raise FileNotFoundError(f"folder {folder} does not exist; pass run folders, or folders that contain them")
         for path, _, is_run in walk(folder):
             if is_run:
                 runs.setdefault(path.resolve(), read_run(path))

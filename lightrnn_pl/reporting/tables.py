@@ -22,7 +22,15 @@ _SMALL = (
     "Rows labeled small differ from the paper in corpus, model size or training time. The paper's values are shown for "
     "orientation only; these rows do not reproduce them."
 )
-_OPTIONAL = ("MB of tables", "rounds", "MB", "paper: size of input", "words/s", "paper: parameters", "valid perplexity")
+_OPTIONAL = (
+    "MB of tables",
+    "rounds",
+    "MB",
+    "paper: size of input",
+    "words/s",
+    "paper: parameters",
+    "validation perplexity",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def failure_table(runs: Iterable[tuple[str, Run]]) -> Table | None:
     Args:
         runs: The path and the run, for each run.
     """
-    header = ("folder", "run", "status", "error", "seed", "epochs", "valid perplexity")
+    header = ("folder", "run", "status", "error", "seed", "epochs", "validation perplexity")
     rows = [
         (
             path,
@@ -81,7 +89,9 @@ def failure_table(runs: Iterable[tuple[str, Run]]) -> Table | None:
         "Runs listed as started or running may have been killed. To resume one, rerun its command with the same folder."
     ]
     is_open = any(row[2] in ("started", "running") for row in rows)
-    return Table("Not completed", header, rows, notes if is_open else [], texts=4, optional=("run", "valid perplexity"))
+    return Table(
+        "Not completed", header, rows, notes if is_open else [], texts=4, optional=("run", "validation perplexity")
+    )
 
 
 def command_table(groups: Sequence[Group]) -> Table | None:

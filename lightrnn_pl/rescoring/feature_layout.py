@@ -118,7 +118,7 @@ def read_weights(source: str | Mapping[str, Any]) -> dict[str, Any]:
         if equals and numbers and len(name.split()) == 1:
             weights[name.strip()] = numbers
     if not weights:
-        raise ValueError(f"weights={source} contains no line like 'Name= 0.1 0.2'; JSON files must be named .json")
+        raise ValueError(f"weights={source} contains no line such as 'Name= 0.1 0.2'; JSON files must be named .json")
     return weights
 
 

@@ -82,9 +82,12 @@ def parse_line(line: str) -> Hypothesis:
         raise ValueError("empty line")
     fields = [part.strip() for part in line.split(_SEPARATOR)]
     if len(fields) < 4:
-        raise ValueError(f"got {len(fields)} fields separated by '{_SEPARATOR}', need id, hypothesis, features, score")
+        raise ValueError(
+            f'expected at least 4 fields separated by "{_SEPARATOR}" (id, hypothesis, features, score), '
+            f"got {len(fields)}"
+        )
     if not (fields[0].isascii() and fields[0].isdigit()):
-        raise ValueError(f"the sentence id {fields[0]!r} is not a non-negative whole number")
+        raise ValueError(f"the sentence id {fields[0]!r} is not a non-negative integer")
     return Hypothesis(int(fields[0]), fields[1], parse_features(fields[2]), _number(fields[3], "score"), fields)
 
 
@@ -165,8 +168,8 @@ def _by_sentence(hypotheses: Iterator[_Numbered], malformed: MalformedLines) -> 
         if group and sentence != last:
             if sentence < last:
                 raise ValueError(
-                    f"line {number}: sentence {sentence} comes after sentence {last}; lines must be in ascending "
-                    "order of sentences: sort the list (sort -s -n -k 1,1)"
+                    f"line {number}: sentence {sentence} comes after sentence {last}; sort the lines by "
+                    "sentence id (sort -s -n -k 1,1)"
                 )
             yield group
             group = []

@@ -151,7 +151,10 @@ class References:
 
     def _prepare(self, sentence: int) -> None:
         if sentence >= len(self):
-            raise ValueError(f"sentence {sentence} of the list has no reference; there are only {len(self)}, from 0")
+            raise ValueError(
+                f"sentence {sentence} of the list has no reference; there are {len(self)} references (sentences are "
+                "numbered from 0)"
+            )
         self._ngrams, self._lengths = Counter(), []
         for lines in self.texts:
             ngrams, length = self._split(lines[sentence])

@@ -206,13 +206,13 @@ class LossContract:
     def test_outputs_without_logits_of_words_are_rejected(self):
         table = WordAllocation.in_order(9, (3, 3))
         parts = (MultiComponentEmbedding(table, 4), LSTMCore(4, 4), MultiComponentOutput(table, 4))
-        with pytest.raises(ValueError, match=r"MultiComponentOutput does not have; set model/loss=exact"):
+        with pytest.raises(ValueError, match=r"MultiComponentOutput does not provide; set model/loss=exact"):
             LanguageModel(*parts, self.make(zipf_vocabulary(9), 5))
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"num_samples": 0}, "model.loss.num_samples must be a whole number of at least 1, got 0"),
+            ({"num_samples": 0}, "model.loss.num_samples must be an integer greater than or equal to 1, got 0"),
             ({"num_samples": 5, "power": 1.5}, "model.loss.power must be a number from 0 to 1 .* got 1.5"),
             ({"num_samples": 5, "power": -0.5}, "model.loss.power must be a number from 0 to 1 .* got -0.5"),
         ],

@@ -119,7 +119,7 @@ class SoftmaxContract(OutputContract):
 
     def test_top_rejects_k_below_one(self):
         output = self.make_largest()
-        with pytest.raises(ValueError, match="k must be a whole number of at least 1, got 0"):
+        with pytest.raises(ValueError, match="k must be an integer greater than or equal to 1, got 0"):
             output.top(self.random_flat_hidden(output).detach(), 0)
 
     def test_zero_positions(self):

@@ -38,7 +38,7 @@ def exclusive_lock(folder: str | Path) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            log.warning("another process trains in %s; waiting until it ends", folder)
+            log.warning("another process is training in %s; waiting for it to finish", folder)
             lock.acquire()
     except OSError as error:
         raise explain_unwritable(error, path) from error

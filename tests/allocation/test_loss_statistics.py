@@ -161,10 +161,10 @@ def test_later_reallocations_have_no_effect():
 def test_mismatched_shapes_are_rejected():
     allocation = WordAllocation.in_order(20, (4, 5))
     weights, biases, *_ = random_model((5, 4), 6, 1, 20)
-    with pytest.raises(ValueError, match="table of sides"):
+    with pytest.raises(ValueError, match="table with sides"):
         LossStatistics(allocation, weights, biases)
     weights, biases, *_ = random_model((4, 5), 6, 1, 20)
-    with pytest.raises(ValueError, match="table of sides"):
+    with pytest.raises(ValueError, match="table with sides"):
         LossStatistics(allocation, weights, biases[:1])
 
 

@@ -75,8 +75,8 @@ def test_assign_rejects_invalid_codes_without_changing_the_allocation():
     before = allocation.codes.clone()
     for codes, message in [
         ([[0, 0], [0, 0], [1, 0], [1, 1]], "share the cell"),
-        ([[0, 0], [0, 2], [1, 0], [1, 1]], "outside a table"),
-        ([[0, 0], [0, -1], [1, 0], [1, 1]], "outside a table"),
+        ([[0, 0], [0, 2], [1, 0], [1, 1]], r"outside the table with sides \[2, 2\]"),
+        ([[0, 0], [0, -1], [1, 0], [1, 1]], r"outside the table with sides \[2, 2\]"),
         ([[0, 0]], "expected codes of shape"),
     ]:
         with pytest.raises(ValueError, match=message):

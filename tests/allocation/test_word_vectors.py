@@ -26,7 +26,7 @@ def test_npz_is_indexed_by_word_and_npy_by_id(tmp_path):
     ("content", "message"),
     [
         ("cat 3 x\n", r"line 1: expected a word and numbers"),
-        ("cat 3 4\nsat 5\n", r"line 2: 1 numbers, but the preceding lines have 2 numbers"),
+        ("cat 3 4\nsat 5\n", r"line 2: expected 2 numbers, as in the preceding lines, got 1"),
         ("dog 3 4\n", r"no vectors for any of the vocabulary's 3 words"),
         ("cat 3 nan\n", r"not finite"),
     ],

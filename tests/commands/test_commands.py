@@ -12,7 +12,7 @@ from lightrnn_pl import load
 from lightrnn_pl.cli.entry_points import evaluate as evaluate_main
 from lightrnn_pl.cli.entry_points import train as train_main
 from lightrnn_pl.training.experiment import train
-from tests.scripts import heavy_imports, script
+from tests.scripts import imports_of, script
 from tests.training.runs import SMALL, compose_run
 
 
@@ -26,14 +26,6 @@ def run(command: str, *arguments: str, cwd: Path, **environment: str) -> subproc
         text=True,
         timeout=240,
         check=False,
-    )
-
-
-def imports_of(name: str, arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in a separate process that prints the heavy packages it has imported."""
-    script = heavy_imports(name, *arguments, packages=("torch", "pytorch_lightning", "wandb"))
-    return subprocess.run(
-        [sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -127,9 +119,9 @@ def test_training_errors_are_one_line(small, tmp_path, monkeypatch, capsys):
             ("data.train=bad.txt", "bad.txt, line 2"),
             ("data.train=empty.txt", "data.train"),
             ("data.train=???", "data.train is required; pass data.train=..."),
-            ("model.sides=[3,3]", "49 words do not fit into a table of sides [3, 3]"),
+            ("model.sides=[3,3]", "49 words do not fit into a table with sides [3, 3]"),
             ("model.sides=[0,49]", "every side of the table must be at least 1"),
-            ("data.sequence_length=5000", "fewer than one window of data.sequence_length=5000"),
+            ("data.sequence_length=5000", "less than one window (data.sequence_length=5000)"),
         )
     ):
         error = error_of(train_main, [f"hydra.run.dir=run{number}", *small, override], monkeypatch, capsys)

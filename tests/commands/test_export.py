@@ -93,7 +93,7 @@ def test_overwrites_only_an_earlier_export(export, tmp_path, capsys):
     assert not (tmp_path / "out" / "old.txt").exists() and (tmp_path / "out" / "row.onnx").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    assert "is not an export of lightrnn_pl, so it is not overwritten" in error("output=mine", "overwrite=true")
+    assert "is not a lightrnn_pl export, so it is not overwritten" in error("output=mine", "overwrite=true")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
@@ -118,8 +118,8 @@ def test_an_export_that_differs_from_the_model_is_discarded(export, tmp_path, mo
         ("format=pickle", "format must be safetensors or int8 or onnx or onnx_int8, got 'pickle'"),
         ("valid=nowhere.txt", "valid=nowhere.txt is not a file"),
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
-        ("words=0", "words must be a whole number of at least 1"),
-        ("check_words=no", "check_words must be a whole number"),
+        ("words=0", "words must be an integer greater than or equal to 1"),
+        ("check_words=no", "check_words must be an integer"),
         ("output=null", "output=None is not a folder"),
         ("overwrite=perhaps", "overwrite must be true or false, got perhaps"),
     ],

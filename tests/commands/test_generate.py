@@ -17,7 +17,7 @@ from lightrnn_pl.cli.entry_points import generate as main
 from lightrnn_pl.cli.hydra_arguments import _quoted as quoted
 from lightrnn_pl.vocabulary import VocabularyRules
 from tests.scripts import heavy_imports, script
-from tests.test_checkpoint import CONFIG
+from tests.tiny_model import CONFIG
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,10 @@ def test_an_interactive_session_continues_after_an_error(generate, saved, monkey
     assert captured.out.splitlines() == expected and "end with Ctrl-D" in captured.err
     typed = iter(["the cat", "on the"])
     captured = generate("top_k=0")
-    assert captured.out == "" and captured.err.count("error: top_k must be a whole number of at least 1, got 0") == 2
+    assert (
+        captured.out == ""
+        and captured.err.count("error: top_k must be an integer greater than or equal to 1, got 0") == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,14 +121,14 @@ def test_errors_are_one_line(generate, saved, capsys):
         (["prompt=a", "beams=2", "top_k=3"], "top_k=3 applies to sampling, not to beam search; omit it or beams=2"),
         (["prompt=a", "beams=2", "samples=3"], "omit samples=3"),
         (["prompt=a", "temperature=-1"], "temperature must be 0"),
-        (["prompt=a", "next=many"], "k must be a whole number of at least 1, got many"),
-        (["prompt=a", "words=0"], "num_words must be a whole number of at least 1, got 0"),
+        (["prompt=a", "next=many"], "k must be an integer greater than or equal to 1, got many"),
+        (["prompt=a", "words=0"], "num_words must be an integer greater than or equal to 1, got 0"),
         (["prompt=a", "next=2", "search=wide"], "search='wide' is not a valid search method"),
         (["prompt=a", "next=2", "temperature=0.5"], "temperature=0.5 applies to continuations, but next=2 prints"),
         (["prompt=a", "next=2", "samples=3"], "samples=3 applies to continuations"),
         (["prompt=a", "search=greedy"], "search=greedy applies to next words only; pass next=N"),
         (["prompt=a", "device=tpu"], "device=tpu is not available on this machine"),
-        (["prompt=a", "seed=first"], "seed must be a whole number"),
+        (["prompt=a", "seed=first"], "seed must be an integer"),
         (["words=0"], "standard input, line 1: num_words must be"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -9,8 +9,7 @@ import pytest
 from lightrnn_pl.cli.entry_points import report as main
 from lightrnn_pl.cli.hydra_arguments import folders_as_overrides
 from lightrnn_pl.training.experiment import train
-from tests.reporting.folders import make_run
-from tests.reporting.test_measurements import mixture
+from tests.reporting.folders import make_run, mixture
 from tests.training.runs import compose_run
 
 
@@ -95,8 +94,8 @@ def test_repeated_runs_are_skipped_and_listed(report, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "there is no folder nowhere"),
-        (["empty"], "there is no run in empty"),
+        (["nowhere"], "folder nowhere does not exist"),
+        (["empty"], "no runs found in empty"),
         (["runs=[]"], "no run folders given"),
         ([], "no run folders given; pass them as arguments: lightrnn-report FOLDER ..."),
     ],

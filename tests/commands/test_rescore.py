@@ -181,14 +181,14 @@ def test_errors_are_one_line(folder, rescore_error, tmp_path):
         ([test, "test_references=[short.ref,empty]"], "one line per sentence, got"),
         ([test, "tokenize=latin", "test_references=short.ref"], "tokenize=latin"),
         ([test, "weights={TM0: 1}"], "feature 'TM0' has 2 values in the list, but 1 weights"),
-        ([test, f"output={folder}/eval.nbest"], "is also used as another file"),
-        ([test, "output=a", "onebest=a"], "is also used as another file"),
+        ([test, f"output={folder}/eval.nbest"], "is already used for another input or output file"),
+        ([test, "output=a", "onebest=a"], "is already used for another input or output file"),
         ([test, "weights_out=w.json"], "requires tuning"),
         ([test, f"checkpoints={folder}/good", "feature=Noise"], "already has a feature Noise0"),
         ([dev, f"dev_references={folder}/dev.ref", f"checkpoints={folder}/good", "feature=TM"], "feature TM0"),
         ([test, "feature='a b'"], "feature=a b must be a name without whitespace"),
         ([test, "word_count=some"], "word_count must be true or false, got some"),
-        ([test, "seed=x"], "seed must be a whole number"),
+        ([test, "seed=x"], "seed must be an integer"),
     ):
         assert message in rescore_error(*arguments), arguments
     assert (folder / "eval.nbest").stat().st_size > 0

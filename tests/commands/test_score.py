@@ -64,8 +64,8 @@ def test_json_contains_each_word(trained, score, tmp_path):
         (["text=nowhere.txt"], "the text file nowhere.txt does not exist"),
         (["text=bad.txt"], "bad.txt, line 2: not UTF-8"),
         (["format=xml"], "format must be tsv or json, got 'xml'"),
-        (["batch_size=0"], "batch_size must be a whole number of at least 1"),
-        (["text=text.txt", "output=text.txt"], "output=text.txt is also used as another file"),
+        (["batch_size=0"], "batch_size must be an integer greater than or equal to 1"),
+        (["text=text.txt", "output=text.txt"], "output=text.txt is already used for another input or output file"),
         (["output=."], "output=. is a folder"),
     ],
 )

@@ -66,12 +66,12 @@ def test_serves_until_interrupted(saved, tmp_path):
     [
         ({"checkpoint": ""}, "does not name a model"),
         ({"checkpoint": "/nowhere"}, "no checkpoint at /nowhere"),
-        ({"port": "http"}, "port must be a whole number of at least 0, got http"),
+        ({"port": "http"}, "port must be an integer greater than or equal to 0, got http"),
         ({"port": 65536}, "port must be at most 65535"),
         ({"host": "no.such.name.invalid"}, "host=no.such.name.invalid is not an address of this machine"),
         ({"host": "192.0.2.1"}, "cannot listen on host=192.0.2.1"),
         ({"hosts": "one.example"}, "hosts must be a list of names, such as [one.example]"),
-        ({"prefixes": 0}, "prefixes must be a whole number of at least 1"),
+        ({"prefixes": 0}, "prefixes must be an integer greater than or equal to 1"),
     ],
 )
 def test_rejects_invalid_settings(saved, changes, message):
@@ -113,7 +113,7 @@ def test_warns_if_other_machines_can_connect(saved, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     serve(settings(saved, host="0.0.0.0", hosts=["models.example"]))
     captured = capsys.readouterr()
-    assert "http://127.0.0.1:" in captured.out and captured.err.startswith("warning: with host=0.0.0.0, everyone")
+    assert "http://127.0.0.1:" in captured.out and captured.err.startswith("warning: with host=0.0.0.0, anyone")
     assert "models.example" in captured.err
 
 

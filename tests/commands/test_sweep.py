@@ -105,7 +105,7 @@ def test_a_failed_job_is_reported_and_does_not_stop_the_others(corpus, cache, tm
     status, output = sweep(monkeypatch, capsys, "model.sides=[7,7],[3,3],[8,8]", *arguments)
     assert status == 1
     assert statuses(folder) == {0: "completed", 1: "failed", 2: "completed"}
-    for line in ("model.sides=[3,3]", "failed", "49 words do not fit into a table of sides [3, 3]"):
+    for line in ("model.sides=[3,3]", "failed", "49 words do not fit into a table with sides [3, 3]"):
         assert line in " ".join(output.replace("│", " ").split()), output
     assert "Traceback" not in output
     failed = json.loads((folder / "1" / "metrics.json").read_text())

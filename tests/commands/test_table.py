@@ -11,6 +11,7 @@ from lightrnn_pl.allocation.allocation_file import read_table
 from lightrnn_pl.cli.entry_points import evaluate as evaluate_main
 from lightrnn_pl.cli.entry_points import table as main
 from lightrnn_pl.training.experiment import train
+from tests.scripts import imports_of
 from tests.training.runs import compose_run
 
 WITH_EMPTY_CELLS = ("model.sides=[7,8]", "trainer.max_steps=8", "seed=1")
@@ -157,27 +158,25 @@ def test_errors_are_one_line(trained, table_error, tmp_path):
     run = trained / "run"
     for arguments, message in (
         (("axis=depth",), "axis=depth is not an axis of the table; choose one of row, column"),
-        (("rows=0",), "rows must be a whole number"),
-        (("compare=nowhere.tsv",), "no word table at nowhere.tsv"),
+        (("rows=0",), "rows must be an integer"),
+        (("compare=nowhere.tsv",), "word table nowhere.tsv does not exist"),
         (("compare=nowhere",), "no checkpoint at nowhere"),
         (("export=table.xls",), "unknown suffix"),
         (("output=grown.ckpt",), "requires grow=TEXT"),
         (("grow=new.txt",), "output=grown.ckpt"),
-        (("grow=nowhere.txt", "output=grown.ckpt"), "no text at nowhere.txt"),
+        (("grow=nowhere.txt", "output=grown.ckpt"), "text file nowhere.txt does not exist"),
         (("grow=new.txt", f"output={run / 'best.ckpt'}"), "is the source model"),
         (("grow=new.txt", f"output={run}"), "is a folder; pass a file"),
-        (("grow=new.txt", "output=grown.ckpt", "min_count=3"), "2 words outside the vocabulary, none of them"),
+        (("grow=new.txt", "output=grown.ckpt", "min_count=3"), "2 words outside the vocabulary, none of which occurs"),
     ):
         assert message in table_error(*arguments), arguments
     assert "has no word table" in table_error(checkpoint=trained / "full")
     assert "no checkpoint at nowhere" in table_error(checkpoint="nowhere")
-    assert "is a table without counts and weights" in table_error(checkpoint="table.tsv")
+    assert "is a table without counts or weights" in table_error(checkpoint="table.tsv")
     assert not (tmp_path / "grown.ckpt").exists()
 
 
 def test_help_does_not_import_torch(tmp_path):
-    from tests.commands.test_commands import imports_of
-
     done = imports_of("table", ["--help"], tmp_path)
     assert "usage: lightrnn-table" in done.stdout and "HEAVY []" in done.stdout, done.stderr
     assert not list(tmp_path.iterdir())

@@ -206,7 +206,7 @@ def test_unseen_words_require_an_unknown_word(cache):
 @pytest.mark.parametrize("cache", [True, False])
 def test_rejects_a_sequence_longer_than_a_stream(cache):
     with pytest.raises(
-        ValueError, match=r"600 tokens in 2 streams are 300 tokens per stream.*data\.sequence_length=301"
+        ValueError, match=r"600 tokens split into 2 streams leave 300 tokens per stream.*data\.sequence_length=301"
     ):
         set_up(sequence_length=301, cache=cache)
 
@@ -214,9 +214,9 @@ def test_rejects_a_sequence_longer_than_a_stream(cache):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sequence_length": 0}, r"data\.sequence_length must be a whole number of at least 1, got 0"),
-        ({"batch_size": 0}, r"data\.batch_size .*must be a whole number of at least 1, got 0"),
-        ({"eval_batch_size": -1}, r"must be a whole number of at least 1, got -1"),
+        ({"sequence_length": 0}, r"data\.sequence_length must be an integer greater than or equal to 1, got 0"),
+        ({"batch_size": 0}, r"data\.batch_size .*must be an integer greater than or equal to 1, got 0"),
+        ({"eval_batch_size": -1}, r"must be an integer greater than or equal to 1, got -1"),
         ({"batching": "lines"}, r"data\.batching must be stream or sentence, got 'lines'"),
         ({"batching": "sentence", "cache": False}, r"needs data\.cache=true"),
     ],

@@ -43,5 +43,5 @@ def test_pushes_the_folder(tmp_path, monkeypatch):
 
 
 def test_rejects_other_models(tmp_path):
-    with pytest.raises(ValueError, match="is not a model of lightrnn_pl"):
+    with pytest.raises(ValueError, match="is not a lightrnn_pl model"):
         hub.HubModel.from_pretrained(str(tmp_path))

@@ -136,7 +136,7 @@ def test_the_client_requires_neither_torch_nor_the_package(tmp_path):
         return done.stdout.splitlines()
 
     for arguments, message in (
-        (["nowhere"], "no metadata.json in nowhere"),
+        (["nowhere"], "nowhere does not contain metadata.json"),
         ([".", "--next", "0"], "at least 1, got 0"),
     ):
         done = subprocess.run(

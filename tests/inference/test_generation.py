@@ -9,7 +9,7 @@ import torch
 from lightrnn_pl.inference import top_k
 from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.generation import Sampling, beam_search, continue_text
-from tests.inference.test_prediction import VOCABULARY, build, sharpened
+from tests.inference.models import VOCABULARY, build, sharpened
 
 NUM_SAMPLES = 8_000
 
@@ -153,7 +153,7 @@ def test_rejects_invalid_arguments():
         ({"temperature": -0.1}, "temperature must be 0 .* got -0.1"),
         ({"temperature": math.inf}, "got inf"),
         ({"temperature": 1e-9}, "got 1e-09"),
-        ({"top_k": 0}, "top_k must be a whole number of at least 1, got 0"),
+        ({"top_k": 0}, "top_k must be an integer greater than or equal to 1, got 0"),
         ({"top_p": 0.0}, "top_p must be a ratio above 0 and at most 1, got 0.0"),
         ({"top_p": 1.1}, "got 1.1"),
         ({"top_p": "most"}, "top_p must be a ratio .* got most"),
@@ -164,7 +164,7 @@ def test_rejects_invalid_arguments():
             Sampling(**options)
     decoder = Decoder(build((8, 8)), 1)
     for options, message in (
-        ({"seed": "x"}, "seed must be a whole number of at least 0, got x"),
+        ({"seed": "x"}, "seed must be an integer greater than or equal to 0, got x"),
         ({"stop": "maybe"}, "stop must be true or false, got maybe"),
         ({"unknown": 1}, "unknown must be true or false, got 1"),
     ):

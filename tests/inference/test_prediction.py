@@ -3,35 +3,10 @@
 import pytest
 import torch
 
-from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.inference import top_k
 from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.prediction import Prediction, next_words
-from lightrnn_pl.nn.cores import GRUCore
-from lightrnn_pl.nn.embeddings import MultiComponentEmbedding
-from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import MultiComponentOutput
-from lightrnn_pl.vocabulary import Vocabulary
-
-VOCABULARY = Vocabulary(
-    ["<unk>", "<eos>", *(f"w{number}" for number in range(58))], range(60, 0, -1), "<unk>", None, "<eos>"
-)
-
-
-def build(sides: tuple[int, ...], scale: float = 0.8) -> LanguageModel:
-    """A model of sixty words in an allocation with empty cells, in float64."""
-    torch.manual_seed(0)
-    cells = torch.randperm(int(torch.tensor(sides).prod()), generator=torch.Generator().manual_seed(3))[:60]
-    table = WordAllocation(torch.stack(torch.unravel_index(cells, sides), -1), sides)
-    output = MultiComponentOutput(table, 9)
-    return LanguageModel(MultiComponentEmbedding(table, 7), GRUCore(7, 9), output, init_scale=scale).double().eval()
-
-
-def sharpened(model: LanguageModel, factor: float) -> LanguageModel:
-    """The model with output weights scaled by ``factor``.  With a large factor, few rows need to be opened."""
-    with torch.no_grad():
-        model.output.weight.mul_(factor)
-    return model
+from tests.inference.models import VOCABULARY, build, sharpened
 
 
 @pytest.mark.parametrize("sides", [(60,), (8, 8), (13, 5), (5, 30), (1, 70), (61, 1), (4, 4, 5), (2, 7, 6)])
@@ -134,7 +109,7 @@ def test_rejects_invalid_arguments():
     decoder = Decoder(build((8, 8)), 1)
     for arguments, message in (
         ({"texts": [3]}, "a text must be a string of words separated by whitespace, got 3"),
-        ({"texts": ["a"], "k": 0}, "k must be a whole number of at least 1, got 0"),
+        ({"texts": ["a"], "k": 0}, "k must be an integer greater than or equal to 1, got 0"),
         ({"texts": ["a"], "search": "best"}, "search='best' is not a valid search method; use one of exact, greedy"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -202,9 +202,9 @@ def test_adds_the_most_frequent_words():
     assert list(new) == ["y", "n0", "n1", "n2", "n3", "n4", "x"] and left == {"z": 2}
     new, left = choose_new_words(counts, vocabulary, model.allocation, min_count=3, max_words=1)
     assert new == {"y": 9} and list(left) == ["n0", "n1", "n2", "n3", "n4"]
-    with pytest.raises(ValueError, match="none of them at least min_count=10 times"):
+    with pytest.raises(ValueError, match="none of which occurs at least min_count=10 times"):
         choose_new_words(counts, vocabulary, model.allocation, min_count=10)
-    with pytest.raises(ValueError, match="max_words must be a whole number"):
+    with pytest.raises(ValueError, match="max_words must be an integer"):
         choose_new_words(counts, vocabulary, model.allocation, max_words=0)
 
 

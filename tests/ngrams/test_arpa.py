@@ -105,7 +105,7 @@ def test_without_a_begin_marker_lines_start_without_context(tmp_path):
     ("old", "new", "message"),
     [
         ("\\data\\", "data", "line 1: an ARPA file must begin with"),
-        ("ngram 2=3", "ngram 2=2", "line 16: expected \\\\3-grams:"),
+        ("ngram 2=3", "ngram 2=2", "line 16: expected the section \\\\3-grams: after the 2 2-grams"),
         ("ngram 2=3", "ngram 2=4", "expected a 2-gram with its log-probability"),
         ("ngram 3=1", "ngram 4=1", "expected the number of 3-grams"),
         ("-0.2\ta b", "-0.2x\ta b", "-0.2x"),

@@ -13,7 +13,7 @@ from lightrnn_pl.cli.entry_points import evaluate as main
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.ngrams.interpolation import scores_in_order
 from lightrnn_pl.training.experiment import train
-from tests.evaluation.test_perplexity import prepare, slow_scores
+from tests.evaluation.slow_perplexity import prepare, slow_scores
 from tests.ngrams.slow_kneser_ney import BEGIN, SlowKneserNey
 from tests.training.runs import compose_run
 
@@ -130,7 +130,7 @@ def test_reads_the_arpa_file_it_wrote(evaluate):
         (["interpolate=nowhere.arpa"], "interpolate=nowhere.arpa is not kn, cache, or an existing file"),
         (["interpolate=[kn,kn]"], "must name distinct models"),
         (["interpolate=[]"], "must name distinct models"),
-        (["interpolate=kn", "interpolate_order=0"], "interpolate_order must be a whole number"),
+        (["interpolate=kn", "interpolate_order=0"], "interpolate_order must be an integer"),
         (["interpolate=kn", "interpolate_estimator=lmplz"], "lmplz is not on the PATH"),
         (["interpolate=cache", "cache_decay=2"], "cache_decay must be"),
         (["text=nowhere.txt"], "text=nowhere.txt is not a file"),

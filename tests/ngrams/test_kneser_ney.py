@@ -76,7 +76,7 @@ def test_large_ids_do_not_collide():
 
 
 def test_rejects_invalid_arguments():
-    with pytest.raises(ValueError, match="interpolate_order must be a whole number of at least 1, got 0"):
+    with pytest.raises(ValueError, match="interpolate_order must be an integer greater than or equal to 1, got 0"):
         estimate_kneser_ney(ids_of(random_lines(0)), len(WORDS), END, order=0)
     for tokens in (np.array([], dtype=np.int32), np.array([1, 2])):
         with pytest.raises(ValueError, match="end marker"):

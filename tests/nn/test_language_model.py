@@ -224,11 +224,17 @@ def tiny(allocation: WordAllocation, **options: float) -> LanguageModel:
             lambda table: MultiComponentEmbedding(table, 0),
             r"model.embedding_dim \(by default model.hidden_dim\) must be .* got 0",
         ),
-        (lambda table: MultiComponentEmbedding(table, -4), r"model.hidden_dim\) must be .* at least 1, got -4"),
-        (lambda table: MultiComponentOutput(table, 0), "model.hidden_dim must be a whole number of at least 1, got 0"),
-        (lambda table: LSTMCore(4, 0), "model.hidden_dim must be a whole number of at least 1, got 0"),
-        (lambda table: LSTMCore(4, True), "model.hidden_dim must be a whole number of at least 1, got True"),
-        (lambda table: LSTMCore(4, 4, 0), "model.num_layers must be a whole number of at least 1, got 0"),
+        (
+            lambda table: MultiComponentEmbedding(table, -4),
+            r"model.hidden_dim\) must be .* greater than or equal to 1, got -4",
+        ),
+        (
+            lambda table: MultiComponentOutput(table, 0),
+            "model.hidden_dim must be an integer greater than or equal to 1, got 0",
+        ),
+        (lambda table: LSTMCore(4, 0), "model.hidden_dim must be an integer greater than or equal to 1, got 0"),
+        (lambda table: LSTMCore(4, True), "model.hidden_dim must be an integer greater than or equal to 1, got True"),
+        (lambda table: LSTMCore(4, 4, 0), "model.num_layers must be an integer greater than or equal to 1, got 0"),
         (lambda table: LSTMCore(4, 4, 2, 1.5), "model.dropout must be a probability"),
         (lambda table: tiny(table, input_dropout=1.5), "model.input_dropout must be a probability below 1, got 1.5"),
         (

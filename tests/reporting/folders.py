@@ -67,3 +67,28 @@ def make_run(
     OmegaConf.save(OmegaConf.create(config), path / "config.yaml")
     (path / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
+
+
+def mixture(sha256: str, combined: float, tokens=TOKENS, **more) -> dict:
+    """The JSON of ``lightrnn-evaluate interpolate=kn json=FILE``."""
+
+    def splits(perplexity: float) -> dict:
+        return {split: {"nll": 1.0, "perplexity": perplexity} for split in ("valid", "test")}
+
+    return {
+        "checkpoint": "/home/someone/runs/a/best.ckpt",
+        "sha256": sha256,
+        "protocol": {"corpus": "ptb", "tokens": tokens},
+        "splits": splits(100.0),
+        "interpolation": {
+            "members": [
+                {"name": "neural model", "weight": 0.6, "splits": splits(100.0)},
+                {"name": "Kneser-Ney 5-gram", "weight": 0.4, "splits": splits(141.5)},
+                *more.get("members", ()),
+            ],
+            "combined": splits(combined),
+        },
+    }

@@ -28,8 +28,8 @@ def test_shortens_absolute_paths(value, expected):
     ("value", "expected"),
     [
         (
-            "FileNotFoundError: there is no text at /home/someone/x/train.txt",
-            "FileNotFoundError: there is no text at train.txt",
+            "FileNotFoundError: text file /home/someone/x/train.txt does not exist",
+            "FileNotFoundError: text file train.txt does not exist",
         ),
         ("cannot write '/home/someone/x': no space; 3 words/s, </s>", "cannot write 'x': no space; 3 words/s, </s>"),
         ("see https://host/a/b", "see https://host/a/b"),

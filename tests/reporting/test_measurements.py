@@ -5,31 +5,7 @@ import pytest
 from lightrnn_pl.reporting.measurements import find_measurements, measurement_rows
 from lightrnn_pl.reporting.run_groups import group_runs
 from lightrnn_pl.reporting.runs import find_runs
-from tests.reporting.folders import make_run
-
-TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
-
-
-def mixture(sha256: str, combined: float, tokens=TOKENS, **more) -> dict:
-    """The JSON of ``lightrnn-evaluate interpolate=kn json=FILE``."""
-
-    def splits(perplexity: float) -> dict:
-        return {split: {"nll": 1.0, "perplexity": perplexity} for split in ("valid", "test")}
-
-    return {
-        "checkpoint": "/home/someone/runs/a/best.ckpt",
-        "sha256": sha256,
-        "protocol": {"corpus": "ptb", "tokens": tokens},
-        "splits": splits(100.0),
-        "interpolation": {
-            "members": [
-                {"name": "neural model", "weight": 0.6, "splits": splits(100.0)},
-                {"name": "Kneser-Ney 5-gram", "weight": 0.4, "splits": splits(141.5)},
-                *more.get("members", ()),
-            ],
-            "combined": splits(combined),
-        },
-    }
+from tests.reporting.folders import TOKENS, make_run, mixture
 
 
 def write(path, content) -> None:
@@ -116,7 +92,7 @@ def test_other_json_files_are_skipped_unless_named(tmp_path):
     write(tmp_path / "notes.json", {"a": 1})
     (tmp_path / "broken.json").write_text("{")
     assert find_measurements([tmp_path]) == []
-    with pytest.raises(ValueError, match=r"notes\.json is not the JSON of"):
+    with pytest.raises(ValueError, match=r"notes\.json is not JSON output of"):
         find_measurements([tmp_path / "notes.json"])
 
 

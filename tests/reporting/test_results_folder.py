@@ -21,7 +21,7 @@ def test_paths_are_relative_to_the_deepest_common_folder(tmp_path):
 
 
 def test_saved_results_contain_no_paths_of_the_machine(tmp_path):
-    error = "FileNotFoundError: there is no text at /home/someone/x/train.txt"
+    error = "FileNotFoundError: text file /home/someone/x/train.txt does not exist"
     run = make_run(tmp_path / "runs" / "0", metrics={"status": "failed", "error": error})
     (run / ".hydra").mkdir()
     (run / ".hydra" / "overrides.yaml").write_text("- data.train=/home/someone/ptb/train.txt\n- seed=0\n")
@@ -33,7 +33,7 @@ def test_saved_results_contain_no_paths_of_the_machine(tmp_path):
         assert "someone" not in path.read_text() and "/home" not in path.read_text()
     (saved,) = find_runs([tmp_path / "kept"])
     assert saved.overrides == ("data.train=train.txt", "seed=0") and saved.config["data"]["train"] == "train.txt"
-    assert saved.error == "FileNotFoundError: there is no text at train.txt"
+    assert saved.error == "FileNotFoundError: text file train.txt does not exist"
 
 
 def test_a_job_without_metrics_keeps_its_status(tmp_path):
@@ -47,11 +47,17 @@ def test_records_of_the_sweep_are_saved(tmp_path):
     (job / ".hydra").mkdir(parents=True)
     (job / ".hydra" / "overrides.yaml").write_text("- seed=7\n")
     (tmp_path / "sweep" / ".jobs").mkdir()
-    record = {"job": 3, "status": "failed", "error": "no text at /home/someone/x", "folder": str(job), "overrides": []}
+    record = {
+        "job": 3,
+        "status": "failed",
+        "error": "text file /home/someone/x does not exist",
+        "folder": str(job),
+        "overrides": [],
+    }
     (tmp_path / "sweep" / ".jobs" / "3.json").write_text(json.dumps(record))
     save_results(tmp_path / "kept", find_runs([tmp_path / "sweep"]), [])
     (run,) = find_runs([tmp_path / "kept"])
-    assert (run.status, run.error, run.overrides) == ("failed", "no text at x", ("seed=7",))
+    assert (run.status, run.error, run.overrides) == ("failed", "text file x does not exist", ("seed=7",))
 
 
 def test_saving_again_updates_the_same_runs_and_rejects_others(tmp_path):

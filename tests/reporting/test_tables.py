@@ -38,7 +38,7 @@ def test_a_row_has_mean_deviation_and_the_papers_value(tmp_path):
     (table,) = result_tables(rows_of(tmp_path))
     assert "Table 2" in table.title
     row = row_of(table, "SE 10K (small)")
-    assert row["test perplexity"] == "102.00 ± 2.83" and row["valid perplexity"] == "107.00 ± 2.83"
+    assert row["test perplexity"] == "102.00 ± 2.83" and row["validation perplexity"] == "107.00 ± 2.83"
     assert row["seeds"] == "2 (0, 1)" and row["paper: perplexity"] == "89.06" and row["rounds"] == "2"
     assert (row["parameters"], row["MB"], row["MB of tables"]) == ("401,800", "1.61", "0.04")
 
@@ -72,7 +72,7 @@ def test_columns_without_values_are_omitted(tmp_path):
     make_run(tmp_path / "0", metrics={"test": None})
     (table,) = result_tables(rows_of(tmp_path))
     assert "test perplexity" not in table.header and "test BLEU" not in table.header
-    assert "valid perplexity" in table.header
+    assert "validation perplexity" in table.header
 
 
 def test_results_of_several_corpora_tell_theirs(tmp_path):
@@ -117,12 +117,12 @@ def test_no_hours_without_a_baseline(tmp_path):
 
 def test_failures_have_their_progress_and_error(tmp_path):
     make_run(tmp_path / "a")
-    error = "FileNotFoundError: no text at /home/someone/ptb/train.txt"
+    error = "FileNotFoundError: text file /home/someone/ptb/train.txt does not exist"
     make_run(tmp_path / "b", seed=3, metrics={"status": "failed", "error": error})
     table = failure_table([(run.path.name, run) for run in find_runs([tmp_path])])
     ((folder, _, status, message, seed, epochs, perplexity),) = table.rows
     assert (folder, seed, status, epochs, perplexity) == ("b", "3", "failed", "1", "120.00")
-    assert message == "FileNotFoundError: no text at train.txt"
+    assert message == "FileNotFoundError: text file train.txt does not exist"
     assert failure_table([("a", find_runs([tmp_path / "a"])[0])]) is None
 
 

@@ -32,7 +32,7 @@ def test_reads_weights_from_all_formats(tmp_path):
     for name, content, reason in (
         ("a.json", "[1]", "must contain an object"),
         ("b.json", "{", "is not valid JSON"),
-        ("c.txt", "nothing here\n", "contains no line like"),
+        ("c.txt", "nothing here\n", "contains no line such as"),
     ):
         (tmp_path / name).write_text(content)
         with pytest.raises(ValueError, match=reason):

@@ -40,8 +40,8 @@ def test_parses_unusual_lines():
     ("line", "reason"),
     [
         ("", "empty line"),
-        ("a b", "1 fields"),
-        ("0 ||| a ||| A= 1", "3 fields"),
+        ("a b", "got 1"),
+        ("0 ||| a ||| A= 1", "got 3"),
         ("x ||| a ||| A= 1 ||| 1", "sentence id 'x'"),
         ("-1 ||| a ||| A= 1 ||| 1", "sentence id '-1'"),
         ("0 ||| a ||| A= 1 ||| best", "score: 'best'"),

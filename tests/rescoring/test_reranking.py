@@ -78,7 +78,7 @@ def test_rejects_invalid_references():
         References([["a", "b"], ["a"]])
     with pytest.raises(ValueError, match="tokenize=latin is not a sacrebleu tokenizer"):
         References([["a"]], "latin")
-    with pytest.raises(ValueError, match="sentence 1 of the list has no reference; there are only 1"):
+    with pytest.raises(ValueError, match="sentence 1 of the list has no reference; there are 1 references"):
         References([["a"]]).counts(1, "a")
 
 

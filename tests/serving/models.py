@@ -16,7 +16,7 @@ from lightrnn_pl.serving.app import build_app
 from lightrnn_pl.serving.model_info import model_info
 from lightrnn_pl.serving.text_reader import TextReader
 from lightrnn_pl.vocabulary import VocabularyRules
-from tests.test_checkpoint import CONFIG
+from tests.tiny_model import CONFIG
 
 SCRIPT = "<img/src=x/onerror=document.title='owned'>"
 COUNTS = {

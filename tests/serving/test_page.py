@@ -73,7 +73,9 @@ def test_shows_the_exact_next_words_while_typing(page, bundle):
         assert [width / widths[0] for width in widths] == pytest.approx(
             [value / expected.probabilities[0] for value in expected.probabilities], abs=0.02
         )
-        expect(page.locator("#next-summary")).to_contain_text(f"exact search: {expected.rows_opened} of 4 rows")
+        expect(page.locator("#next-summary")).to_contain_text(
+            f"exact search: {expected.rows_opened} of 4 rows evaluated"
+        )
 
 
 def test_tab_completes_and_inserts_words(page, bundle):

@@ -15,7 +15,7 @@ from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.training.ranks import select_own_rank
 from tests.scripts import script
 from tests.training.runs import SMALL
-from tests.training.test_resume import assert_same_bits
+from tests.training.states import assert_same_bits
 
 pytestmark = pytest.mark.slow
 

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightrnn_pl.allocation.table_snapshot import TableSnapshot
+from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run
@@ -164,24 +165,35 @@ def test_resume_false_keeps_the_old_run_if_the_new_one_cannot_start(tiny_text, t
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model.sides=[6,6]"], r"49 words do not fit into a table of sides \[6, 6\] \(36 cells\)"),
+        (["model.sides=[6,6]"], r"49 words do not fit into a table with sides \[6, 6\] \(36 cells\)"),
         (["model.sides=[0,90]"], r"every side of the table must be at least 1, got model.sides=\[0, 90\]"),
         (["model.sides=[7]"], r"model.sides=\[7\] has 1 sides, but model.components=2"),
-        (["data.sequence_length=900"], r"fewer than one window of data.sequence_length=900"),
+        (["data.sequence_length=900"], r"less than one window \(data.sequence_length=900\)"),
         (["model=full", "model.components=2"], r"use model.components=1"),
         (["model.dropout=1.5"], r"dropout"),
         (["+model.core.bogus=1"], r"LSTMCore cannot be set up as configured: .*bogus"),
         (["loss_reduction=sum"], r"loss_reduction must be window or word, got 'sum'"),
-        (["schedule.decay=2"], r"schedule.decay must be between 0 and 1, got 2"),
-        (["data.batch_size=0"], r"data.batch_size .*must be a whole number .* got 0"),
         (["data.valid=null"], r"needs a validation text.*set data.valid"),
-        (["optimizer._target_=torch.hub.load"], r"torch.hub.load is not defined in a trusted package"),
     ],
 )
 def test_rejects_invalid_input_before_training(overrides, message, tiny_text, tmp_path):
     with pytest.raises(ValueError, match=message):
         train(compose_run(tmp_path / "run", tiny_text, *overrides))
     assert not (tmp_path / "run" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("group", "override", "message"),
+    [
+        ("schedule", "schedule.decay=2", r"schedule.decay must be between 0 and 1, got 2"),
+        ("data", "data.batch_size=0", r"data.batch_size .*must be an integer .* got 0"),
+        ("optimizer", "optimizer._target_=torch.hub.load", r"torch.hub.load is not defined in a trusted package"),
+    ],
+)
+def test_constructors_reject_invalid_settings(group, override, message, tiny_text, tmp_path):
+    config = compose_run(tmp_path / "run", tiny_text, override)
+    with pytest.raises(ValueError, match=message):
+        instantiate(config[group])
 
 
 def test_checkpoints_store_the_hidden_state_of_every_process_on_the_cpu(tiny_text, tmp_path):

@@ -73,10 +73,10 @@ def test_warms_up_at_the_start_of_each_round(make):
 def test_rejects_invalid_settings():
     with pytest.raises(ValueError, match=r"schedule.decay must be between 0 and 1, got 1.5"):
         PlateauSchedule(decay=1.5)
-    with pytest.raises(ValueError, match=r"schedule.patience must be a whole number of at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"schedule.patience must be an integer greater than or equal to 0, got -1"):
         PlateauSchedule(patience=-1)
     with pytest.raises(
-        ValueError, match=r"schedule.min_gain must be a number of at least 0, in nats per word, got -0.5"
+        ValueError, match=r"schedule.min_gain must be a number greater than or equal to 0, in nats per word, got -0.5"
     ):
         PlateauSchedule(min_gain=-0.5)
     with pytest.raises(ValueError, match=r"schedule.warmup_steps must be .* got -3"):

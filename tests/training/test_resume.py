@@ -1,34 +1,19 @@
 """A run killed with SIGKILL at any moment resumes and ends bit-identical to an uninterrupted one."""
 
 import shutil
-from pathlib import Path
 
 import pytest
-import torch
 
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
 from lightrnn_pl.training.callbacks.resume_point import ResumePoint
 from lightrnn_pl.training.experiment import train
 from tests.training import runs
+from tests.training.states import assert_same_bits, best_state, last_state
 
 OVERRIDES = [
     *("resume_point.every_steps=10", "schedule.decay=0.5", "optimizer.lr=0.5"),
     *("reallocation.max_rounds=3", "reallocation.epochs_per_round=2", "reallocation.patience=9"),
 ]
-
-
-def last_state(run_dir: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run_dir / "last.ckpt", weights_only=True)["state_dict"]
-
-
-def best_state(run_dir: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run_dir / "best.ckpt", weights_only=True)["state"]
-
-
-def assert_same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
 
 
 @pytest.fixture(scope="module", params=["sgd"])
@@ -109,15 +94,15 @@ def test_the_error_for_a_damaged_checkpoint_contains_the_remedy(uninterrupted, o
     (run_dir / "metrics.json").unlink()
     content = (run_dir / "last.ckpt").read_bytes()
     (run_dir / "last.ckpt").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"last.ckpt is damaged, .* remove it to start the run over"):
+    with pytest.raises(ValueError, match=r"last.ckpt is damaged, .* delete it to restart the run from scratch"):
         train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"every_minutes": -1}, "resume_point.every_minutes must be a number of at least 0, got -1"),
-        ({"every_steps": 0}, "resume_point.every_steps must be a whole number of at least 1, got 0"),
+        ({"every_minutes": -1}, "resume_point.every_minutes must be a number greater than or equal to 0, got -1"),
+        ({"every_steps": 0}, "resume_point.every_steps must be an integer greater than or equal to 1, got 0"),
     ],
 )
 def test_rejects_invalid_settings(settings, message, tmp_path):

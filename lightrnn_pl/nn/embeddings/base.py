@@ -26,7 +26,7 @@ class Embedding(Part, ABC):
         embedding_dim: D, the size of a step vector.
 
     Raises:
-        ValueError: If ``embedding_dim`` is not a whole number of at least 1.
+        ValueError: If ``embedding_dim`` is not an integer greater than or equal to 1.
     """
 
     def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:

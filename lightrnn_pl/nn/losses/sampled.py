@@ -50,8 +50,8 @@ class SampledLoss(Loss):
     def check(self, output: Output) -> None:
         if not isinstance(output, SoftmaxOutput):
             raise ValueError(
-                f"{type(self).__name__} needs the logits of single words, which {type(output).__name__} does not have; "
-                "set model/loss=exact, or use an output with one softmax over the vocabulary, such as "
+                f"{type(self).__name__} needs logits for individual words, which {type(output).__name__} does not "
+                "provide; set model/loss=exact, or use an output with one softmax over the vocabulary, such as "
                 "model/output=full"
             )
 

@@ -26,7 +26,7 @@ class Output(Part, ABC):
         hidden_dim: H, the size of a hidden state.
 
     Raises:
-        ValueError: If ``hidden_dim`` is not a whole number of at least 1.
+        ValueError: If ``hidden_dim`` is not an integer greater than or equal to 1.
     """
 
     def __init__(self, allocation: WordAllocation, hidden_dim: int) -> None:
@@ -81,6 +81,6 @@ class Output(Part, ABC):
         """Check that words have one code, for outputs that predict a word in one step."""
         if self.allocation.num_components != 1:
             raise ValueError(
-                f"{type(self).__name__} predicts a word in one step, but the words have "
+                f"{type(self).__name__} predicts a word in one step, but each word has "
                 f"{self.allocation.num_components} codes; use model.components=1 or model/output=multi_component"
             )

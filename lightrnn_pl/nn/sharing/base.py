@@ -90,7 +90,7 @@ class SubvectorMap(nn.Module, ABC):
         disjoint: The argument, or True for maps whose sets are always disjoint.
 
     Raises:
-        ValueError: If a size is not a whole number of at least 1, or M is too small for disjoint sets.
+        ValueError: If a size is not an integer greater than or equal to 1, or M is too small for disjoint sets.
     """
 
     def __init__(self, num_words: int, num_parts: int, num_subvectors: int, disjoint: bool) -> None:

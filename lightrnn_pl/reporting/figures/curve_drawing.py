@@ -49,7 +49,7 @@ def hollow(color: str, marker: str = "o") -> dict[str, Any]:
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Restrict the ticks of the horizontal axis to whole numbers."""
+    """Restrict the ticks of the horizontal axis to integers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

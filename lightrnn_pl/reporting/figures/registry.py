@@ -50,8 +50,8 @@ CAPTIONS = {
     "reallocation": Caption(
         "Reallocations",
         "By round: the change of the training loss, as predicted by the loss statistics and as measured with the new "
-        "codes fed; the reallocated words; the optimality gap of the solver; and the time. Statistics collected during "
-        "training include dropout, so the measured loss may be lower even if no word was reallocated.",
+        "codes as inputs; the reallocated words; the optimality gap of the solver; and the time. Statistics collected "
+        "during training include dropout, so the measured loss may be lower even if no word was reallocated.",
     ),
 }
 """Name of a figure -> its title and caption."""

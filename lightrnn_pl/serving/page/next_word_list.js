@@ -57,7 +57,7 @@ function summarize({ words, begins, matching, share, rows_opened, milliseconds }
         `(${formatPercent(total)} of the probability mass)`,
     );
     if (rows_opened !== null && model.table) {
-      parts.push(`exact search: ${formatInteger(rows_opened)} of ${formatInteger(model.table.sides[0])} rows`);
+      parts.push(`exact search: ${formatInteger(rows_opened)} of ${formatInteger(model.table.sides[0])} rows evaluated`);
     }
   }
   parts.push(`${milliseconds.toFixed(1)}\u00a0ms`);

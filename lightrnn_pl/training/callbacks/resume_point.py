@@ -42,8 +42,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return super().load_checkpoint(path, *args, **kwargs)
         except Exception as error:  # a damaged file can cause any kind of exception
             raise ValueError(
-                f"{path} is damaged, so the run cannot resume; remove it to start the run over (which overwrites "
-                "best.ckpt, the best model so far: keep a copy)"
+                f"{path} is damaged, so the run cannot resume; delete it to restart the run from scratch. "
+                "Restarting overwrites best.ckpt (the best model so far); make a copy first"
             ) from error
 
 

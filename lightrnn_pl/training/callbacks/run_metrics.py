@@ -106,7 +106,7 @@ class RunMetrics(pl.Callback):
     def _log_validation(self, entry: dict[str, Any]) -> None:
         speed = f", {entry['words_per_second']:,.0f} words/s" if entry["words_per_second"] else ""
         log.info(
-            "epoch %.4g, round %d: valid perplexity %.2f, learning rate %.3g%s",
+            "epoch %.4g, round %d: validation perplexity %.2f, learning rate %.3g%s",
             *(entry[key] for key in ("epoch", "round", "valid_perplexity", "learning_rate")),
             speed,
         )

@@ -60,7 +60,15 @@ def print_reallocations(name: str, rounds: Sequence[Mapping[str, Any]]) -> None:
     if not moves:
         return
     table = Table(title=f"reallocations of {name}", title_justify="left")
-    for column in ("after round", "words reallocated", "train NLL before", "predicted", "measured", "gap", "seconds"):
+    for column in (
+        "after round",
+        "words reallocated",
+        "training NLL before",
+        "predicted",
+        "measured",
+        "gap",
+        "seconds",
+    ):
         table.add_column(column, justify="right")
     for number, move in moves:
         table.add_row(
@@ -92,7 +100,7 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Print a table of finished runs: parameters, perplexity by round, and speed."""
     table = Table(title="result", title_justify="left")
     table.add_column("run", overflow="fold")
-    for column in ("parameters", "valid perplexity\nby round", "test\nperplexity", "words/s", "seconds"):
+    for column in ("parameters", "validation perplexity\nby round", "test\nperplexity", "words/s", "seconds"):
         table.add_column(column, justify="right")
     for name, metrics in runs.items():
         rounds = " ".join(f"{summary['valid_perplexity']:.1f}" for summary in metrics.get("rounds", []))

@@ -25,4 +25,4 @@ def test_selects_by_size_and_memory(monkeypatch, caplog):
     assert isinstance(AutoSolver().choose(large), AuctionSolver)
     with caplog.at_level(logging.INFO):
         AutoSolver().solve(small)
-    assert "20 words in a table of sides [4, 5] with ExactSolver" in caplog.text
+    assert "20 words in a table with sides [4, 5] with ExactSolver" in caplog.text

@@ -104,7 +104,7 @@ def test_export_steps_compute_the_same_code_probabilities(model):
 
 
 def test_loss_statistics_require_linear_logits(model):
-    with pytest.raises(ValueError, match="QuadraticOutput has no row and column losses"):
+    with pytest.raises(ValueError, match="QuadraticOutput does not support loss statistics"):
         empty_statistics(model)
 
 
