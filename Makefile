@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml requirements.txt constraints.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-run: $(STAMP)  ## Set up, train LightRNN and its full-softmax twin on the embedded corpus (ARGS="key=value ..." overrides)
+run: $(STAMP)  ## Set up, train LightRNN and a full-softmax model of the same hidden size on the built-in corpus (ARGS="key=value ..." overrides)
 	$(VENV)/bin/lightrnn-compare $(ARGS)
 
 test: $(STAMP)  ## Set up, run the tests (ARGS="-k name" selects)

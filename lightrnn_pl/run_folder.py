@@ -10,6 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.files import atomic_write, write_json
 
+SWEEP_RECORDS = ".jobs"
+"""Subfolder of a sweep folder with the status of each job."""
+
 
 class RunFolder:
     """The paths of a run folder.
@@ -21,6 +24,8 @@ class RunFolder:
         last: The checkpoint to resume from.
         perplexity_plot: Plot of validation perplexity by epoch.
         tables: Folder with the allocation of each round.
+        hydra: What Hydra records about the run: overrides and choices.
+        lock: Locked while a process trains in the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -31,6 +36,8 @@ class RunFolder:
         self.last = self.path / "last.ckpt"
         self.perplexity_plot = self.path / "perplexity.png"
         self.tables = self.path / "tables"
+        self.hydra = self.path / ".hydra"
+        self.lock = self.path / ".lock"
 
     def write_config(self, config: DictConfig) -> None:
         """Write the resolved configuration."""

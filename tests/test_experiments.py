@@ -10,8 +10,8 @@ import re
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from lightrnn_pl.commands.train import check_paper_row
 from lightrnn_pl.reporting.paper_tables import paper_tables
 from lightrnn_pl.training import experiment
 from tests.experiment_rows import OF_PAPERS, ROWS
@@ -118,10 +118,25 @@ def test_no_two_rows_share_a_name(configured):
     assert len(set(names)) == len(names)
 
 
-def test_an_unknown_row_is_named(composed):
-    config = composed("paths.run_dir=run", "experiment=slim/table2", "paper.model=se-11k")
-    with pytest.raises(OmegaConfBaseException, match="se-11k"):
-        OmegaConf.to_container(config, resolve=True)
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], r"paper\.model selects a row of slim_table2 and is required; use one of ne, .*se-5k"),
+        (["paper.model=se-11k"], r"paper\.model=se-11k is not a row of slim_table2; use one of ne, "),
+        (["paper.model=se-10k", "model/embedding=hashed"], r"model/embedding=hashed has no effect, .* the embedding"),
+        (["paper.model=se-10k", "model=hybrid"], r"model=hybrid has no effect, .*paper\.model=se-10k"),
+    ],
+)
+def test_a_row_that_cannot_be_trained_is_rejected(overrides, message, composed):
+    config = composed("paths.run_dir=run", "experiment=slim/table2", *overrides)
+    with pytest.raises(ValueError, match=message):
+        check_paper_row(config, overrides)
+
+
+def test_overrides_of_other_layers_of_a_row_are_accepted(composed):
+    overrides = ["paper.model=se-10k", "model/output=adaptive", "model.hidden_dim=50"]
+    check_paper_row(composed("paths.run_dir=run", "experiment=slim/table2", *overrides), overrides)
+    check_paper_row(composed("paths.run_dir=run", "model=slim"), ["model=slim"])
 
 
 def test_every_row_that_we_can_train_has_its_experiment(configured):

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
@@ -122,6 +122,7 @@ def test_rejects_a_marker_that_is_not_a_word():
         Vocabulary(["a"], [1], begin="<s>")
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, unique=True, max_size=20))
 def test_round_trips_through_files_and_checkpoints(tmp_path_factory, words):
     folder = tmp_path_factory.mktemp("vocabulary")

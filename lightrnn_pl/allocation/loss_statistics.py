@@ -5,8 +5,8 @@ With output vectors y, biases b and hidden states h, the loss of word w under co
     l_d(w, c) = sum_t logZ_t - (sum_t h_t) . y_c - n_w b_c        over the n_w positions t where w is the target.
 
 It is linear in sums over the occurrences of w, so sums of hidden states (or of logits, whichever are narrower)
-determine the losses under all codes.  The hidden states of the second axis were computed with the old row fed;
-Equation 6 does not mention this.  The sums are exact for these hidden states.
+determine the losses under all codes.  The hidden states of the second axis were computed with the old row as
+input; Equation 6 does not mention this.  The sums are exact for these hidden states.
 
 Masks.  The model normalizes axis d over the codes that occur after the word's prefix.  As long as the set of occupied
 cells does not change, neither do the masks, and a new prefix p changes the log-normalizers of a word by

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from lightrnn_pl.cli.errors import EXPECTED, one_line
 from lightrnn_pl.files import write_json
-from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.run_folder import SWEEP_RECORDS, RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ COMPLETED, COMPLETE_BEFORE, RESUMED = "completed", "complete before", "resumed, 
 FAILED, NOT_STARTED, INTERRUPTED, RUNNING = "failed", "not started", "interrupted", "running"
 GOOD = (COMPLETED, COMPLETE_BEFORE, RESUMED)
 
-_RECORDS = ".jobs"
 _current_records: Path | None = None  # the records of the sweep that this process started
 
 
@@ -44,7 +43,7 @@ class SweepStart(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         global _current_records
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # other ranks of a distributed job do not start a sweep
-            _current_records = Path(config.hydra.sweep.dir).resolve() / _RECORDS
+            _current_records = Path(config.hydra.sweep.dir).resolve() / SWEEP_RECORDS
             shutil.rmtree(_current_records, ignore_errors=True)
 
 
@@ -109,7 +108,7 @@ class _Job:
         self.number = int(hydra.job.num)
         self.folder = Path(hydra.runtime.output_dir)
         self.overrides = [str(override) for override in hydra.overrides.task]
-        self.records = Path(hydra.sweep.dir).resolve() / _RECORDS
+        self.records = Path(hydra.sweep.dir).resolve() / SWEEP_RECORDS
 
     def record(self, status: str, error: str | None = None) -> None:
         content = {"job": self.number, "status": status, "error": error}

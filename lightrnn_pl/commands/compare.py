@@ -1,4 +1,4 @@
-"""``make run``: compare LightRNN with a full softmax of the same hidden size, on the embedded corpus.
+"""``make run``: compare LightRNN with a full softmax of the same hidden size, on the built-in corpus.
 
 Both models are trained by ``lightrnn-train``; overrides are passed to both.
 """
@@ -17,7 +17,9 @@ def compare() -> None:
     """Train both models, and print their results and paths."""
     overrides = sys.argv[1:]
     if {"-h", "--help"} & set(overrides):
-        print(f"{__doc__}\nusage: lightrnn-compare [key=value ...]   (see lightrnn-train --help)")
+        print("Train LightRNN and a full-softmax model of the same hidden size on the built-in corpus.\n")
+        print("usage: lightrnn-compare [key=value ...]")
+        print("The overrides are passed to both models; lightrnn-train --help describes them.")
         return
     folder = Path("outputs") / "compare" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     runs = {}

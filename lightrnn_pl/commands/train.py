@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from collections.abc import Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.training.experiment import train as train_model
 from lightrnn_pl.training.folder_lock import exclusive_lock
 
+_LAYERS = ("core", "embedding", "output", "loss")
+
 
 def train(config: DictConfig) -> float | None:
-    """Train a model, and return the validation perplexity for Hydra's sweepers."""
+    """Train; the validation perplexity is returned for sweepers."""
+    check_paper_row(config, HydraConfig.get().overrides.task)
     with exclusive_lock(config.paths.run_dir):
         metrics = train_model(config)
     return (metrics.get("validation") or {}).get("perplexity")
+
+
+def check_paper_row(config: DictConfig, overrides: Sequence[str] = ()) -> None:
+    """Check the row of an experiment whose rows are listed in ``paper.models``.
+
+    Args:
+        config: The composed configuration.
+        overrides: The overrides of the command line.
+
+    Raises:
+        ValueError: If ``paper.model`` is not a row, or an override has no effect because the row selects the layer.
+    """
+    paper = config.get("paper")
+    if not paper or "models" not in paper:
+        return
+    rows = ", ".join(map(str, paper.models))
+    if OmegaConf.is_missing(paper, "model"):
+        raise ValueError(f"paper.model selects a row of {paper.table} and is required; use one of {rows}")
+    if paper.model not in paper.models:
+        raise ValueError(f"paper.model={paper.model} is not a row of {paper.table}; use one of {rows}")
+    selected = [layer for layer in _LAYERS if OmegaConf.is_interpolation(config.model, layer)]
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+        if (selected and key == "model") or key in {f"model/{layer}" for layer in selected}:
+            raise ValueError(
+                f"{override} has no effect, because paper.model={paper.model} selects the {' and '.join(selected)}; "
+                "select another row, or start from an experiment without paper.model"
+            )

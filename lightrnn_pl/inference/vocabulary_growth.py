@@ -15,7 +15,7 @@ log(1 + exp(logit of the column) / normalizer).  This is exact for the first cel
 row, the mean over its empty cells is used.
 
 The hidden states are approximate, because new words are read as the unknown word.  In the first pass, this applies to
-inputs and targets.  In later passes, the codes chosen so far are fed as targets, and only inputs are replaced.
+inputs and targets.  In later passes, the codes chosen so far are used as targets, and only inputs are replaced.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ from lightrnn_pl.building import build_model
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.cores import State
-from lightrnn_pl.nn.embeddings import MultiComponentEmbedding
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import LinearCodeOutput
 from lightrnn_pl.vocabulary import Vocabulary
@@ -53,7 +52,8 @@ def check_growable(model: LanguageModel, vocabulary: Vocabulary) -> None:
     Raises:
         ValueError: If not.  The message contains the reason and a configuration that allows it.
     """
-    if not (isinstance(model.embedding, MultiComponentEmbedding) and isinstance(model.output, LinearCodeOutput)):
+    reads_all_codes = all(vectors is not None for vectors in model.embedding.axis_vectors())
+    if not (reads_all_codes and isinstance(model.output, LinearCodeOutput)):
         raise ValueError(
             f"{type(model.embedding).__name__} with {type(model.output).__name__} has no vectors for new words; only "
             "models trained with model/embedding=multi_component and model/output=multi_component can grow"

@@ -97,7 +97,7 @@ class LanguageModel(nn.Module):
 
         Args:
             words: The input words, (B, T).
-            targets: The words that follow them, (B, T); their true codes are fed (teacher forcing).
+            targets: The words that follow them, (B, T); their true codes are used as inputs (teacher forcing).
             state: The state after the previous window; None means zeros.
             reset: True for streams whose state is first set to zero, (B,).
         """

@@ -16,9 +16,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.run_folder import SWEEP_RECORDS, RunFolder
 
-_HYDRA, _JOBS = ".hydra", ".jobs"
 _SKIPPED_FOLDERS = ("wandb",)
 """Folders that are not searched, because W&B writes files called config.yaml too."""
 
@@ -81,10 +80,10 @@ def read_run(path: str | Path) -> Run:
     choices: dict[str, str] = {}
     unreadable = None
     try:
-        config = _mapping(_yaml(folder.config) or _yaml(path / _HYDRA / folder.config.name, resolve=False))
+        config = _mapping(_yaml(folder.config) or _yaml(folder.hydra / folder.config.name, resolve=False))
         metrics = _mapping(folder.read_metrics())
-        overrides = tuple(map(str, _yaml(path / _HYDRA / "overrides.yaml") or metrics.get("overrides") or ()))
-        choices = _mapping(_choices(path / _HYDRA / "hydra.yaml") or metrics.get("choices"))
+        overrides = tuple(map(str, _yaml(folder.hydra / "overrides.yaml") or metrics.get("overrides") or ()))
+        choices = _mapping(_choices(folder.hydra / "hydra.yaml") or metrics.get("choices"))
     except Exception as error:  # a broken file can cause any kind of exception
         unreadable = f"{type(error).__name__}: {error}"
     outcome = metrics or _sweep_record(path)
@@ -114,7 +113,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
     for root, subfolders, files in os.walk(folder):
         run = RunFolder(root)
         is_run = bool({run.config.name, run.metrics.name} & set(files)) or (
-            _HYDRA in subfolders and (Path(root) / _HYDRA / "overrides.yaml").is_file()
+            run.hydra.name in subfolders and (run.hydra / "overrides.yaml").is_file()
         )
         yield Path(root), sorted(files, key=natural_order), is_run
         searched = [name for name in subfolders if not name.startswith(".") and name not in _SKIPPED_FOLDERS]
@@ -123,7 +122,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
 
 def _sweep_record(path: Path) -> dict[str, Any]:
     """The record of the job in ``path`` that a sweep wrote (see ``cli/sweep.py``); empty if there is none."""
-    for record in (path.parent / _JOBS).glob("*.json"):
+    for record in (path.parent / SWEEP_RECORDS).glob("*.json"):
         content = json.loads(record.read_text(encoding="utf-8"))
         if Path(content["folder"]).resolve() == path.resolve():
             return content

@@ -58,7 +58,7 @@ class WordMap:
         for number, snapshot in rounds:
             if len(snapshot.codes) != len(vocabulary) or snapshot.sides != allocation.sides:
                 raise ValueError(
-                    f"tables/round_{number}.npz in {run.path} has {len(snapshot.codes)} words and sides "
+                    f"{folder.round_table(number)} has {len(snapshot.codes)} words and sides "
                     f"{list(snapshot.sides)}, but best.ckpt has {len(vocabulary)} words and sides "
                     f"{list(allocation.sides)}; remove the file that belongs to another run"
                 )

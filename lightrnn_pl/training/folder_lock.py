@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lightrnn_pl.files import explain_unwritable
+from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.ranks import is_first_rank
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def exclusive_lock(folder: str | Path) -> Iterator[None]:
     if not is_first_rank():  # the ranks of a run share its folder
         yield
         return
-    path = Path(folder) / ".lock"
+    path = RunFolder(folder).lock
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

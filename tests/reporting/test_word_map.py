@@ -88,7 +88,7 @@ def test_the_best_run_of_a_group_is_shown(tmp_path):
 def test_runs_with_inconsistent_tables_are_logged_and_omitted(tmp_path, caplog):
     run = make_run_with_tables(tmp_path / "run")
     TableSnapshot.of(np.zeros((2, 2), int), (4, 4)).save(run / "tables" / "round_7.npz")
-    with pytest.raises(ValueError, match=r"round_7.npz .* has 2 words and sides"):
+    with pytest.raises(ValueError, match=r"round_7.npz has 2 words and sides"):
         WordMap.of_run(read_run(run), "it")
     with caplog.at_level(logging.WARNING):
         assert list(word_maps(group_runs([read_run(run)]))) == []

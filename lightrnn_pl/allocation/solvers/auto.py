@@ -27,10 +27,18 @@ class AutoSolver(Solver):
     Args:
         gap: See :class:`AuctionSolver`.
         time_limit: See :class:`AuctionSolver`.
+        num_threads: See :class:`AuctionSolver`.
+        warm_start: See :class:`AuctionSolver`.
     """
 
-    def __init__(self, gap: float = 1e-3, time_limit: float | None = None) -> None:
-        self._auction = AuctionSolver(gap, time_limit)
+    def __init__(
+        self,
+        gap: float = 1e-3,
+        time_limit: float | None = None,
+        num_threads: int | None = None,
+        warm_start: bool = False,
+    ) -> None:
+        self._auction = AuctionSolver(gap, time_limit, num_threads, warm_start)
 
     @override
     def choose(self, problem: ReallocationProblem) -> Solver:

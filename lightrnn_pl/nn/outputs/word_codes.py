@@ -54,7 +54,7 @@ class CodeOutput(Output):
     @torch.no_grad()
     @override
     def top(self, hidden: Float[Tensor, "N H"], k: int) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-        """The k most likely words, for one code per word; ``inference.search`` handles several codes."""
+        """The k most likely words, for one code per word; ``inference.top_k`` handles several codes."""
         values, words = self.log_probabilities(hidden).topk(min(k, self.allocation.num_words), dim=-1)
         return values, words
 

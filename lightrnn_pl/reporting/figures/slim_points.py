@@ -100,7 +100,7 @@ def _slim_parts(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {
         name: model[name]
         for name in ("embedding", "output")
-        if isinstance(model.get(name), dict) and "Slim" in str(model[name].get("_target_"))
+        if isinstance(model.get(name), dict) and "num_parts" in model[name]
     }
 
 

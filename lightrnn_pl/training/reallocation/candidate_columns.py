@@ -1,4 +1,4 @@
-"""Column losses with other rows fed, measured on a sample of contexts.
+"""Column losses with other rows as inputs, measured on a sample of contexts.
 
 A pass over whole windows yields the hidden states after the current row of each word only.  Here, the network runs step
 by step.  At each word, it reads each candidate row from the same state, and then continues with the current row.

@@ -42,7 +42,7 @@ def empty_statistics(model: LanguageModel, storage: Storage = "auto") -> LossSta
 def gather_statistics(
     model: LanguageModel, batches: Iterable[Batch], device: torch.device, storage: Storage = "auto"
 ) -> LossStatistics:
-    """Loss statistics of this rank, from one pass over ``batches`` without dropout, with the current codes fed."""
+    """Loss statistics of this rank: one pass over ``batches`` without dropout, with the current codes as inputs."""
     statistics = empty_statistics(model, storage)
     for hidden, targets, mask in hidden_states(model, batches, device):
         add_batch(statistics, hidden, targets, mask)

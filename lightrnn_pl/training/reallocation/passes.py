@@ -64,7 +64,7 @@ class TrainingPasses:
         return self._counts
 
     def statistics(self, codes: Int[np.ndarray, "V k"] | None = None) -> LossStatistics:
-        """Loss statistics of the training text with the current codes fed, or with ``codes``."""
+        """Loss statistics of the training text with the current codes as inputs, or with ``codes``."""
         started = time.monotonic()
         if codes is None and self._collected is not None:
             statistics, self._collected = self._collected, None
@@ -95,7 +95,7 @@ class TrainingPasses:
         return costs
 
     def candidate_columns(self, rows: Int[np.ndarray, "V n"]) -> tuple[np.ndarray, np.ndarray]:
-        """Column losses (V, n, C) with each of ``rows`` fed, and the number of sampled occurrences (V,)."""
+        """Column losses (V, n, C) with each of ``rows`` as input, and the number of sampled occurrences (V,)."""
         started = time.monotonic()
         sums, counts = candidate_column_losses(self.model, rows, self.batches(), self._sample_every, self._device)
         result = self._sum_over_ranks(sums), self._sum_over_ranks(counts)

@@ -20,7 +20,7 @@ SHORT = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "traine
 
 
 def slow_nll(model, batches, new_codes: np.ndarray) -> float:
-    """Mean NLL in float64 with the old codes fed and ``new_codes`` scored, computed token by token."""
+    """Mean NLL in float64 with the old codes as inputs and ``new_codes`` scored, computed token by token."""
     model = copy.deepcopy(model).double().eval()
     cells = {tuple(code) for code in new_codes.tolist()}
     weights, biases = ([part.numpy() for part in parts] for parts in model.output.axis_parameters())

@@ -102,7 +102,7 @@ def test_columns_are_optimal_within_each_row(sides):
 
 @pytest.mark.parametrize("objective", [ColumnsObjective, StagedObjective])
 def test_the_predicted_loss_is_exact_if_each_word_has_its_own_input_vector(objective):
-    """The hybrid model never reads a column, so columns measured with the final rows fed have the predicted loss."""
+    """The hybrid never reads a column, so columns measured with the final rows as inputs have the predicted loss."""
     model, batches = tiny(FullEmbedding), text()
     proposal = objective().propose(passes(model, batches))
     assert (proposal.codes != model.allocation.codes.numpy()).any()

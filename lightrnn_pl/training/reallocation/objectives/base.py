@@ -1,7 +1,7 @@
 """The interface of objectives: an objective proposes new codes and predicts the loss under them.
 
 Equation 6 of LightRNN adds the row loss and the column loss of a word as if they were independent.  However, the column
-loss is measured with the old row fed, and every reallocation changes what the input vectors mean.  The objectives
+loss is measured with the old row as input, and every reallocation changes what the input vectors mean.  The objectives
 differ in how much of this they take into account.  An objective does not depend on a trainer.
 """
 
@@ -31,14 +31,14 @@ class LossProvider(Protocol):
     solver: Solver
 
     def statistics(self, codes: Int[np.ndarray, "V k"] | None = None) -> LossStatistics:
-        """Loss statistics of the training text with the current codes fed, or with ``codes``."""
+        """Loss statistics of the training text with the current codes as inputs, or with ``codes``."""
 
     def input_costs(self) -> list[np.ndarray]:
         """The first-order input costs of each word under each code, one array (V, side) per axis, in nats."""
 
     def candidate_columns(self, rows: Int[np.ndarray, "V n"]) -> tuple[np.ndarray, np.ndarray]:
-        """Column losses (V, n, C) with each of ``rows`` fed, summed over a sample of each word's occurrences, and the
-        number of sampled occurrences (V,)."""
+        """Column losses (V, n, C) with each of ``rows`` as input, summed over a sample of each word's occurrences, and
+        the number of sampled occurrences (V,)."""
 
     def on_first_rank(self, solve: Callable[[], ReallocationResult]) -> ReallocationResult:
         """The result of ``solve``, computed once and sent to every rank."""

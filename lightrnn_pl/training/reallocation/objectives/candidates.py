@@ -1,8 +1,8 @@
 """Candidate rows for each word, with column losses measured for each candidate.
 
-The row loss selects the candidate rows.  The network then measures the column losses with each candidate fed, on a
-sample of the contexts.  Rows are chosen as if every word kept its column, and then columns within each row according to
-the measured losses.
+The row loss selects the candidate rows.  The network then measures the column losses with each candidate as input, on
+a sample of the contexts.  Rows are chosen as if every word kept its column, and then columns within each row according
+to the measured losses.
 """
 
 from __future__ import annotations

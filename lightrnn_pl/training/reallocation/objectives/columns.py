@@ -51,7 +51,7 @@ def last_codes(
     """The best last code of each word, given its other codes; a row keeps its codes unless its loss decreases.
 
     Args:
-        problem: The losses with ``codes`` fed.
+        problem: The losses with ``codes`` as inputs.
         codes: The codes of the words.
         costs: Losses of the last axis; None for those of ``problem``.
         movable: Words whose last code may change; None for all.

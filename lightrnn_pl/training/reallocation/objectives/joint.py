@@ -12,7 +12,7 @@ from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Obje
 class JointObjective(Objective):
     """Chooses rows and columns jointly.
 
-    The predicted loss is too optimistic, because the column loss was measured with the old row fed.
+    The predicted loss is too optimistic, because the column loss was measured with the old row as input.
 
     Args:
         maximum_moved: See :class:`Objective`.

@@ -1,7 +1,7 @@
-"""Reallocation in two stages: first rows by their row loss, then columns by losses collected with the new rows fed.
+"""Reallocation in two stages: rows by their row loss, then columns by losses collected with the new rows as inputs.
 
 The row loss is exact, because a row is predicted before any code of the word is read.  The column losses are collected
-again with the new rows fed, so the predicted loss is exact on the output side.
+again with the new rows as inputs, so the predicted loss is exact on the output side.
 """
 
 from __future__ import annotations
