@@ -57,7 +57,6 @@ NEEDED = {
     "model/loss/blackout": ["model.components=1", "model/embedding=full", "model/output=full"],
 }
 
-OTHER_NAMES = {"mcmf": "min_cost_flow", "clusters": "clustered", "steps": "step"}
 """Options whose name is not part of the name of their class."""
 
 PLACES = {"model/map": "model/map@model.embedding.map"}
@@ -154,16 +153,6 @@ MAKERS = {
     "reallocation": make_reallocation,
     "trainer": make_trainer,
 }
-
-
-@pytest.mark.parametrize("path", GROUPS, ids=str)
-def test_an_option_is_named_after_its_class(path):
-    """solver/exact.yaml names ExactSolver; options that are names of corpora or presets are exempt."""
-    target = OmegaConf.load(CONF / path).get("_target_", "")
-    if path.parts[0] in ("data", "trainer", "reallocation") and len(path.parts) == 2:
-        return
-    words = OTHER_NAMES.get(path.stem, path.stem).split("_")
-    assert not target or "".join(words) in target.rpartition(".")[2].lower(), target
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in OPTIONS if path.parts[0] == "debug"))

@@ -27,7 +27,8 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.cores import LSTMCore
 from lightrnn_pl.nn.embeddings import MultiComponentEmbedding
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import FullOutput, MultiComponentOutput
+from lightrnn_pl.nn.outputs import CodeOutput
+from lightrnn_pl.nn.outputs.softmax import MatrixOutput
 from lightrnn_pl.vocabulary import Vocabulary
 
 
@@ -42,8 +43,29 @@ def noise_probabilities(vocabulary: Vocabulary, power: float) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def random_output(num_words: int, hidden_dim: int, scale: float = 1.0) -> FullOutput:
-    output = FullOutput(WordAllocation.in_order(num_words, (num_words,)), hidden_dim).double()
+class _SoftmaxOutput(MatrixOutput):
+    """One output vector per word."""
+
+    def __init__(self, allocation: WordAllocation, hidden_dim: int) -> None:
+        super().__init__(allocation, hidden_dim)
+        self.weight = torch.nn.Parameter(torch.zeros(self.num_words, hidden_dim))
+
+
+class _CodesOnly(CodeOutput):
+    """An output that has no logits of words."""
+
+    def axis_losses(self, hidden, targets):
+        raise NotImplementedError
+
+    def code_log_probabilities(self, axis, hidden, prefixes):
+        raise NotImplementedError
+
+    def word_vectors(self):
+        raise NotImplementedError
+
+
+def random_output(num_words: int, hidden_dim: int, scale: float = 1.0) -> MatrixOutput:
+    output = _SoftmaxOutput(WordAllocation.in_order(num_words, (num_words,)), hidden_dim).double()
     output.initialise(scale)
     return output
 
@@ -205,8 +227,8 @@ class LossContract:
 
     def test_outputs_without_logits_of_words_are_rejected(self):
         table = WordAllocation.in_order(9, (3, 3))
-        parts = (MultiComponentEmbedding(table, 4), LSTMCore(4, 4), MultiComponentOutput(table, 4))
-        with pytest.raises(ValueError, match=r"MultiComponentOutput does not provide; set model/loss=exact"):
+        parts = (MultiComponentEmbedding(table, 4), LSTMCore(4, 4), _CodesOnly(table, 4))
+        with pytest.raises(ValueError, match=r"_CodesOnly does not provide; set model/loss=exact"):
             LanguageModel(*parts, self.make(zipf_vocabulary(9), 5))
 
     @pytest.mark.parametrize(

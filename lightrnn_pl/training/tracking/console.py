@@ -62,7 +62,7 @@ def print_reallocations(name: str, rounds: Sequence[Mapping[str, Any]]) -> None:
     table = Table(title=f"reallocations of {name}", title_justify="left")
     for column in (
         "after round",
-        "words reallocated",
+        "words",
         "training NLL before",
         "predicted",
         "measured",
