@@ -84,7 +84,7 @@ def test_rejects_invalid_settings(tmp_path, monkeypatch):
         read_member("kneser", vocabulary)
     assert estimate_member(tokens, vocabulary, 2).details["estimator"] == "own"
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
-    with pytest.raises(ValueError, match="interpolate_arpa requires interpolate_estimator=own"):
+    with pytest.raises(ValueError, match="interpolate_arpa cannot be used with interpolate_estimator=lmplz"):
         estimate_member(tokens, vocabulary, estimator="lmplz", arpa=tmp_path / "a.arpa")
     with pytest.raises(ValueError, match="lmplz failed: no error message; interpolate_estimator=own does not need it"):
         estimate_member(tokens, vocabulary, estimator="lmplz")
