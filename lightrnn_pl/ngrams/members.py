@@ -224,8 +224,8 @@ def check_estimation(order: object, estimator: object, arpa: str | Path | None) 
         )
     if estimator == "lmplz" and arpa is not None:
         raise ValueError(
-            "interpolate_arpa cannot be used with interpolate_estimator=lmplz, whose ARPA file contains word ids instead "
-            "of words; set interpolate_estimator=own"
+            "interpolate_arpa cannot be used with interpolate_estimator=lmplz, whose ARPA file contains word ids, not "
+            "words; set interpolate_estimator=own"
         )
 
 
