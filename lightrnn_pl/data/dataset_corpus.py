@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,34 @@ from typing_extensions import override
 from lightrnn_pl.data.corpus import SPLITS, Corpus, arrow_column, content_hash
 
 
-class HubCorpus(Corpus):
+class DatasetCorpus(Corpus):
+    """Abstract: a corpus whose splits are datasets.
+
+    Args:
+        train: The dataset's name of the split; None if there is no such split.
+        valid: Like ``train``.
+        test: Like ``train``.
+    """
+
+    def __init__(self, train: str | None, valid: str | None, test: str | None) -> None:
+        names = zip(SPLITS, (train, valid, test), strict=True)
+        self._splits = {split: name for split, name in names if name is not None}
+
+    @override
+    def has(self, split: str) -> bool:
+        return split in self._splits
+
+    @override
+    def check(self) -> None:
+        for split in self._splits:
+            self._open(split)
+
+    @abstractmethod
+    def _open(self, split: str) -> Any:
+        """The dataset of a split."""
+
+
+class HubCorpus(DatasetCorpus):
     """A dataset on the Hugging Face Hub.  Each row of one column is a line.
 
     Args:
@@ -45,17 +73,8 @@ class HubCorpus(Corpus):
         self.id, self.config, self.revision, self.column = id, config, revision, column
         self.data_files = None if data_files is None else dict(data_files)
         self.streaming = streaming
-        self._splits = _split_names(train, valid, test)
+        super().__init__(train, valid, test)
         self._opened: dict[str, Any] = {}
-
-    @override
-    def has(self, split: str) -> bool:
-        return split in self._splits
-
-    @override
-    def check(self) -> None:
-        for split in self._splits:
-            self._open(split)
 
     @override
     def fingerprint(self, split: str) -> str:
@@ -123,7 +142,7 @@ class HubCorpus(Corpus):
             ) from error
 
 
-class DiskCorpus(Corpus):
+class DiskCorpus(DatasetCorpus):
     """A dataset written by ``save_to_disk``.  Each row of one column is a line.
 
     Args:
@@ -143,16 +162,7 @@ class DiskCorpus(Corpus):
         test: str | None = "test",
     ) -> None:
         self.path, self.column = path, column
-        self._splits = _split_names(train, valid, test)
-
-    @override
-    def has(self, split: str) -> bool:
-        return split in self._splits
-
-    @override
-    def check(self) -> None:
-        for split in self._splits:
-            self._open(split)
+        super().__init__(train, valid, test)
 
     @override
     def fingerprint(self, split: str) -> str:
@@ -194,11 +204,6 @@ class DiskCorpus(Corpus):
             )
         _check_column(dataset, self.column, f"data.path={self.path}")
         return dataset
-
-
-def _split_names(train: str | None, valid: str | None, test: str | None) -> dict[str, str]:
-    """The dataset's name of each split that is not None."""
-    return {split: name for split, name in zip(SPLITS, (train, valid, test), strict=True) if name is not None}
 
 
 def _check_column(dataset: Any, column: str, name: str) -> None:
