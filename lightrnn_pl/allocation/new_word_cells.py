@@ -39,18 +39,6 @@ def usable_cells(allocation: WordAllocation) -> Bool[np.ndarray, "*sides"]:
     return usable
 
 
-def choose_codes(
-    costs: Float[np.ndarray, "N side"],
-    prefixes: Int[np.ndarray, "N axis"],
-    free: Bool[np.ndarray, "*sides"],
-    solver: Solver | None = None,
-    filling: Float[np.ndarray, "*sides"] | None = None,
-) -> Int[np.ndarray, " N"]:
-    """The codes of :func:`solve_by_prefix`."""
-    codes, _ = solve_by_prefix(costs, prefixes, free, solver, filling)
-    return codes
-
-
 def solve_by_prefix(
     costs: Float[np.ndarray, "N side"],
     prefixes: Int[np.ndarray, "N axis"],

@@ -28,11 +28,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from lightrnn_pl.allocation.new_word_cells import (
-    choose_codes,
     empty_cells,
     first_free_cells,
     grow_allocation,
     reassign_new_words,
+    solve_by_prefix,
     usable_cells,
 )
 from lightrnn_pl.allocation.solvers import Solver
@@ -155,7 +155,7 @@ def grow_model(
         reassign_new_words(allocation, first_free_cells(codes, free))
         sums, counts = _sum_states(grown, batches, axis, num_old, vocabulary.unknown_id)
         costs = -(sums @ weight.double().t() + counts[:, None] * bias.double())
-        chosen = choose_codes(costs.cpu().numpy(), codes, free, solver, filling)
+        chosen, _ = solve_by_prefix(costs.cpu().numpy(), codes, free, solver, filling)
         codes = np.concatenate([codes, chosen[:, None]], axis=1)
     reassign_new_words(allocation, codes)
     return grown

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightrnn_pl.allocation.new_word_cells import (
-    choose_codes,
     empty_cells,
     first_free_cells,
     grow_allocation,
     reassign_new_words,
+    solve_by_prefix,
     usable_cells,
 )
 from lightrnn_pl.allocation.solvers import AuctionSolver
@@ -37,7 +37,7 @@ def test_rows_are_optimal_within_their_capacities(seed, solver):
     free = generator.random((4, 3)) < 0.3
     free[0] = [True, False, True]
     free[3] = [False, True, False]
-    rows = choose_codes(costs, NOTHING, free, solver)
+    rows, _ = solve_by_prefix(costs, NOTHING, free, solver)
     assert (np.bincount(rows, minlength=4) <= free.sum(1)).all()
     slots = np.repeat(np.arange(4), free.sum(1))
     best = min(costs[np.arange(3), list(chosen)].sum() for chosen in permutations(slots, 3))
@@ -50,7 +50,7 @@ def test_columns_are_chosen_within_each_row():
     free[0, [1, 3]] = True
     free[2, [0, 3]] = True
     costs = np.array([[0.0, 5.0, 0.0, 1.0], [9.0, 1.0, 9.0, 2.0], [3.0, 0.0, 0.0, 2.0]])
-    columns = choose_codes(costs, np.array([[0], [0], [2]]), free)
+    columns, _ = solve_by_prefix(costs, np.array([[0], [0], [2]]), free)
     # Word 0 would prefer column 0, which has no free cell in row 0.
     assert columns.tolist() == [3, 1, 3]
 
@@ -59,9 +59,9 @@ def test_filling_a_cell_may_have_a_cost():
     free = np.array([[True, True, False], [False, True, True]])
     filling = np.array([[4.0, 2.0, 99.0], [99.0, 0.0, 1.0]])
     # The mean cost of filling a free cell is 3 in row 0 and 0.5 in row 1.
-    rows = choose_codes(np.array([[0.0, 2.4], [0.0, 2.6], [0.0, 2.2]]), NOTHING, free, filling=filling)
+    rows, _ = solve_by_prefix(np.array([[0.0, 2.4], [0.0, 2.6], [0.0, 2.2]]), NOTHING, free, filling=filling)
     assert rows.tolist() == [1, 0, 1]
-    columns = choose_codes(np.array([[0.0, 1.9, 0.0]]), np.array([[0]]), free, filling=filling)
+    columns, _ = solve_by_prefix(np.array([[0.0, 1.9, 0.0]]), np.array([[0]]), free, filling=filling)
     assert columns.tolist() == [1]
 
 
@@ -75,7 +75,7 @@ def test_three_codes_are_chosen_one_after_the_other():
         np.zeros((3, 2)),
         np.array([[0.0, 1], [0, 3], [0, 0]]),
     ):
-        chosen = choose_codes(costs, prefixes, free)
+        chosen, _ = solve_by_prefix(costs, prefixes, free)
         prefixes = np.concatenate([prefixes, chosen[:, None]], axis=1)
     # Code 1 of the first axis has a single free cell, and two words prefer it equally.
     assert sorted(prefixes[:, 0].tolist()) == [0, 0, 1] and prefixes[0, 0] == 0
@@ -86,7 +86,7 @@ def test_too_many_words_are_rejected():
     free = np.zeros((2, 2), dtype=bool)
     free[0] = True
     with pytest.raises(ValueError, match="3 words do not fit into 2 available"):
-        choose_codes(np.zeros((3, 2)), NOTHING, free)
+        solve_by_prefix(np.zeros((3, 2)), NOTHING, free)
 
 
 def test_first_free_cells_are_distinct():

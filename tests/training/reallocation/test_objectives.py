@@ -305,10 +305,18 @@ def test_columns_use_the_solver_and_bound_its_solution(solver):
     assert np.array_equal(result.codes[:, 0], codes[:, 0])
 
 
-@pytest.mark.parametrize(("solver", "reported"), [("auto", "ExactSolver"), ("greedy", "GreedySolver")])
-def test_a_run_reports_the_solver_that_ran(solver, reported, tiny_text, tmp_path):
+@pytest.mark.parametrize(
+    ("solver", "objective", "reported"),
+    [
+        ("auto", "columns", "ExactSolver"),
+        ("greedy", "columns", "GreedySolver"),
+        ("greedy", "staged", "GreedySolver"),
+        ("greedy", "candidates", "GreedySolver"),
+    ],
+)
+def test_a_run_reports_the_solver_that_ran(solver, objective, reported, tiny_text, tmp_path):
     short = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "reallocation.max_rounds=2")
-    overrides = (*short, "reallocation.epochs_per_round=1", f"solver={solver}", "reallocation/objective=columns")
+    overrides = (*short, "reallocation.epochs_per_round=1", f"solver={solver}", f"reallocation/objective={objective}")
     metrics = train(compose_run(tmp_path / "run", tiny_text, *overrides))
     assert metrics["rounds"][0]["reallocation"]["solver"] == reported
 

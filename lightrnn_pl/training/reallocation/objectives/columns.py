@@ -82,7 +82,7 @@ def last_codes(
 def combine_stages(
     columns: ReallocationResult, rows: ReallocationResult, current: Int[np.ndarray, "V k"]
 ) -> ReallocationResult:
-    """The result of two stages: the codes of the second, the lower bound of the first, the time of both."""
+    """The result of two stages: the codes of the second, the solver and lower bound of the first, the time of both."""
     moved = int((columns.codes != current).any(axis=1).sum())
     seconds = columns.seconds + rows.seconds
-    return replace(columns, lower_bound=rows.lower_bound, gap=rows.gap, seconds=seconds, moved=moved)
+    return replace(rows, codes=columns.codes, cost=columns.cost, seconds=seconds, moved=moved)
