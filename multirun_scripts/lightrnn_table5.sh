@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # LightRNN, Table 5: the six ACLW corpora. LANGUAGES=cs,fr selects some of them.
+# The row KN is a Kneser-Ney 4-gram (Botha and Blunsom, 2014), with and without interpolation with LightRNN.
 # usage: lightrnn_table5.sh [override ...]
 . "$(dirname "$0")/_table.sh"
 begin lightrnn_table5 "$@"
-sweep $languages experiment=lightrnn/table5_hsm,lightrnn/table5_c_hsm,lightrnn/table5_lightrnn
+sweep experiment=lightrnn/table5_hsm,lightrnn/table5_c_hsm,lightrnn/table5_lightrnn $languages
+for run in "$folder"/lightrnn-table5-lightrnn-*; do
+    if [ -f "$run/best.ckpt" ] && [ ! -f "$run/kn.json" ]; then
+        lightrnn-evaluate "checkpoint=$run" interpolate=kn interpolate_order=4 "json=$run/kn.json" || status=$?
+    fi
+done
 report

@@ -82,7 +82,7 @@ def read_arpa(path: str | Path) -> NgramModel:
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged or has a different format, lists an n-gram without its prefix of n - 1
-            words, or has no end marker.  The message contains the line or the n-gram.
+            words.  The message contains the line or the n-gram.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"the ARPA file {path} does not exist (current working directory: {Path.cwd()})")
@@ -115,10 +115,8 @@ class _Reader:
         if self._next() != b"\\end\\":
             raise self._error("expected \\end\\; the file has more n-grams than its header states, or is truncated")
         words = tuple(self._words.to_pylist())
-        if END not in words:
-            raise ValueError(f"{self._path} has no {END}; estimate the model from text with line ends")
-        begin = words.index(BEGIN) if BEGIN in words else ABSENT
-        return NgramModel(tuple(self._levels), begin, words.index(END), words)
+        begin, end = (words.index(marker) if marker in words else ABSENT for marker in (BEGIN, END))
+        return NgramModel(tuple(self._levels), begin, end, words)
 
     def _next(self) -> bytes:
         """The next line that is not blank, or an empty string at the end of the file."""

@@ -2,7 +2,8 @@
 
 All members score the same tokens: the words and end markers on which the neural model is evaluated, with its vocabulary
 and its unknown word.  Their contexts differ: the neural model reads as its protocol specifies, usually across lines.
-The context of n-grams is reset at each line.  The cache extends across lines.
+The context of n-grams is reset at each line if the vocabulary has an end marker, and extends across lines if it has
+none (LightRNN, Table 5).  The cache extends across lines.
 
 The weights maximize the likelihood of the validation text.  Test text is not used for tuning.
 """
@@ -29,6 +30,7 @@ from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
 from lightrnn_pl.evaluation.perplexity import hidden_states, perplexity
 from lightrnn_pl.ngrams.members import Member, check_estimation, estimate_member, read_member
 from lightrnn_pl.ngrams.mixture import best_weights, mix
+from lightrnn_pl.ngrams.ngram_model import ABSENT
 from lightrnn_pl.ngrams.unigram_cache import cache_log_probabilities, check_cache
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.vocabulary import Vocabulary
@@ -68,25 +70,27 @@ def check_interpolation(config: DictConfig, bundle: Bundle, tuning_data: Any) ->
 
     Raises:
         FileNotFoundError: If a file does not exist.
-        ValueError: If members are missing, duplicated or cannot be created, or there is no validation text or no end
-            marker.
+        ValueError: If members are missing, duplicated or cannot be created, or there is no validation text.
     """
     members = config.interpolate
     names = [str(name) for name in members] if OmegaConf.is_list(members) else [str(members)]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"interpolate={names} must name distinct models: kn, cache, or files")
-    if bundle.vocabulary.end_id is None:
-        raise ValueError(
-            "interpolate requires a model that predicts line ends, where the context of n-grams is reset, but this one "
-            "was trained with data.vocabulary.end=null"
-        )
     if "valid" not in tuning_data.splits:
         raise ValueError("interpolate requires a validation text to tune the weights on; set data.valid")
     for name in names:
         if name == "cache":
             check_cache(config.cache_words, config.cache_decay)
         elif name == "kn":
-            check_estimation(config.interpolate_order, config.interpolate_estimator, config.interpolate_arpa)
+            # The size of another corpus is not known before it has been read.
+            num_tokens = int(bundle.vocabulary.counts.sum()) if config.get("data") is None else 0
+            check_estimation(
+                config.interpolate_order,
+                config.interpolate_estimator,
+                config.interpolate_arpa,
+                bundle.vocabulary,
+                num_tokens,
+            )
         elif not Path(name).is_file():
             raise FileNotFoundError(
                 f"interpolate={name} is not kn, cache, or an existing file (current working directory: {Path.cwd()})"
@@ -118,18 +122,19 @@ def interpolate(
     members = [_create_member(name, config, bundle.vocabulary, tuning_data) for name in names]
     tuning_tokens, tuning_logs = _all_scores(bundle, tuning_data, "valid", members, device)
     weights = best_weights(tuning_logs)
-    end = bundle.vocabulary.end_id
     splits: dict[str, list[dict[str, Any]]] = {}
     for split, source in evaluated.items():
         if split == "valid" and source is tuning_data:
             tokens, logs = tuning_tokens, tuning_logs
         else:
             tokens, logs = _all_scores(bundle, source, split, members, device)
-        splits[split] = [_metrics(scores, tokens != end) for scores in (*logs, mix(logs, weights))]
+        not_end = tokens != (ABSENT if bundle.vocabulary.end_id is None else bundle.vocabulary.end_id)
+        splits[split] = [_metrics(scores, not_end) for scores in (*logs, mix(logs, weights))]
+    ngram_context = "across lines" if bundle.vocabulary.end_id is None else "reset at each line"
     described = [("neural model", {}), *((member.name, member.details) for member in members)]
     return {
         "tuned_on": {"corpus": tuning_data.title, "split": "valid", "tokens": len(tuning_tokens)},
-        "context": "n-grams: reset at each line; cache: across lines",
+        "context": f"n-grams: {ngram_context}; cache: across lines",
         "members": [
             {
                 "name": name,

@@ -9,6 +9,9 @@ D3+ are computed from the numbers of n-grams of the order with a = 1, 2, 3 and 4
 uniform distribution over all words that can be predicted: the vocabulary, including the unknown word and the end marker
 but not the begin marker.  N-grams are not pruned.
 
+N-grams do not cross lines.  Without an end marker, the text is one line, so they do: the model predicts the same words
+as a neural model that reads the text as a stream without line ends, and does not know where lines begin either.
+
 Begin markers and discounts follow lmplz (Heafield et al. 2013), with two differences.  Each unseen word of the
 vocabulary has its own share of the uniform distribution, whereas lmplz has one unknown word for all of them.  And lmplz
 uses the count instead of the adjusted count for the last n-gram of each lower order in the counts of counts, which on
@@ -24,6 +27,9 @@ from numpy.typing import NDArray
 
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.ngrams.ngram_model import ABSENT, Ids, Level, NgramModel, insert_begin_markers
+
+_BYTES_PER_TOKEN_AND_ORDER = 40
+"""Peak memory on text; 50 if all n-grams are distinct."""
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 """The discounts that lmplz uses for an order for which the formula is undefined."""
@@ -61,10 +67,15 @@ class _CountedNgrams:
     begins: NDArray[np.bool_]
 
 
+def estimation_bytes(num_tokens: int, order: int) -> int:
+    """Approximate peak memory of :func:`estimate_kneser_ney` in bytes, in addition to the text."""
+    return _BYTES_PER_TOKEN_AND_ORDER * num_tokens * order
+
+
 def estimate_kneser_ney(
     tokens: NDArray[np.integer],
     num_words: int,
-    end: int,
+    end: int | None,
     begin: int | None = None,
     order: int = 5,
 ) -> tuple[NgramModel, list[Discounts]]:
@@ -73,7 +84,7 @@ def estimate_kneser_ney(
     Args:
         tokens: Ids below ``num_words`` of lines that end with the end marker, without begin markers, (N,).
         num_words: V, the size of the vocabulary.
-        end: The id of the end marker.
+        end: The id of the end marker.  If the vocabulary has none (None), the text is one line.
         begin: The id of the begin marker.  If the vocabulary has none (None), its id is V.
         order: The length of the longest n-grams.
 
@@ -84,6 +95,7 @@ def estimate_kneser_ney(
         ValueError: If ``order`` is less than one, or the text has no lines.
     """
     check_count("interpolate_order", order)
+    end = ABSENT if end is None else end
     begin = num_words if begin is None else begin
     size = max(num_words, begin + 1)
     orders = _count(*insert_begin_markers(tokens, begin, end), begin=begin, size=size, order=order)

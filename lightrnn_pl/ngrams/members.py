@@ -4,6 +4,8 @@ A member is estimated from the training text (by this package or by lmplz), or r
 of KenLM).  Words of the vocabulary that the file does not have, including the vocabulary's own unknown word, share the
 probability of the file's unknown word equally, so the probabilities over the vocabulary never sum to more than one.
 They sum to less than one if the file has words outside the vocabulary.  The measured perplexity is then an upper bound.
+
+If the vocabulary has no end marker, a text is one line: the context of n-grams is not reset.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from lightrnn_pl.allocation.solvers.base import GIB, free_memory
 from lightrnn_pl.checks import check_choice, check_count
 from lightrnn_pl.ngrams.arpa import BEGIN, END, UNKNOWN, open_text, read_arpa, write_arpa
-from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney
+from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney, estimation_bytes
 from lightrnn_pl.ngrams.ngram_model import ABSENT, Logs, NgramModel
 from lightrnn_pl.vocabulary import Vocabulary
 
 _KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
 _LN10 = math.log(10)
+_BLOCK = 1 << 16
 
 
 class Member(ABC):
@@ -55,15 +59,22 @@ class NgramMember(Member):
 
     Args:
         model: The n-gram model.  If it has no words, its ids must be those of the vocabulary.
-        vocabulary: The vocabulary of the tokens, which must have an end marker.
+        vocabulary: The vocabulary of the tokens.  If it has no end marker, that of the model is a word outside it.
         name: The name of the model in tables.
         spelling: The name of each vocabulary word in the model; None if the names are equal.  Markers are always named
             as in the ARPA format.
+
+    Raises:
+        ValueError: If the vocabulary has an end marker and the model has none.
     """
 
     def __init__(
         self, model: NgramModel, vocabulary: Vocabulary, name: str, spelling: Sequence[str] | None = None
     ) -> None:
+        if vocabulary.end_id is None:
+            model = replace(model, end=ABSENT)
+        elif model.end == ABSENT:
+            raise ValueError(f"{name} has no {END}; estimate the model from text with line ends")
         self.name, self._model = name, model
         unknown = ABSENT
         self._ids = np.arange(len(vocabulary))
@@ -102,7 +113,7 @@ class KenlmMember(Member):
 
     Args:
         path: The file.
-        vocabulary: The vocabulary of the tokens, which must have an end marker.
+        vocabulary: The vocabulary of the tokens.
         name: The name of the model in tables.
 
     Raises:
@@ -146,7 +157,7 @@ class KenlmMember(Member):
         for position, word in enumerate(tokens.tolist()):
             scores[position] = model.BaseScore(state, self._names[word], next_state)
             state, next_state = next_state, state
-            if word == self._end:
+            if word == self._end:  # never, if there is no end marker
                 model.BeginSentenceWrite(state)
         return scores * _LN10 + self._share[tokens]
 
@@ -176,26 +187,27 @@ def estimate_member(
     """Estimate a modified Kneser-Ney model from a text.
 
     Args:
-        tokens: Ids of the training text with end markers and without begin markers, shape (N,).
+        tokens: Ids of the training text without begin markers, shape (N,).
         vocabulary: The vocabulary of the ids.
         order: The length of the longest n-grams.
-        estimator: ``lmplz``, ``own``, or ``auto``, which uses lmplz if it is on the PATH and ``arpa`` is None.
+        estimator: ``lmplz``, ``own``, or ``auto``, which uses lmplz if it is on the PATH, the vocabulary has an end
+            marker and ``arpa`` is None.
         arpa: The ARPA file to write; None for none.
 
     Raises:
-        ValueError: If a setting is invalid, the estimator fails, or the ARPA file cannot be written.
+        ValueError: If a setting is invalid, the estimator fails, the ARPA file cannot be written, or there is not
+            enough memory.
     """
-    check_estimation(order, estimator, arpa)
+    check_estimation(order, estimator, arpa, vocabulary, len(tokens))
     program = shutil.which("lmplz")
     name = f"Kneser-Ney {order}-gram"
-    if program is not None and estimator != "own" and arpa is None:
+    if program is not None and estimator != "own" and arpa is None and vocabulary.end_id is not None:
         model = run_lmplz(program, tokens, vocabulary, order)
         member = NgramMember(model, vocabulary, name, [str(word_id) for word_id in range(len(vocabulary))])
         member.details = {"estimator": "lmplz", **member.details}
         return member
-    begin, end = vocabulary.begin_id, vocabulary.end_id
-    assert end is not None
-    model, discounts = estimate_kneser_ney(tokens, len(vocabulary), end, begin, order)
+    begin = vocabulary.begin_id
+    model, discounts = estimate_kneser_ney(tokens, len(vocabulary), vocabulary.end_id, begin, order)
     if arpa is not None:
         words = vocabulary.words if begin is not None else (*vocabulary.words, BEGIN)
         write_arpa(replace(model, words=words), arpa)
@@ -210,11 +222,14 @@ def estimate_member(
     return member
 
 
-def check_estimation(order: object, estimator: object, arpa: str | Path | None) -> None:
-    """Check the settings of the estimation.
+def check_estimation(
+    order: int, estimator: object, arpa: str | Path | None, vocabulary: Vocabulary, num_tokens: int
+) -> None:
+    """Check the settings of the estimation, and that a text of ``num_tokens`` tokens fits in memory.
 
     Raises:
-        ValueError: If the order is invalid, or the estimator is unknown, not available, or cannot write ARPA files.
+        ValueError: If the order is invalid, the estimator is unknown, not available, or cannot write ARPA files or
+            estimate a model without end marker, or there is not enough memory.
     """
     check_count("interpolate_order", order)
     check_choice("interpolate_estimator", estimator, ("auto", "lmplz", "own"))
@@ -226,6 +241,20 @@ def check_estimation(order: object, estimator: object, arpa: str | Path | None) 
         raise ValueError(
             "interpolate_arpa cannot be used with interpolate_estimator=lmplz, whose ARPA file contains word ids, not "
             "words; set interpolate_estimator=own"
+        )
+    if estimator == "lmplz" and vocabulary.end_id is None:
+        raise ValueError(
+            "interpolate_estimator=lmplz estimates models that predict line ends, but the neural model was trained "
+            "with data.vocabulary.end=null; set interpolate_estimator=own"
+        )
+    # lmplz itself works on disk, but reading its ARPA file takes as much memory.
+    needed, free = estimation_bytes(num_tokens, order), free_memory()
+    if needed > free:
+        raise ValueError(
+            f"interpolate=kn needs about {needed / GIB:,.1f} GiB of memory for {num_tokens:,} training tokens, but "
+            f"{free / GIB:,.1f} GiB are available; estimate the model on disk with KenLM, `lmplz -o {order} "
+            "--skip_symbols -T . <train.txt >kn.arpa && build_binary trie kn.arpa kn.binary`, and set "
+            "interpolate=kn.binary (requires pip install 'lightrnn_pl[kenlm]')"
         )
 
 
@@ -249,10 +278,12 @@ def run_lmplz(program: str, tokens: NDArray[np.integer], vocabulary: Vocabulary,
 
 
 def _write_ids(path: Path, tokens: NDArray[np.integer], vocabulary: Vocabulary) -> None:
-    is_end = np.asarray(tokens) == vocabulary.end_id
-    words = pa.array(np.asarray(tokens)[~is_end]).cast(pa.string())
-    bounds = np.concatenate([[0], np.flatnonzero(is_end) - np.arange(int(is_end.sum()))])
-    lines = pa.LargeListArray.from_arrays(pa.array(bounds, pa.int64()), words)
+    bounds = np.concatenate([[0], np.flatnonzero(np.asarray(tokens) == vocabulary.end_id) + 1])
     with path.open("w", encoding="utf-8") as file:
-        for first in range(0, len(lines), 1 << 16):
-            file.write("\n".join(pc.binary_join(lines[first : first + (1 << 16)], " ").to_pylist()) + "\n")
+        for first in range(0, len(bounds) - 1, _BLOCK):
+            block = bounds[first : first + _BLOCK + 1]
+            ids = tokens[block[0] : block[-1]]
+            words = pa.array(ids[ids != vocabulary.end_id]).cast(pa.string())
+            offsets = pa.array(block - block[0] - np.arange(len(block)), pa.int32())
+            lines = pc.binary_join(pa.ListArray.from_arrays(offsets, words), " ")
+            file.write("\n".join(lines.to_pylist()) + "\n")

@@ -6,7 +6,7 @@ weight for each.  A text is looked up order by order, with one binary search for
 
     P(w | h) = p(hw) if hw is listed, else backoff(h) * P(w | h without its first word)
 
-The context is reset at the begin marker of every line.
+The context is reset at the begin marker of every line.  Without an end marker, a text is one line.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class NgramModel:
     Attributes:
         levels: The n-grams by order, starting with order 1, which lists every id.
         begin: The id of the begin marker; ABSENT if the model has none.
-        end: The id of the end marker, which ends a line and is predicted.
+        end: The id of the end marker, which ends a line and is predicted; ABSENT if the model has none.
         words: The word of each id; empty if the words are not needed.
     """
 
@@ -75,8 +75,8 @@ class NgramModel:
         """Natural-log probability of each token after the tokens of its line before it, shape (N,).
 
         Args:
-            tokens: Ids of lines that end with the end marker, without begin markers.  ABSENT denotes a word that the
-                model does not have, whose log-probability is -inf.
+            tokens: Ids of lines that end with the end marker if there is one, without begin markers.  ABSENT denotes a
+                word that the model does not have, whose log-probability is -inf.
         """
         marked, positions = insert_begin_markers(tokens, self.begin, self.end)
         return self._scores(marked)[positions]
@@ -101,7 +101,7 @@ class NgramModel:
         """True at tokens without context: at a begin marker, or without begin markers after an end marker."""
         if self.begin != ABSENT:
             return tokens == self.begin
-        return np.concatenate([[True], tokens[:-1] == self.end])[: len(tokens)]
+        return line_starts(tokens, self.end)
 
 
 def find_ngrams(level: Level, prefixes: Ids, words: Ids, num_words: int) -> Ids:
@@ -120,27 +120,38 @@ def find_ngrams(level: Level, prefixes: Ids, words: Ids, num_words: int) -> Ids:
     return indices
 
 
+def line_starts(tokens: NDArray[np.integer], end: int) -> NDArray[np.bool_]:
+    """True at the first token and, unless ``end`` is ABSENT, after each end marker, shape (N,)."""
+    starts = np.zeros(len(tokens), dtype=np.bool_)
+    starts[:1] = True
+    if end != ABSENT:
+        starts[1:] = tokens[:-1] == end
+    return starts
+
+
 def insert_begin_markers(tokens: NDArray[np.integer], begin: int, end: int) -> tuple[Ids, Ids]:
     """Insert a begin marker before every line.
 
     Args:
         tokens: Ids of lines that end with the end marker, shape (N,).
         begin: The id of the begin marker; if ABSENT, no markers are inserted.
-        end: The id of the end marker.
+        end: The id of the end marker; if ABSENT, the text is one line.
 
     Returns:
         The tokens with markers, and the new position of each token, shape (N,).
 
     Raises:
-        ValueError: If the text does not end with an end marker.
+        ValueError: If the text is empty, or does not end with an end marker.
     """
-    if len(tokens) == 0 or tokens[-1] != end:
+    if len(tokens) == 0:
+        raise ValueError("a text for n-grams must not be empty")
+    if end not in (ABSENT, tokens[-1]):
         raise ValueError("a text for n-grams must end with an end marker")
     if begin == ABSENT:
         return tokens.astype(np.int64), np.arange(len(tokens))
-    lines_before = np.concatenate([[0], np.cumsum(tokens[:-1] == end)])
-    positions = np.arange(len(tokens)) + lines_before + 1
-    marked = np.full(len(tokens) + int(lines_before[-1]) + 1, begin, dtype=np.int64)
+    lines = np.cumsum(line_starts(tokens, end))
+    positions = np.arange(len(tokens)) + lines
+    marked = np.full(len(tokens) + int(lines[-1]), begin, dtype=np.int64)
     marked[positions] = tokens
     return marked, positions
 

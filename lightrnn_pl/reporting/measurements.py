@@ -22,8 +22,8 @@ from lightrnn_pl.run_folder import RunFolder
 _MAX_BYTES = 20 * 2**20
 """Larger JSON files are ignored."""
 
-_KNESER_NEY_ROWS = ("KN", "Interpolated Kneser-Ney 5-gram")
-"""Names of the Kneser-Ney rows in the papers' tables."""
+_KNESER_NEY_ROWS = ("KN", "Interpolated Kneser-Ney 5-gram", "KN {language}")
+"""Names of the Kneser-Ney rows in the papers' tables; other rows of a table with languages end with the language."""
 
 _LAYER_ROWS = {"full": "Uncompressed", "hashed": "HashNet", "slim": "SE"}
 """Output layer -> row of Slim Embedding, Table 7."""
@@ -119,7 +119,7 @@ def _mixture(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
     small = group is not None and group.small
     others = mixed["members"][1:]
     for member in others:
-        row = _paper_row(paper, _KNESER_NEY_ROWS) if _is_kneser_ney(member) else None
+        row = _kneser_ney_row(paper) if _is_kneser_ney(member) else None
         yield _Single(
             f"{member['name']}, {corpus}",
             _perplexities(member["splits"]),
@@ -156,7 +156,7 @@ def _reranking(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
 
 
 def _layers(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
-    """Slim Embedding, Table 7: the time of a minibatch on the CPU."""
+    """Slim Embedding, Table 7: the time of a minibatch on the CPU or the GPU; a row can have both."""
     for layer in content:
         if layer["phase"] != "inference":
             continue
@@ -164,9 +164,10 @@ def _layers(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
         paper = paper_tables()["slim_table7"].rows.get(name, PaperRow("slim_table7", name, name))
         small = any(layer[key] != value for key, value in _PAPER_LAYER_SIZES.items())
         sizes = f"{layer['vocabulary']:,} words, {layer['hidden']:,} hidden, batch {layer['batch']}"
-        threads = f"{layer['threads']} threads"
-        label = ", ".join([name, *([sizes] if small else []), *([threads] if layer["threads"] > 1 else [])])
-        yield _Single(label, {"cpu_seconds": layer["seconds"]}, None, paper, small)
+        on_gpu = layer.get("device", "cpu") != "cpu"  # earlier files do not name the device
+        threads = [f"{layer['threads']} threads"] if layer["threads"] > 1 and not on_gpu else []
+        metrics = {"gpu_milliseconds": 1000 * layer["seconds"]} if on_gpu else {"cpu_seconds": layer["seconds"]}
+        yield _Single(", ".join([name, *([sizes] if small else []), *threads]), metrics, None, paper, small)
 
 
 _READERS = {"mixture": _mixture, "reranking": _reranking, "layers": _layers}
@@ -213,6 +214,12 @@ def _paper_row(paper: PaperRow | None, names: Iterable[str]) -> PaperRow | None:
     """The first row called one of ``names`` in the table of ``paper``."""
     rows = paper_tables()[paper.table].rows if paper is not None and paper.table in paper_tables() else {}
     return next((rows[name] for name in names if name in rows), None)
+
+
+def _kneser_ney_row(paper: PaperRow | None) -> PaperRow | None:
+    """The Kneser-Ney row in the table of ``paper`` and, if rows differ by language, of its language."""
+    language = "" if paper is None else paper.row.rpartition(" ")[2]
+    return _paper_row(paper, [name.format(language=language) for name in _KNESER_NEY_ROWS])
 
 
 def _is_kneser_ney(member: Mapping[str, Any]) -> bool:

@@ -22,10 +22,10 @@ def ids_of(lines: list[list[str]], words=WORDS) -> np.ndarray:
     return np.array([words.index(word) for line in lines for word in line], dtype=np.int32)
 
 
-def probabilities_after(model, context: list[int], end: int, num_words: int) -> np.ndarray:
-    """The probability of every word id after a context that starts a line."""
+def probabilities_after(model, context: list[int], end: int | None, num_words: int) -> np.ndarray:
+    """The probability of every word id after a context that starts a line; a text is one line if ``end`` is None."""
     scores = []
     for word in range(num_words):
-        line = [*context, word] if word == end else [*context, word, end]
+        line = [*context, word] if end in (None, word) else [*context, word, end]
         scores.append(model.log_probabilities(np.array(line))[len(context)])
     return np.exp(scores)

@@ -11,7 +11,7 @@ def ngrams(lines: list[list[str]], n: int) -> Counter:
 
 
 class SlowKneserNey:
-    """A model of ``lines``, which end with the end marker, over ``vocabulary``, which excludes the begin marker."""
+    """A model of ``lines``, including any end markers, over ``vocabulary``, which excludes the begin marker."""
 
     def __init__(self, lines: list[list[str]], vocabulary: list[str], order: int) -> None:
         marked = [[BEGIN, *line] for line in lines]

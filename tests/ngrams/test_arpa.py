@@ -113,7 +113,6 @@ def test_without_a_begin_marker_lines_start_without_context(tmp_path):
         ("-0.1\t<s> a b", "-0.1\tb a b", "'b a b' without its prefix, the 2-gram"),
         ("-0.4 <s> b", "-0.4 <s> a", "a duplicate 2-gram"),
         ("-0.6\tb", "-0.6\ta", "a duplicate 1-gram"),
-        ("</s>", "end", "has no </s>"),
         ("\\end\\", "", "expected \\\\end"),
     ],
 )

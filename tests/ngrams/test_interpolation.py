@@ -145,12 +145,38 @@ def test_reports_invalid_arguments_in_one_line(evaluate, capsys, monkeypatch, ar
     assert message in errors and "Traceback" not in errors
 
 
-def test_requires_validation_text_and_line_ends(evaluate, tiny_text, tmp_path, capsys, monkeypatch):
+def test_requires_validation_text(evaluate, tiny_text, capsys):
     with pytest.raises(SystemExit):
         evaluate("interpolate=cache", "data=text", f"data.train={tiny_text['train']}", "data.valid=null",
                  f"data.test={tiny_text['test']}")  # fmt: skip
     assert "requires a validation text to tune the weights on; set data.valid" in capsys.readouterr().err
-    train(compose_run(tmp_path / "endless", tiny_text, "data.vocabulary.end=null", "trainer.max_steps=1"))
+
+
+@pytest.mark.parametrize("begin", ["null", "'<s>'"])
+def test_without_end_markers_the_context_of_ngrams_extends_across_lines(begin, evaluate, tiny_text, tmp_path):
+    """As in LightRNN's Table 5; the words are those on which the neural model is evaluated."""
+    overrides = ["data.vocabulary.end=null", f"data.vocabulary.begin={begin}", "data.vocabulary.min_count=20"]
+    train(compose_run(tmp_path / "run", tiny_text, *overrides, "trainer.max_steps=1"))
+    report = evaluate(f"checkpoint={tmp_path / 'run'}", "interpolate=[kn,cache]", "interpolate_order=3")
+    mixed = report["interpolation"]
+    neural, ngrams, _ = mixed["members"]
+    assert neural["splits"]["test"]["nll"] == pytest.approx(report["splits"]["test"]["nll"])
+    vocabulary = load(tmp_path / "run").vocabulary
+    words = {
+        split: [word if word in vocabulary else "<unk>" for word in tiny_text[split].read_text().split()]
+        for split in ("train", "test")
+    }
+    slow = SlowKneserNey([words["train"]], [word for word in vocabulary.words if word != vocabulary.begin], 3)
+    by_ngrams = [slow.probability(w, (BEGIN, *words["test"][max(0, i - 2) : i])) for i, w in enumerate(words["test"])]
+    metrics = ngrams["splits"]["test"]
+    assert metrics["nll"] == pytest.approx(-np.log(by_ngrams).mean(), abs=1e-10)
+    assert metrics["perplexity_without_end"] == metrics["perplexity"]
+    assert mixed["context"].startswith("n-grams: across lines")
+
+
+def test_a_corpus_too_large_for_memory_is_refused_before_it_is_read(evaluate, monkeypatch, capsys):
+    monkeypatch.setattr("lightrnn_pl.ngrams.members.free_memory", lambda: 1000)
+    monkeypatch.setattr("lightrnn_pl.commands.evaluate.measure_perplexity", None)
     with pytest.raises(SystemExit):
-        evaluate(f"checkpoint={tmp_path / 'endless'}", "interpolate=kn")
-    assert "predicts line ends" in capsys.readouterr().err
+        evaluate("interpolate=kn", "interpolate_order=4")
+    assert "lmplz -o 4" in capsys.readouterr().err

@@ -3,11 +3,12 @@
 import itertools
 import math
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from lightrnn_pl.ngrams.kneser_ney import FALLBACK_DISCOUNTS, estimate_kneser_ney
+from lightrnn_pl.ngrams.kneser_ney import FALLBACK_DISCOUNTS, estimate_kneser_ney, estimation_bytes
 from lightrnn_pl.ngrams.members import estimate_member
 from lightrnn_pl.vocabulary import Vocabulary
 from tests.ngrams.ngram_texts import END, WORDS, ids_of, probabilities_after, random_lines
@@ -26,6 +27,32 @@ def test_equals_the_reference(order, seed):
     test.append([*WORDS])
     expected = [slow.probability(word, (BEGIN, *line[:index])) for line in test for index, word in enumerate(line)]
     assert np.abs(np.exp(model.log_probabilities(ids_of(test))) - expected).max() < 1e-10
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_without_an_end_marker_the_text_is_one_line(order):
+    words = WORDS[:-1]
+    train, test = ([[word for line in random_lines(seed) for word in line[:-1]]] for seed in (0, 10))
+    test[0] += words  # including the unknown word, which does not occur in the training text
+    slow = SlowKneserNey(train, list(words), order)
+    model, discounts = estimate_kneser_ney(ids_of(train), len(words), None, order=order)
+    assert [each.amounts for each in discounts] == [pytest.approx(slow.discounts[n][1:]) for n in slow.discounts]
+    expected = [slow.probability(word, (BEGIN, *test[0][:index])) for index, word in enumerate(test[0])]
+    assert np.abs(np.exp(model.log_probabilities(ids_of(test))) - expected).max() < 1e-10
+    for length in range(6):
+        probabilities = probabilities_after(model, ids_of(test)[:length].tolist(), None, len(words))
+        assert probabilities.sum() == pytest.approx(1, abs=1e-12) and (probabilities > 0).all()
+
+
+def test_memory_estimate_covers_a_text():
+    """On distinct words, which need the most memory, the estimate may be 30% too low."""
+    tokens = np.random.default_rng(0).integers(0, 1000, 50_000)
+    for order in (3, 5):
+        tracemalloc.start()
+        estimate_kneser_ney(tokens, 1000, None, order=order)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert 0.7 * peak < estimation_bytes(len(tokens), order) < 2 * peak
 
 
 def test_discounts_fall_back_if_they_are_undefined():
@@ -78,8 +105,8 @@ def test_large_ids_do_not_collide():
 def test_rejects_invalid_arguments():
     with pytest.raises(ValueError, match="interpolate_order must be an integer greater than or equal to 1, got 0"):
         estimate_kneser_ney(ids_of(random_lines(0)), len(WORDS), END, order=0)
-    for tokens in (np.array([], dtype=np.int32), np.array([1, 2])):
-        with pytest.raises(ValueError, match="end marker"):
+    for tokens, message in ((np.array([], dtype=np.int32), "must not be empty"), (np.array([1, 2]), "end marker")):
+        with pytest.raises(ValueError, match=message):
             estimate_kneser_ney(tokens, len(WORDS), END)
 
 

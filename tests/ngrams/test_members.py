@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightrnn_pl.ngrams import members
 from lightrnn_pl.ngrams.arpa import write_arpa
 from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney
 from lightrnn_pl.ngrams.members import KenlmMember, NgramMember, estimate_member, read_member
@@ -70,6 +71,49 @@ def test_without_unknown_word_missing_words_have_probability_zero(tmp_path, arpa
     assert scores[0] == -math.inf and math.isfinite(scores[1])
 
 
+def test_a_file_from_text_with_line_ends_scores_text_without(arpa):
+    """The end marker of the file is a word outside the vocabulary, so probabilities sum to less than one."""
+    vocabulary = Vocabulary(WORDS[:-1], np.ones(END), unknown="<unk>")
+    member = read_member(arpa, vocabulary)
+    assert member.details["words_outside_the_vocabulary"] == 1
+    context = ids_of(random_lines(0))[:1].tolist()
+    without = probabilities_after(member, context, None, END)
+    with_ends = read_member(arpa, Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>"))
+    assert without == pytest.approx(probabilities_after(with_ends, context, END, len(WORDS))[:-1])
+    assert 0.5 < without.sum() < 1
+
+
+def test_a_file_without_line_ends(tmp_path):
+    """It scores text without line ends as before it was written, and is refused for text with line ends."""
+    vocabulary = Vocabulary(WORDS[:-1], np.ones(END), unknown="<unk>")
+    tokens = ids_of([line[:-1] for line in random_lines(0)])
+    path = tmp_path / "a.arpa"
+    estimated = estimate_member(tokens, vocabulary, 3, arpa=path)
+    assert "</s>" not in path.read_text()
+    loaded = read_member(path, vocabulary)
+    assert np.allclose(loaded.log_probabilities(tokens), estimated.log_probabilities(tokens), atol=1e-5)
+    with pytest.raises(ValueError, match=r"a\.arpa has no </s>; estimate the model from text with line ends"):
+        read_member(path, VOCABULARY)
+
+
+def test_lmplz_is_not_used_without_line_ends(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
+    vocabulary = Vocabulary(WORDS[:-1], np.ones(END), unknown="<unk>")
+    tokens = ids_of([line[:-1] for line in random_lines(0)])
+    assert estimate_member(tokens, vocabulary, 2).details["estimator"] == "own"
+    with pytest.raises(ValueError, match=r"data\.vocabulary\.end=null; set interpolate_estimator=own"):
+        estimate_member(tokens, vocabulary, 2, "lmplz")
+
+
+@pytest.mark.parametrize("estimator", ["own", "lmplz"])
+def test_a_text_too_large_for_memory_is_refused_before_it_is_counted(monkeypatch, estimator):
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
+    monkeypatch.setattr(members, "free_memory", lambda: 40 * 100 * 5 - 1)
+    vocabulary = Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
+    with pytest.raises(ValueError, match=r"for 100 training tokens.*lmplz -o 5 .* interpolate=kn\.binary"):
+        estimate_member(np.full(100, END), vocabulary, 5, estimator)
+
+
 def test_rejects_invalid_settings(tmp_path, monkeypatch):
     tokens = ids_of(random_lines(0))
     vocabulary = Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
@@ -93,8 +137,10 @@ def test_rejects_invalid_settings(tmp_path, monkeypatch):
     assert np.allclose(estimated.log_probabilities(tokens), loaded.log_probabilities(tokens), atol=1e-5)
 
 
-def test_runs_lmplz_on_ids_and_retries_with_fallback(tmp_path, monkeypatch, arpa):
+@pytest.mark.parametrize("block", [1, 2, 1000])
+def test_runs_lmplz_on_ids_and_retries_with_fallback(tmp_path, monkeypatch, arpa, block):
     """A fake lmplz that copies its input, and fails unless the fallback is enabled."""
+    monkeypatch.setattr(members, "_BLOCK", block)
     script = tmp_path / "lmplz"
     script.write_text(
         "#!/bin/sh\n"

@@ -5,6 +5,7 @@ import pytest
 from lightrnn_pl.reporting.measurements import find_measurements, measurement_rows
 from lightrnn_pl.reporting.run_groups import group_runs
 from lightrnn_pl.reporting.runs import find_runs
+from lightrnn_pl.reporting.tables import result_tables
 from tests.reporting.folders import TOKENS, make_run, mixture
 
 
@@ -28,6 +29,18 @@ def test_mixtures_of_several_seeds_form_a_row(tmp_path):
     assert alone.metrics["perplexity"].n == 1 and alone.seeds == ()
     assert (both.paper.row, both.paper.perplexity) == ("KN + LightRNN", 43)
     assert both.metrics["perplexity"].mean == 92 and both.seeds == (0, 1) and both.small
+
+
+def test_kneser_ney_is_reported_in_the_row_of_its_language(tmp_path):
+    """LightRNN, Table 5."""
+    run = make_run(tmp_path / "0", paper={"table": "lightrnn_table5", "row": "LightRNN french"})
+    write(run / "kn.json", mixture("0-0", 90.0))
+    rows = rows_of(tmp_path)
+    assert (rows["Kneser-Ney 5-gram, ptb"].paper.row, rows["Kneser-Ney 5-gram, ptb"].paper.perplexity) == (
+        "KN french",
+        243,
+    )
+    assert rows["LightRNN french + Kneser-Ney 5-gram"].paper is None
 
 
 def test_other_mixtures_and_other_texts_have_no_row_in_the_papers(tmp_path):
@@ -85,6 +98,16 @@ def test_output_layers(tmp_path):
     assert rows["SE"].paper.number("cpu_seconds") == 0.7 and not rows["SE"].small
     assert rows["SE, 100,000 words, 2,048 hidden, batch 20"].small
     assert rows["projected"].paper.printed == {} and rows["Uncompressed"].metrics["cpu_seconds"].mean == 1.5
+
+
+def test_output_layers_on_a_gpu_have_their_own_column(tmp_path):
+    sizes = {"vocabulary": 793_471, "hidden": 2048, "batch": 20, "threads": 2, "phase": "inference"}
+    write(tmp_path / "cpu.json", [{"output": "slim", "seconds": 0.4, "device": "cpu", **sizes, "threads": 1}])
+    write(tmp_path / "gpu.json", [{"output": "slim", "seconds": 0.002, "device": "cuda", **sizes}])
+    (table,) = result_tables(list(rows_of(tmp_path).values()))
+    row = dict(zip(table.header, next(row for row in table.rows if row[0] == "SE"), strict=True))
+    assert (row["CPU seconds"], row["paper: CPU seconds"]) == ("0.4", "0.7")
+    assert (row["GPU ms"], row["paper: GPU ms"]) == ("2", "25")
 
 
 def test_other_json_files_are_skipped_unless_named(tmp_path):
