@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from typing_extensions import override
 
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.training.tracking.run_names import group_name, hydra_choices, tags
+
+_WANDB_ID = "wandb_id.txt"
 
 Cell = str | int | float | None
 """The value of a table cell."""
@@ -105,6 +108,8 @@ class _AppendingWriter(ExperimentWriter):
 class RunFolderWandbLogger(WandbLogger, FigureLogger):
     """A W&B logger with one W&B run per run folder, so that a resumed run continues its curves.
 
+    The agent of a W&B sweep determines the id of the run, which is stored, so that the run can be resumed without it.
+
     Args:
         save_dir: The run folder; the id of the W&B run is stored in its ``wandb_id.txt``.
         resume: False to start a new W&B run.
@@ -126,6 +131,17 @@ class RunFolderWandbLogger(WandbLogger, FigureLogger):
         run_id = wandb_run_id(save_dir, resume)
         super().__init__(save_dir=save_dir, id=run_id, resume="allow", group=group, tags=list(tags), **options)
         self.upload_bundle = upload_bundle
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run."""
+        is_new = self._experiment is None
+        run = super().experiment
+        if is_new and "WANDB_SWEEP_ID" in os.environ:
+            # In a sweep, W&B ignores the requested id and uses that of the agent.
+            _store_wandb_run_id(self._wandb_init["dir"], run.id)
+        return run
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -216,13 +232,17 @@ class RunFolderTensorBoardLogger(TensorBoardLogger, FigureLogger):
 @rank_zero_only
 def wandb_run_id(folder: str | Path, resume: bool = True) -> str:
     """The id of the W&B run of ``folder``; a new one is stored there if there is none or ``resume`` is false."""
-    path = Path(folder) / "wandb_id.txt"
+    path = Path(folder) / _WANDB_ID
     if resume and path.is_file() and (stored := path.read_text(encoding="utf-8").strip()):
         return stored
     run_id = secrets.token_hex(4)
-    with atomic_write(path, "w") as file:
-        file.write(f"{run_id}\n")
+    _store_wandb_run_id(folder, run_id)
     return run_id
+
+
+def _store_wandb_run_id(folder: str | Path, run_id: str) -> None:
+    with atomic_write(Path(folder) / _WANDB_ID, "w") as file:
+        file.write(f"{run_id}\n")
 
 
 def _markdown(cell: Cell) -> str:

@@ -230,6 +230,21 @@ def test_a_resumed_run_logs_only_the_remaining_figures(tiny_text, tmp_path, monk
     assert len(run.tables("figures/rounds")[-1]) == 3
 
 
+def test_a_run_of_a_sweep_agent_is_resumed_without_the_agent(tiny_text, tmp_path, monkeypatch):
+    """The agent passes its id in the environment (``wandb/wandb_agent.py``); W&B then ignores the id of the logger."""
+    offline(monkeypatch)
+    options = (*ROUNDS, "logger=wandb", "resume_point.every_steps=3")
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
+    with monkeypatch.context() as agent:
+        agent.setenv("WANDB_SWEEP_ID", "sweep1")
+        agent.setenv("WANDB_RUN_ID", "agentrun")
+        kill_run("step=11", tmp_path / "run", tiny_text, *options)
+    train(compose_run(tmp_path / "run", tiny_text, *options))
+    assert read_back(tmp_path / "run").run["run_id"] == "agentrun"
+    folders = list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert len(folders) == 2 and all(folder.name.endswith("-agentrun") for folder in folders)
+
+
 def test_the_status_of_a_failed_run(tiny_text, tmp_path, monkeypatch):
     offline(monkeypatch)
     options = ("logger=wandb", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
