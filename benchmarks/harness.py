@@ -62,9 +62,22 @@ def median_seconds(step: Callable[[], Any], min_seconds: float = 2.0, max_calls:
     return statistics.median(times)
 
 
-def peak_mib() -> float:
-    """Peak memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+def synchronize(device: Any) -> None:
+    """Wait until a GPU has finished its work; a CPU has when a call returns."""
+    if device.type != "cpu":
+        import torch
+
+        torch.accelerator.synchronize(device)
+
+
+def peak_mib(device: Any = None) -> float:
+    """Peak memory so far, in MiB: of this process, or on a GPU of its tensors (MPS: of the driver)."""
+    if device is None or device.type == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    import torch
+
+    peak = torch.mps.driver_allocated_memory() if device.type == "mps" else torch.cuda.max_memory_allocated(device)
+    return peak / 2**20
 
 
 def run_in_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any] | None:
@@ -100,16 +113,23 @@ def add_speedup(rows: list[dict[str, Any]], name: str) -> None:
 def markdown(rows: list[dict[str, Any]], name: str) -> str:
     """The results as a Markdown table."""
     lines = [
-        f"| {name} | vocabulary | phase | threads | seconds | words/s | speedup over full | peak MiB | weights MiB |",
+        f"| {name} | vocabulary | phase | processor | seconds | words/s | speedup over full | peak MiB | weights MiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}"
         lines.append(
-            f"| {row[name]} | {row['vocabulary']:,} | {row['phase']} | {row['threads']} | {row['seconds']:.4f} | "
+            f"| {row[name]} | {row['vocabulary']:,} | {row['phase']} | {_processor(row)} | {row['seconds']:.4f} | "
             f"{row['words_per_second']:,.0f} | {speedup} | {row['peak_mib']:,.0f} | {row['weights_mib']:,.1f} |"
         )
     return "\n".join(lines)
+
+
+def _processor(row: dict[str, Any]) -> str:
+    """The device of a row if it is a GPU; otherwise its number of threads."""
+    if row.get("device", "cpu") != "cpu":
+        return row["device"]
+    return f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
 
 
 def finish(rows: list[dict[str, Any]], name: str, path: Path | None) -> None:
@@ -132,12 +152,12 @@ def _draw(rows: list[dict[str, Any]], name: str, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    kinds = list(dict.fromkeys((row["phase"], row["threads"]) for row in rows))
+    kinds = list(dict.fromkeys((row["phase"], _processor(row)) for row in rows))
     figure, axes = plt.subplots(
         1, len(kinds), figsize=(1 + 5 * len(kinds), 4.5), constrained_layout=True, squeeze=False
     )
-    for axis, (phase, threads) in zip(axes[0], kinds, strict=True):
-        shown = [row for row in rows if (row["phase"], row["threads"]) == (phase, threads)]
+    for axis, (phase, processor) in zip(axes[0], kinds, strict=True):
+        shown = [row for row in rows if (row["phase"], _processor(row)) == (phase, processor)]
         sizes = sorted({row["vocabulary"] for row in shown})
         for case in dict.fromkeys(row[name] for row in shown):
             curve = sorted((row for row in shown if row[name] == case), key=lambda row: row["vocabulary"])
@@ -148,7 +168,7 @@ def _draw(rows: list[dict[str, Any]], name: str, path: Path) -> None:
             else:
                 bars = axis.barh([case], [curve[0]["words_per_second"]])
                 axis.bar_label(bars, [f" {curve[0]['words_per_second']:,.0f}"])
-        axis.set_title(f"{phase}, {threads} thread{'s' if threads > 1 else ''}")
+        axis.set_title(f"{phase}, {processor}")
         if len(sizes) > 1:
             axis.set(xlabel="vocabulary", ylabel="words/s")
             axis.legend(fontsize=8)

@@ -2,11 +2,13 @@
 
     python benchmarks/output_layers.py --vocabulary 793471 --hidden 2048 --batch 20 --json outputs/output_layers.json
     python benchmarks/output_layers.py --vocabulary 100000 --hidden 512 --batch 20 --outputs full,slim,slim:nce
+    python benchmarks/output_layers.py --outputs full,slim --phases inference --device cuda --json outputs/gpu.json
 
 ``inference`` computes the exact log-probability of one word for each of ``--batch`` hidden states; a softmax layer
 computes the logits of all words.  ``training`` is a forward and a backward pass with the exact loss, or with the loss
 after the colon.  Words are drawn according to Zipf's law.  Each case runs in a separate process, and its peak memory is
-the increase over the imports.  ``weights_mib`` is the size of the layer's parameters and maps.
+the increase over the imports, on a GPU that of the memory for tensors.  ``weights_mib`` is the size of the layer's
+parameters and maps.  A step on a GPU ends when the GPU has finished its work.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from harness import (
     check_names,
     compose_config,
@@ -23,9 +26,12 @@ from harness import (
     median_seconds,
     peak_mib,
     run_in_process,
+    synchronize,
     zipf_vocabulary,
     zipf_words,
 )
+
+from lightrnn_pl.checkpoint import resolve_device
 
 OUTPUTS = (
     "full,projected,slim,hashed,hierarchical,adaptive,multi_component,"
@@ -39,8 +45,6 @@ _WARM_UP_WORDS = 200
 
 def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
     """The results of one layer in one phase."""
-    import torch
-
     from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
     from lightrnn_pl.building import build_layers
     from lightrnn_pl.nn.outputs import Output
@@ -55,28 +59,32 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
         *([f"model.output.num_parts={arguments.parts}"] if layer_name == "slim" else []),
         *([f"model.output.projection_dim={arguments.hidden // 4}"] if layer_name == "projected" else []),
     )
-    hidden = torch.randn(arguments.batch, num_components, arguments.hidden)
+    device = torch.device(arguments.device)
+    hidden = torch.randn(arguments.batch, num_components, arguments.hidden).to(device)
 
     def create(num_words: int) -> tuple[Output, Callable[[], None]]:
         table = WordAllocation.in_order(num_words, balanced_sides(num_words, num_components))
         layer, loss = build_layers(config.model, table, zipf_vocabulary(num_words), arguments.hidden)
         for part in (layer, loss):
             part.initialise(0.1)
-        targets = zipf_words(num_words, (arguments.batch, 1))
+            part.to(device)
+        targets = zipf_words(num_words, (arguments.batch, 1)).to(device)
 
         @torch.no_grad()
         def infer() -> None:
             layer.log_probability(hidden, targets)
+            synchronize(device)
 
         def train() -> None:
             layer.zero_grad()
             loss(layer, hidden.requires_grad_(), targets).sum().backward()
+            synchronize(device)
 
         layer.train(phase == "training")
         return layer, train if phase == "training" else infer
 
     create(_WARM_UP_WORDS)[1]()  # load libraries that are loaded at first use
-    before = peak_mib()
+    before = peak_mib(device)
     layer, step = create(arguments.vocabulary)
     seconds = median_seconds(step)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in layer.parameters())
@@ -88,10 +96,11 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
         "hidden": arguments.hidden,
         "batch": arguments.batch,
         "phase": phase,
+        "device": str(device),
         "threads": threads,
         "seconds": seconds,
         "words_per_second": arguments.batch / seconds,
-        "peak_mib": peak_mib() - before,
+        "peak_mib": peak_mib(device) - before,
         "weights_mib": (weights + layer.table_bytes) / 2**20,
     }
 
@@ -106,9 +115,14 @@ def main() -> None:
     parser.add_argument("--compression", type=float, default=0.125, help="compression of slim and hashed layers")
     parser.add_argument("--parts", type=int, default=8, help="K of slim")
     parser.add_argument("--threads", type=int, nargs="*", default=[1])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto for a GPU if there is one")
     parser.add_argument("--json", type=Path, help="JSON file to write; a plot is written next to it")
     arguments = parser.parse_args()
     check_names(parser, "--outputs", arguments.outputs, "model/output")
+    try:
+        arguments.device = str(resolve_device(arguments.device))
+    except ValueError as error:
+        parser.exit(2, f"--{error}\n")
     rows = []
     for threads in arguments.threads:
         for phase in arguments.phases.split(","):

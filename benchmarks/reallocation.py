@@ -66,7 +66,7 @@ SOLVERS = {
     "greedy regret": lambda threads: GreedySolver("regret"),
     "greedy rows_first": lambda threads: GreedySolver("rows_first"),
 }
-DENSE = {"exact": 20_000, "lapx": 20_000, "mcmf": 3_000}
+DENSE = {"exact": 20_000, "lapx": 20_000, "mcmf": 10_000}
 """Maximum number of words for solvers that need dense costs."""
 
 

@@ -45,7 +45,7 @@ class Solver(abc.ABC):
         """Check before training that the solver can handle problems of this size.
 
         Raises:
-            ValueError: If the solver would need too much memory, or a required package is not installed.
+            ValueError: If the solver would need too much memory.
         """
 
     @abc.abstractmethod

@@ -1,27 +1,30 @@
-"""The minimum cost maximum flow of the paper (LightRNN, section 3.2, Figure 3), solved by OR-Tools.
+"""The minimum cost maximum flow of the paper (LightRNN, section 3.2, Figure 3), by the network simplex of POT.
 
-The graph has one node per word and per cell, and an arc of capacity 1 for each pair.  This solver exists for
-comparison: ``exact`` finds the same optimum with a sixth of the memory.
+The network has one node per word and per cell, and an arc for each pair: every word sends one unit of flow, and every
+cell receives at most one.  10,000 words take 3.9 GiB and one to two minutes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import sys
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from typing_extensions import override
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
-from lightrnn_pl.allocation.solvers.base import Solver
+from lightrnn_pl.allocation.solvers.base import Solver, finite_costs
 from lightrnn_pl.allocation.solvers.exact import check_memory, dense_costs
 
-_BYTES_PER_ARC = 100
-"""Memory per arc: the dense costs, the arrays of arcs, and the graph and the reduced costs of the solver."""
+_BYTES_PER_ARC = 42
+"""Memory per arc: its cost and its flow, and the cost, flow, state, source and target in the network simplex."""
 
 
 class MinCostFlowSolver(Solver):
-    """Optimal up to the rounding of costs to integers, which the lower bound takes into account.
+    """Returns an optimum, proven up to rounding by the potentials of the network's nodes.
+
+    The paper's exact matching.  :class:`ExactSolver` finds the same optimum in a third of the time, with a fifth of the
+    memory.
 
     Args:
         memory_limit_gib: Largest memory for the arcs in GiB; None means 90% of the available memory.
@@ -32,56 +35,34 @@ class MinCostFlowSolver(Solver):
 
     @override
     def check(self, num_words: int, sides: tuple[int, ...]) -> None:
-        _import_ortools()
+        # During training, only the occupied cells are available.
         self._check_memory(num_words, num_words, len(sides))
 
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         self._check_memory(problem.num_words, problem.num_cells, problem.num_components)
-        min_cost_flow = _import_ortools()
-        costs = dense_costs(problem)
+        costs = dense_costs(ReallocationProblem(finite_costs(problem), available=problem.available))
         lowest = costs.min(axis=1, keepdims=True)
         costs -= lowest
-        allowed = np.isfinite(costs)
-        word, cell = np.nonzero(allowed)
-        excess = costs[allowed]
-        # The costs of paths must fit into 64 bits, and float64 cannot represent integers beyond 2^53 exactly.
-        num_nodes = sum(costs.shape)
-        scale = min(2.0**61 / (num_nodes + 1), 2.0**53) / max(float(excess.max()), 1e-300) if excess.max() > 0 else 1.0
-        flow = min_cost_flow.SimpleMinCostFlow()
-        arcs = flow.add_arcs_with_capacity_and_unit_cost(
-            word, problem.num_words + cell, np.ones(len(word), np.int64), np.rint(excess * scale).astype(np.int64)
-        )
-        flow.set_nodes_supplies(np.arange(problem.num_words), np.ones(problem.num_words, np.int64))
-        # All cells are connected to a sink, so that some of them may stay empty.
-        sink = num_nodes
-        cells = np.arange(problem.num_cells)
-        flow.add_arcs_with_capacity_and_unit_cost(
-            problem.num_words + cells,
-            np.full(problem.num_cells, sink),
-            np.ones(problem.num_cells, np.int64),
-            np.zeros(problem.num_cells, np.int64),
-        )
-        flow.set_node_supply(sink, -problem.num_words)
-        if flow.solve() != flow.OPTIMAL:
-            raise ValueError(
-                "no assignment avoids all forbidden codes (+inf); allow more codes, or make more cells available"
-            )
-        used = flow.flows(arcs) > 0
-        chosen = np.empty(problem.num_words, np.int64)
-        chosen[word[used]] = cell[used]
-        rounding = 0.5 * problem.num_words / scale
-        return problem.codes_of(problem.cells[chosen]), flow.optimal_cost() / scale + float(lowest.sum()) - rounding
+        chosen, lower_bound = _min_cost_flow(costs)
+        return problem.codes_of(problem.cells[chosen]), lower_bound + float(lowest.sum())
 
     def _check_memory(self, num_words: int, num_cells: int, num_components: int) -> None:
         check_memory(num_words, num_cells, num_components, _BYTES_PER_ARC, self.memory_limit_gib, solver="mcmf")
 
 
-def _import_ortools() -> Any:
-    try:
-        from ortools.graph.python import min_cost_flow
-    except ImportError as error:
-        raise ValueError(
-            "solver=mcmf needs OR-Tools: pip install 'lightrnn_pl[solvers]'; solver=exact finds the same optimum "
-            "without it"
-        ) from error
-    return min_cost_flow
+def _min_cost_flow(costs: Float[np.ndarray, "V cells"]) -> tuple[Int[np.ndarray, " V"], float]:
+    """The cell that receives the flow of each word, and a lower bound of the cost; overwrites ``costs``."""
+    import ot  # takes a second
+
+    num_words, num_cells = costs.shape
+    num_empty = num_cells - num_words
+    supplies = np.ones(num_words)
+    if num_empty:  # one more node supplies the cells that stay empty, at no cost
+        supplies = np.append(supplies, num_empty)
+        costs = np.concatenate([costs, np.zeros((1, num_cells))])
+    flow, log = ot.emd(supplies, np.ones(num_cells), costs, numItermax=sys.maxsize, log=True)
+    assert log["warning"] is None, log["warning"]
+    # Linear programming duality: for any potentials of the cells, this is a lower bound.
+    costs -= log["v"]
+    lower_bound = float(supplies @ costs.min(axis=1) + log["v"].sum())
+    return flow[:num_words].argmax(axis=1), lower_bound
