@@ -3,7 +3,7 @@
 With one code per word, a step reads a word and returns the log-probability of every word.  With k codes per word, there
 are k steps.  The first reads the previous word (or its last code) and returns the log-probabilities of the first code,
 the row.  Each later step reads a code of the word itself and returns the log-probabilities of its next code, given the
-preceding ones.
+preceding ones.  With one step per word, later steps read no code, and leave the state unchanged.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ class CodeStep(nn.Module):
         self.written_out: dict[str, int] = {}
         self.reads = WORD
         embedding, output, sides = model.embedding, model.output, model.allocation.sides
-        self._read: Callable[[Tensor], Tensor]
-        if axis:
+        self._read: Callable[[Tensor], Tensor] | None = None
+        if axis and embedding.steps_per_word == 1:
+            pass  # all codes are predicted from the same hidden state
+        elif axis:
             self._read = _ReadCode(embedding, axis - 1, sides[axis - 1])
         elif embedding.reads_last_code:
             self.reads = LAST_CODE
@@ -63,8 +65,12 @@ class CodeStep(nn.Module):
 
     def forward(self, read: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Map the input (N,) and the state (layers, N, H) to log-probabilities (N, side) and the next state."""
-        hidden, after = self.core(self._read(read)[:, None], state)
-        scores = self._codes(hidden[:, 0], read) if self._codes is not None else self._words(hidden[:, 0])  # type: ignore[misc]
+        if self._read is None:
+            last, after = self.core.last_hidden(state), state
+        else:
+            hidden, after = self.core(self._read(read)[:, None], state)
+            last = hidden[:, 0]
+        scores = self._codes(last, read) if self._codes is not None else self._words(last)  # type: ignore[misc]
         return scores, *after
 
 

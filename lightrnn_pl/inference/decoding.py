@@ -199,7 +199,7 @@ class Decoder:
         codes = self.model.allocation.encode(words)
         hidden, core = [state.hidden], state.core
         for axis in range(self.num_codes - 1):
-            next_hidden, core = self.model.step(self.model.embedding.code_step(axis, codes[:, axis]), core)
+            next_hidden, core = self.model.read_code(axis, codes[:, axis], core)
             hidden.append(next_hidden)
         return torch.stack(hidden, 1), core
 

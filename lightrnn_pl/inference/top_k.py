@@ -215,7 +215,7 @@ def open_prefixes(
     """
     assert isinstance(model.output, CodeOutput)
     codes = prefixes % model.allocation.sides[axis - 1]
-    hidden, core = model.step(model.embedding.code_step(axis - 1, codes), core)
+    hidden, core = model.read_code(axis - 1, codes, core)
     return model.output.code_log_probabilities(axis, hidden, prefixes), core
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -62,6 +62,10 @@ class Core(Part, ABC):
         carried = state if state is None or len(state) > 1 else state[0]
         hidden, after = self.layers(inputs, carried)
         return hidden, after if isinstance(after, tuple) else (after,)
+
+    def last_hidden(self, state: State) -> Float[Tensor, "N H"]:
+        """The hidden state after the last step, which the state contains."""
+        return state[0][-1]
 
 
 class LSTMCore(Core):

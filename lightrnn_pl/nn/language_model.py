@@ -6,7 +6,7 @@ has the full embedding and output instead.
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
@@ -137,3 +137,17 @@ class LanguageModel(nn.Module):
         """
         hidden, state = self.core(self.input_dropout(vectors[:, None]), state)
         return self.output_dropout(hidden[:, 0]), state
+
+    def read_code(self, axis: int, codes: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N H"], State]:
+        """The hidden state that predicts code ``axis`` + 1 of a word, and the state after the step.
+
+        With one step per word, both are those that predicted code ``axis``.
+
+        Args:
+            axis: The axis of the codes to read.
+            codes: The code of each stream.
+            state: The state after the step that predicted ``codes``.
+        """
+        if self.embedding.steps_per_word == 1:
+            return self.output_dropout(self.core.last_hidden(state)), state
+        return self.step(self.embedding.code_step(axis, codes), state)

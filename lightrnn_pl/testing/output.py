@@ -263,7 +263,7 @@ class OutputContract(ABC):
 
     def test_unsupported_numbers_of_codes_are_rejected(self):
         for k in set(TABLES) - set(self.num_components):
-            with pytest.raises(ValueError, match=rf"{k} codes; use model.components=1"):
+            with pytest.raises(ValueError, match=rf"{k} codes; use model.components={self.num_components[0]}"):
                 self.make(random_allocation(*TABLES[k][0]), self.hidden_dim)
 
     @pytest.mark.parametrize("hidden_dim", [0, -3, True])

@@ -30,6 +30,15 @@ MODELS = {
     "projected": ("model=projected", "model.embedding.projection_dim=3", "model.output.projection_dim=3"),
     "hashed": ("model=hashed",),
     "hierarchical": ("model=hierarchical",),
+    "row word": ("model=row_word", *SLIM, "model.output.num_parts=2", "model.output.compression=0.5"),
+    "row word in two steps": (
+        *("model=row_word", "model.steps_per_word=2", "model.sides=[7,11]", "model/core=gru"),
+        *("model/embedding=full", "model/output=row_word_full", "model.num_layers=1"),
+    ),
+    "row word with projected vectors": (
+        *("model=row_word", "model/embedding=projected", "model/output=row_word_projected"),
+        *("model.embedding.projection_dim=3", "model.output.projection_dim=3", "model/core=rnn"),
+    ),
     "adaptive": ("model=adaptive",),
 }
 

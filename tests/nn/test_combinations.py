@@ -52,20 +52,42 @@ def step_and_evaluate(model) -> None:
 @pytest.mark.parametrize("components", [1, 2, 3])
 @pytest.mark.parametrize(("embedding", "output"), itertools.product(EMBEDDINGS, OUTPUTS))
 def test_embedding_with_output(embedding, output, components):
-    if output != "multi_component" and components > 1:
+    if output.startswith("row_word"):
+        if components != 2:
+            with pytest.raises(ValueError, match=rf"each word has {components} codes; use model.components=2"):
+                build(embedding, output, components)
+            return
+        if embedding != "multi_component":
+            step_and_evaluate(build(embedding, output, 2, "model.steps_per_word=1"))
+    elif output != "multi_component" and components > 1:
         with pytest.raises(ValueError, match=r"predicts a word in one step.*use model.components=1 or model/output="):
             build(embedding, output, components)
         return
     step_and_evaluate(build(embedding, output, components))
 
 
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_one_step_per_word_with_shared_columns(embedding):
+    if embedding == "multi_component":
+        with pytest.raises(ValueError, match=r"reads one code per step, but model.steps_per_word=1"):
+            build(embedding, "multi_component", 2, "model.steps_per_word=1")
+        return
+    step_and_evaluate(build(embedding, "multi_component", 2, "model.steps_per_word=1"))
+
+
+def test_steps_per_word_must_be_one_or_the_number_of_codes():
+    with pytest.raises(ValueError, match=r"model.steps_per_word must be 1 or .*model.components=3.*, got 2"):
+        build("full", "multi_component", 3, "model.steps_per_word=2")
+
+
 @pytest.mark.parametrize(("output", "loss"), itertools.product(OUTPUTS, LOSSES))
 def test_output_with_loss(output, loss):
+    components = 2 if output.startswith("row_word") else 1
     if loss != "exact" and output not in SOFTMAX:
         with pytest.raises(ValueError, match="model/loss=exact"):
-            build("full", output, 1, f"model/loss={loss}")
+            build("full", output, components, f"model/loss={loss}")
         return
-    step_and_evaluate(build("full", output, 1, f"model/loss={loss}"))
+    step_and_evaluate(build("full", output, components, f"model/loss={loss}"))
 
 
 TIED = {
@@ -75,6 +97,11 @@ TIED = {
     ("projected", "projected"): [],
     ("slim", "slim"): ["model.embedding.disjoint=true", "model.output.num_parts=10", "model.output.compression=0.1"],
     ("full", "projected"): ["model.output.projection_dim=40"],
+    ("full", "row_word_full"): ["model.steps_per_word=1"],
+    ("hashed", "row_word_hashed"): ["model.output.compression=0.1"],
+    ("projected", "row_word_projected"): [],
+    ("slim", "row_word"): ["model.steps_per_word=1", "model.embedding.disjoint=true"],
+    ("full", "row_word_projected"): ["model.output.projection_dim=40"],
 }
 """Pairs of embeddings and outputs that can be tied, with the settings that this requires."""
 
@@ -99,17 +126,19 @@ def test_suggested_settings_are_sufficient_for_tying(model, overrides):
 
 @pytest.mark.parametrize(("embedding", "output"), itertools.product(EMBEDDINGS, OUTPUTS))
 def test_tied(embedding, output):
+    components = 2 if output.startswith("row_word") else 1
     if (embedding, output) not in TIED:
         with pytest.raises(ValueError, match=r"set model\.tied=false"):
-            build(embedding, output, 1, "model.tied=true")
+            build(embedding, output, components, "model.tied=true")
         return
     overrides = TIED[embedding, output]
-    untied, tied = (build(embedding, output, 1, f"model.tied={tied}", *overrides) for tied in ("false", "true"))
+    untied, tied = (build(embedding, output, components, f"model.tied={tied}", *overrides) for tied in (False, True))
     assert tied.num_parameters < untied.num_parameters
     step_and_evaluate(tied)
 
 
 def test_all_strategies_of_the_configuration_are_combined():
     assert {"full", "multi_component", "slim", "hashed", "projected", "char_cnn"} == set(EMBEDDINGS)
-    assert {*SOFTMAX, "multi_component", "hierarchical", "adaptive"} == set(OUTPUTS)
+    row_word = {"row_word", *(f"row_word_{vectors}" for vectors in SOFTMAX if vectors != "slim")}
+    assert {*SOFTMAX, *row_word, "multi_component", "hierarchical", "adaptive"} == set(OUTPUTS)
     assert {"exact", "nce", "importance_sampling", "blackout"} == set(LOSSES)

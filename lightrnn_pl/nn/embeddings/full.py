@@ -13,8 +13,8 @@ from lightrnn_pl.nn.embeddings.word import WordEmbedding
 class FullEmbedding(WordEmbedding):
     """V x D parameters."""
 
-    def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
-        super().__init__(allocation, embedding_dim)
+    def __init__(self, allocation: WordAllocation, embedding_dim: int, steps_per_word: int | None = None) -> None:
+        super().__init__(allocation, embedding_dim, steps_per_word)
         self.vectors = nn.Embedding(allocation.num_words, embedding_dim)
 
     @override

@@ -27,6 +27,7 @@ class HashedEmbedding(WordEmbedding):
         num_weights: N; None if ``compression`` is set.
         signed: Whether each element multiplies its weight by a random sign.
         seed: Seed of the hashes.
+        steps_per_word: 1, or the number of codes per word (the default); see :class:`Embedding`.
 
     Raises:
         ValueError: Unless exactly one of ``compression`` and ``num_weights`` is set and all arguments are in range.
@@ -40,8 +41,9 @@ class HashedEmbedding(WordEmbedding):
         num_weights: int | None = None,
         signed: bool = True,
         seed: int = 0,
+        steps_per_word: int | None = None,
     ) -> None:
-        super().__init__(allocation, embedding_dim)
+        super().__init__(allocation, embedding_dim, steps_per_word)
         num_elements = allocation.num_words * embedding_dim
         num_shared = shared_count(compression, num_weights, num_elements, "num_weights", "model.embedding")
         self.weight = nn.Parameter(torch.zeros(num_shared))

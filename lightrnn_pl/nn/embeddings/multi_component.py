@@ -20,8 +20,14 @@ class MultiComponentEmbedding(Embedding):
 
     offsets: Tensor
 
-    def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
-        super().__init__(allocation, embedding_dim)
+    def __init__(self, allocation: WordAllocation, embedding_dim: int, steps_per_word: int | None = None) -> None:
+        super().__init__(allocation, embedding_dim, steps_per_word)
+        if self.steps_per_word != allocation.num_components:
+            raise ValueError(
+                f"MultiComponentEmbedding reads one code per step, but model.steps_per_word={steps_per_word}; use "
+                "model/embedding=slim or another embedding with one vector per word, or set model.steps_per_word to "
+                f"model.components={allocation.num_components}"
+            )
         self.vectors = nn.Embedding(sum(allocation.sides), embedding_dim)
         starts = torch.tensor((0, *allocation.sides[:-1])).cumsum(0)
         self.register_buffer("offsets", starts, persistent=False)

@@ -18,13 +18,16 @@ class ProjectedEmbedding(WordEmbedding):
         allocation: The word allocation.
         embedding_dim: D.
         projection_dim: P, the size of a word's vector before the projection; usually smaller than D.
+        steps_per_word: 1, or the number of codes per word (the default); see :class:`Embedding`.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, allocation: WordAllocation, embedding_dim: int, projection_dim: int) -> None:
-        super().__init__(allocation, embedding_dim)
+    def __init__(
+        self, allocation: WordAllocation, embedding_dim: int, projection_dim: int, steps_per_word: int | None = None
+    ) -> None:
+        super().__init__(allocation, embedding_dim, steps_per_word)
         check_count("model.embedding.projection_dim", projection_dim)
         self.vectors = nn.Embedding(allocation.num_words, projection_dim)
         self.projection = nn.Linear(projection_dim, embedding_dim, bias=False)

@@ -32,6 +32,7 @@ class SlimEmbedding(WordEmbedding):
         num_subvectors: M; None if ``compression`` is set.
         disjoint: Whether each part has its own set of sub-vectors, which is required for tying with an output.
             Otherwise, all parts share one set, as in the paper.
+        steps_per_word: 1, or the number of codes per word (the default); see :class:`Embedding`.
 
     Raises:
         ValueError: If K does not divide D, if not exactly one of ``compression`` and ``num_subvectors`` is set, or if
@@ -47,8 +48,9 @@ class SlimEmbedding(WordEmbedding):
         compression: float | None = None,
         num_subvectors: int | None = None,
         disjoint: bool = False,
+        steps_per_word: int | None = None,
     ) -> None:
-        super().__init__(allocation, embedding_dim)
+        super().__init__(allocation, embedding_dim, steps_per_word)
         check_count("model.embedding.num_parts", num_parts)
         if embedding_dim % num_parts:
             raise ValueError(

@@ -17,14 +17,14 @@ from lightrnn_pl.types import StepVectors, Words
 class WordEmbedding(Embedding):
     """Abstract: the first step of a word reads the vector of the previous word.
 
-    For k > 1, this is the hybrid of the two papers: only the later steps read shared vectors, those of the codes of the
-    target.  A reallocation changes the meaning of the shared vectors, but not that of the word vectors.
+    With k > 1 steps per word, this is the hybrid of the two papers: only the later steps read shared vectors, those of
+    the codes of the target.  A reallocation changes what the shared vectors mean, but not what the word vectors mean.
     """
 
     offsets: Tensor
 
-    def __init__(self, allocation: WordAllocation, embedding_dim: int) -> None:
-        super().__init__(allocation, embedding_dim)
+    def __init__(self, allocation: WordAllocation, embedding_dim: int, steps_per_word: int | None = None) -> None:
+        super().__init__(allocation, embedding_dim, steps_per_word)
         if self.steps_per_word > 1:
             # One lookup table for all axes except the last, whose codes are never read.
             self.code_vectors = nn.Embedding(sum(allocation.sides[:-1]), embedding_dim)

@@ -7,6 +7,7 @@ from lightrnn_pl.nn.outputs.hashed import HashedOutput
 from lightrnn_pl.nn.outputs.hierarchical import HierarchicalOutput
 from lightrnn_pl.nn.outputs.multi_component import MultiComponentOutput
 from lightrnn_pl.nn.outputs.projected import ProjectedOutput
+from lightrnn_pl.nn.outputs.row_word import RowWordOutput
 from lightrnn_pl.nn.outputs.slim import SlimOutput
 from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
 from lightrnn_pl.nn.outputs.word_codes import CodeOutput, LinearCodeOutput
@@ -21,6 +22,7 @@ __all__ = [
     "MultiComponentOutput",
     "Output",
     "ProjectedOutput",
+    "RowWordOutput",
     "SlimOutput",
     "SoftmaxOutput",
 ]

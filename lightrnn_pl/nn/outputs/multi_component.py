@@ -43,8 +43,8 @@ class MultiComponentOutput(LinearCodeOutput):
     @override
     def axis_losses(self, hidden: Hidden, targets: Words) -> list[WordScores]:
         codes = self.allocation.encode(targets).flatten(0, 1)
-        steps = hidden.reshape(len(codes), len(self._spans), self.hidden_dim)
-        losses = [self._axis_loss(axis, steps[:, axis], codes) for axis in range(len(self._spans))]
+        steps = self.hidden_by_axis(hidden, targets)
+        losses = [self._axis_loss(axis, step, codes) for axis, step in enumerate(steps)]
         return [loss.view(targets.shape) for loss in losses]
 
     @override

@@ -26,6 +26,7 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.slim import SlimEmbedding
 from lightrnn_pl.nn.outputs.softmax import MAX_LOGITS, SoftmaxOutput
+from lightrnn_pl.nn.outputs.surprisal import VectorSource
 from lightrnn_pl.nn.sharing import SubvectorMap, subvector_count
 from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, narrow_integers, num_bytes
 from lightrnn_pl.types import Hidden, Words, WordScores
@@ -87,9 +88,15 @@ class SlimOutput(SoftmaxOutput):
         number = subvector_count(compression, num_subvectors, self.num_words, num_parts, "model.output")
         self.map = map(num_words=self.num_words, num_parts=num_parts, num_subvectors=number, disjoint=True)
         self.subvectors = nn.Parameter(torch.zeros(number, hidden_dim // num_parts))
+        self.source = _ConcatenatedSubvectors(self.map)
         self.compression = compression
         self._shares_map = False
         self._layout: tuple[Any, _Layout] | None = None
+
+    @property
+    @override
+    def vector_weight(self) -> Float[Tensor, "M P"]:
+        return self.subvectors
 
     @property
     @override
@@ -123,6 +130,7 @@ class SlimOutput(SoftmaxOutput):
             all_settings = ["model/embedding=slim", "model.embedding.disjoint=true", *self._size_settings()]
             self._refuse_to_tie(embedding, missing if isinstance(embedding, SlimEmbedding) else all_settings)
         self.map = embedding.map
+        self.source = _ConcatenatedSubvectors(self.map)
         self.subvectors = cast(nn.Parameter, embedding.vectors.weight)
         self._shares_map = True
 
@@ -240,6 +248,25 @@ class SlimOutput(SoftmaxOutput):
     def traceable(self, max_bytes: int) -> Traceable:
         numbers = map_of_all_words(self.map, self.num_words)
         return Traceable(_AllWords(self, numbers), {"map of output sub-vectors": num_bytes(numbers)})
+
+
+class _ConcatenatedSubvectors(VectorSource):
+    """Vectors that are concatenations of the K sub-vectors of a word."""
+
+    def __init__(self, map: SubvectorMap) -> None:
+        self.map = map
+
+    @override
+    def read(
+        self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
+    ) -> tuple[Float[Tensor, "S P"], Int[Tensor, " uses"]]:
+        ids = torch.arange(words.start, words.stop, device=weight.device) if isinstance(words, slice) else words
+        numbers = self.map(ids).flatten()
+        return weight.index_select(0, numbers).view(len(ids), -1), numbers
+
+    @override
+    def add(self, gradient: Float[Tensor, "*weights"], locations: Any, grad_vectors: Float[Tensor, "S P"]) -> None:
+        gradient.index_add_(0, locations, grad_vectors.reshape(len(locations), -1))
 
 
 class _AllWords(nn.Module):

@@ -55,6 +55,14 @@ class SoftmaxOutput(Output):
         self.chunk_size = chunk_size
         self.bias = nn.Parameter(torch.zeros(self.num_words))
 
+    source: VectorSource = MatrixRows()
+    """Computes output vectors from ``vector_weight``."""
+
+    @property
+    @abstractmethod
+    def vector_weight(self) -> Float[Tensor, "*weights"]:
+        """The parameter that the output vectors are computed from."""
+
     @abstractmethod
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
         """The output vectors y of ``words``."""
@@ -136,7 +144,11 @@ class WeightOutput(SoftmaxOutput):
     """
 
     weight: nn.Parameter
-    source: VectorSource = MatrixRows()
+
+    @property
+    @override
+    def vector_weight(self) -> Float[Tensor, "*weights"]:
+        return self.weight
 
     @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:

@@ -18,7 +18,9 @@ from lightrnn_pl.types import Hidden, Words, WordScores
 
 
 class CodeOutput(Output):
-    """Abstract: factors the probability of a word into the probabilities of its k codes, one hidden state per code.
+    """Abstract: factors the probability of a word into the probabilities of its k codes.
+
+    Each code is predicted from a hidden state of its own, or all codes from the same one (model.steps_per_word).
 
     Subclasses must mask the codes that no word has, given the preceding codes, so that the probabilities of the words
     sum to one even if the allocation has empty cells.
@@ -40,6 +42,11 @@ class CodeOutput(Output):
             prefixes: The preceding codes as one number, as returned by ``WordAllocation.prefixes``: 0 for axis 0, the
                 row for axis 1.
         """
+
+    def hidden_by_axis(self, hidden: Hidden, targets: Words) -> list[Float[Tensor, "N H"]]:
+        """The hidden state that predicts each code of each target: one (B T, H) tensor per axis."""
+        steps = hidden.reshape(targets.numel(), -1, self.hidden_dim).unbind(1)
+        return list(steps) if len(steps) > 1 else list(steps) * self.allocation.num_components
 
     @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:

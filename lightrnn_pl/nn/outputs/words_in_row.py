@@ -1,0 +1,167 @@
+"""The softmax over the words of a row, given the row: exact log-probabilities, with a custom gradient.
+
+    log P(w | row, h) = logit(w) - log of the sum over the words v of the row of exp logit(v)
+    logit(w) = q(h) . y_w + b_w
+
+On a CPU, positions are sorted by row: one small matrix product for each row that occurs, with the vectors of its words.
+Only these vectors are read, and only their gradients are computed, so time per position grows with the size of a row.
+Autograd would allocate a gradient of the size of all weights for each row.  Here, a single gradient is allocated, to
+which all rows add.
+
+On a GPU, that loop would wait for the host and run hundreds of small kernels.  There, the vectors of all words of the
+row of each position are gathered into one batched product, for as many positions at a time as fit into memory.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
+from lightrnn_pl.nn.outputs.surprisal import VectorSource
+
+_MAX_ELEMENTS = 2**26
+"""Elements of word vectors that are gathered at a time on a GPU: 256 MiB of float32."""
+
+
+class RowLayout(NamedTuple):
+    """The words of each row.
+
+    Attributes:
+        table: The word in each cell; -1 for empty cells.
+        columns: The column of each word.
+        order: All words, row by row.
+        ranks: Index of each word among the words of its row.
+        starts: Index in ``order`` of the first word of each row, followed by the number of words.
+    """
+
+    table: Int[Tensor, "R C"]
+    columns: Int[Tensor, " V"]
+    order: Int[Tensor, " V"]
+    ranks: Int[Tensor, " V"]
+    starts: list[int]
+
+    @classmethod
+    def from_allocation(cls, allocation: WordAllocation) -> RowLayout:
+        """The layout of a table with two codes per word."""
+        rows, columns = allocation.codes.long().unbind(1)
+        order = allocation.cells().argsort()
+        starts = F.pad(rows.bincount(minlength=allocation.sides[0]).cumsum(0), (1, 0))
+        ranks = torch.empty_like(order)
+        ranks[order] = torch.arange(len(order), device=order.device) - starts[rows[order]]
+        return cls(allocation.words(), columns, order, ranks, starts.tolist())
+
+
+def log_probability_in_row(
+    output: SoftmaxOutput,
+    hidden: Float[Tensor, "N H"],
+    rows: Int[Tensor, " N"],
+    words: Int[Tensor, " N"],
+    layout: RowLayout,
+) -> Float[Tensor, " N"]:
+    """Log-probability of one word per position among the words of its row.
+
+    Args:
+        output: Defines the vectors and biases of the words.
+        hidden: The hidden state that predicts each word.
+        rows: The row of each word.
+        words: The words.
+        layout: The words of each row.
+    """
+    if hidden.device.type == "cpu":
+        return _by_row(output, hidden, rows, words, layout)
+    return _gathered(output, hidden, rows, words, layout)
+
+
+def log_probabilities_in_row(
+    output: SoftmaxOutput, hidden: Float[Tensor, "N H"], rows: Int[Tensor, " N"], layout: RowLayout
+) -> Float[Tensor, "N C"]:
+    """Log-probability of the word in each column of one row per position; -inf for empty cells, NaN in empty rows."""
+    members = layout.table[rows]
+    present = members >= 0
+    words = members.clamp(min=0)
+    vectors = output.output_vectors(words.flatten()).unflatten(0, words.shape)
+    logits = torch.bmm(vectors, output.query(hidden)[:, :, None].to(vectors.dtype))[..., 0] + output.bias[words]
+    return logits.masked_fill(~present, -torch.inf).log_softmax(-1)
+
+
+def _gathered(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, layout: RowLayout) -> Tensor:
+    def block(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        return log_probabilities_in_row(output, hidden, rows, layout).gather(1, columns[:, None])[:, 0]
+
+    size = max(1, _MAX_ELEMENTS // (layout.table.shape[1] * output.hidden_dim))
+    blocks = list(zip(hidden.split(size), rows.split(size), layout.columns[words].split(size), strict=True))
+    if len(blocks) == 1 or not torch.is_grad_enabled():
+        return torch.cat([block(*parts) for parts in blocks])
+    return torch.cat([checkpoint(block, *parts, use_reentrant=False, preserve_rng_state=False) for parts in blocks])
+
+
+def _by_row(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, layout: RowLayout) -> Tensor:
+    order = rows.argsort(stable=True)
+    distinct, counts = rows[order].unique_consecutive(return_counts=True)
+    stops = list(accumulate(counts.tolist()))
+    pieces = [
+        (slice(start, stop), layout.order[layout.starts[row] : layout.starts[row + 1]])
+        for start, stop, row in zip([0, *stops], stops, distinct.tolist(), strict=False)
+    ]
+    query = output.query(hidden)
+    device = query.device.type
+    # Use the precision of the weights, because autocast does not apply to a custom backward pass.
+    with torch.autocast(device, enabled=False):
+        in_order = _LogProbabilityInRow.apply(
+            query[order].to(output.bias.dtype),
+            output.vector_weight,
+            output.bias,
+            layout.ranks[words[order]],
+            pieces,
+            output.source,
+        )
+    return torch.empty_like(in_order).index_copy(0, order, in_order)
+
+
+class _LogProbabilityInRow(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Float[Tensor, "N P"],
+        weight: Float[Tensor, "*weights"],
+        bias: Float[Tensor, " V"],
+        ranks: Int[Tensor, " N"],
+        pieces: list[tuple[slice, Tensor]],
+        source: VectorSource,
+    ) -> Float[Tensor, " N"]:
+        result = query.new_empty(len(query))
+        saved = []
+        for positions, words in pieces:
+            vectors, _ = source.read(weight, words)
+            logs = torch.addmm(bias[words], query[positions], vectors.T).log_softmax(-1)
+            result[positions] = logs.gather(1, ranks[positions, None])[:, 0]
+            if any(ctx.needs_input_grad):
+                saved.append(logs)
+        ctx.save_for_backward(query, weight, bias, ranks, *saved)
+        ctx.pieces, ctx.source = pieces, source
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
+        query, weight, bias, ranks, *saved = ctx.saved_tensors
+        grad_query, grad_weight, grad_bias = torch.empty_like(query), torch.zeros_like(weight), torch.zeros_like(bias)
+        for (positions, words), logs in zip(ctx.pieces, saved, strict=True):
+            # The gradient of the logits: one at the target, minus the probabilities.
+            grad_logits = logs.exp().neg_()
+            grad_logits.scatter_add_(1, ranks[positions, None], torch.ones_like(grad_logits[:, :1]))
+            grad_logits *= gradient[positions, None]
+            vectors, locations = ctx.source.read(weight, words)
+            ctx.source.add(grad_weight, locations, grad_logits.T @ query[positions])
+            grad_bias[words] = grad_logits.sum(0)
+            torch.mm(grad_logits, vectors, out=grad_query[positions])
+        return grad_query, grad_weight, grad_bias, None, None, None
