@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from typing_extensions import override
 
 from lightrnn_pl.checks import check_count, check_number
+from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.training.plateau import Plateau
 from lightrnn_pl.training.progress import learning_rate
 
@@ -81,8 +82,7 @@ class PlateauSchedule(RoundSchedule):
 
     def __init__(self, decay: float = 0.5, patience: int = 0, min_gain: float = 0.0, warmup_steps: int = 0) -> None:
         super().__init__(warmup_steps)
-        if not 0 < decay < 1:
-            raise ValueError(f"schedule.decay must be between 0 and 1, got {decay}")
+        _check_decay(decay)
         check_count("schedule.patience", patience, at_least=0)
         check_number("schedule.min_gain", min_gain, at_least=0, hint=", in nats per word")
         self.decay = decay
@@ -111,6 +111,51 @@ class PlateauSchedule(RoundSchedule):
         super().load_state_dict(state_dict)
         self.factor = state_dict["factor"]
         self._validation.load_state_dict(state_dict["validation"])
+
+
+class KimSchedule(RoundSchedule):
+    """Decays the learning rate after a validation that improves perplexity by less than ``min_gain`` (Kim et al. 2016).
+
+    As in their code (``main.lua``), each validation from the third of a round on is compared with the previous one, not
+    with the best, and the gain is a difference of perplexities.
+
+    Args:
+        decay: Factor by which the learning rate is multiplied.
+        min_gain: Decrease of perplexity since the previous validation, below which the learning rate decays.
+        warmup_steps: See :class:`RoundSchedule`.
+    """
+
+    def __init__(self, decay: float = 0.5, min_gain: float = 1.0, warmup_steps: int = 0) -> None:
+        super().__init__(warmup_steps)
+        _check_decay(decay)
+        check_number("schedule.min_gain", min_gain, at_least=0, hint=", a difference of perplexities")
+        self.decay = decay
+        self.min_gain = min_gain
+        self._perplexities: list[float] = []  # of this round's validations
+
+    def start_round(self, trainer: pl.Trainer) -> None:
+        """Restore the initial learning rate, restart the warm-up, and discard all validations."""
+        self._perplexities = []
+        super().start_round(trainer)
+
+    @override
+    def next_factor(self, validation_nll: float) -> float:
+        self._perplexities.append(perplexity(validation_nll))
+        if len(self._perplexities) < 3:
+            return self.factor
+        previous, last = self._perplexities[-2:]
+        # A loss that is not a number counts as no improvement.
+        return self.factor if previous - last >= self.min_gain else self.factor * self.decay
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state for a checkpoint."""
+        return {**super().state_dict(), "factor": self.factor, "perplexities": list(self._perplexities)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state."""
+        super().load_state_dict(state_dict)
+        self.factor = state_dict["factor"]
+        self._perplexities = list(state_dict["perplexities"])
 
 
 class StepSchedule(RoundSchedule):
@@ -154,3 +199,8 @@ class StepSchedule(RoundSchedule):
         """Restore the state."""
         super().load_state_dict(state_dict)
         self._position = state_dict["position"]
+
+
+def _check_decay(decay: float) -> None:
+    if not 0 < decay < 1:
+        raise ValueError(f"schedule.decay must be between 0 and 1, got {decay}")

@@ -1,11 +1,12 @@
 """Learning-rate schedules, driven by a minimal stand-in for the trainer."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from lightrnn_pl.training.learning_rate_schedule import PlateauSchedule, StepSchedule
+from lightrnn_pl.training.learning_rate_schedule import KimSchedule, PlateauSchedule, StepSchedule
 
 
 def rates(schedule, losses, lr=2.0):
@@ -37,11 +38,34 @@ def test_plateau_restarts_with_each_round():
     assert rates(PlateauSchedule(), [3, 4, "new round", 9, 8]) == [2, 1, 2, 2, 2]
 
 
+def nlls(*perplexities):
+    return [math.log(perplexity) for perplexity in perplexities]
+
+
+def test_kim_halves_if_the_perplexity_gained_on_the_previous_epoch_is_below_one():
+    # The rule of main.lua: from the third validation on, compared with the previous validation instead of the best.
+    assert rates(KimSchedule(), nlls(100, 105, 104.5, 103, 102.1, 101)) == [2, 2, 1, 1, 0.5, 0.5]
+    # A gain of 0.01 nats is more than one at a perplexity of 300, and less than one at 30.
+    assert rates(KimSchedule(), nlls(500, 300, 298.5))[-1] == 2
+    assert rates(KimSchedule(), nlls(500, 30, 29.5))[-1] == 1
+    assert rates(KimSchedule(min_gain=0.4), nlls(500, 30, 29.5))[-1] == 2
+
+
+def test_kim_decays_if_the_loss_is_infinite_or_not_a_number():
+    assert rates(KimSchedule(), [5, 4, math.nan, 4, 1000, 1000]) == [2, 2, 1, 1, 0.5, 0.25]
+
+
+def test_kim_restarts_with_each_round():
+    assert rates(KimSchedule(), [*nlls(9, 9, 9), "new round", *nlls(9, 9, 9)]) == [2, 2, 1, 2, 2, 2, 1]
+
+
 def test_steps_follow_the_list_and_repeat_its_last_factor():
     assert rates(StepSchedule([1, 0.5, 0.25]), [9, 9, 9, "new round", 9]) == [1, 0.5, 0.5, 2, 1]
 
 
-@pytest.mark.parametrize("make", [lambda: PlateauSchedule(), lambda: StepSchedule([1, 0.5, 0.25])])
+@pytest.mark.parametrize(
+    "make", [lambda: PlateauSchedule(), lambda: KimSchedule(), lambda: StepSchedule([1, 0.5, 0.25])]
+)
 def test_a_resumed_schedule_continues(make):
     losses = [5, 5, 4, 4.5, 4.4]
     first, second = make(), make()
@@ -79,6 +103,10 @@ def test_rejects_invalid_settings():
         ValueError, match=r"schedule.min_gain must be a number greater than or equal to 0, in nats per word, got -0.5"
     ):
         PlateauSchedule(min_gain=-0.5)
+    with pytest.raises(ValueError, match=r"schedule.decay must be between 0 and 1, got 0"):
+        KimSchedule(decay=0)
+    with pytest.raises(ValueError, match=r"schedule.min_gain must be .*, a difference of perplexities, got -1"):
+        KimSchedule(min_gain=-1)
     with pytest.raises(ValueError, match=r"schedule.warmup_steps must be .* got -3"):
         StepSchedule([1], warmup_steps=-3)
     with pytest.raises(ValueError, match=r"schedule.factors must be positive"):

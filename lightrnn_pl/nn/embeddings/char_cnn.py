@@ -1,8 +1,9 @@
 """Word vectors from a convolution over the characters of each word (Kim et al. 2016, section 2; C-HSM in both papers).
 
 The layers are character vectors, one-dimensional filters of several widths, tanh, the maximum over the positions in the
-word, highway layers, and a linear projection if the number of features differs from the embedding size.  The number of
-parameters does not depend on the number of words.
+word, and highway layers, whose output is the word vector.  If an embedding size other than the number of features is
+requested, which the paper does not have, a linear projection follows.  The number of parameters does not depend on the
+number of words.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ class CharCNNEmbedding(WordEmbedding):
 
     Args:
         allocation: The word allocation.
-        embedding_dim: D.
+        embedding_dim: D.  None selects the number of features, without a projection, as in the paper.
         vocabulary: The words to spell.
         char_dim: Size of a character vector.
         widths: Widths of the filters, in characters.
         features: Number of filters of each width.
         num_highway_layers: Number of :class:`Highway` layers.
         max_word_length: Longer words are truncated to this number of characters.
+        steps_per_word: 1, or the number of codes per word (the default); see :class:`Embedding`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -58,17 +60,15 @@ class CharCNNEmbedding(WordEmbedding):
     def __init__(
         self,
         allocation: WordAllocation,
-        embedding_dim: int,
+        embedding_dim: int | None,
         vocabulary: Vocabulary,
         char_dim: int = 15,
         widths: Sequence[int] = (1, 2, 3, 4, 5, 6),
         features: Sequence[int] = (25, 50, 75, 100, 125, 150),
         num_highway_layers: int = 1,
         max_word_length: int = 65,
+        steps_per_word: int | None = None,
     ) -> None:
-        super().__init__(allocation, embedding_dim)
-        check_count("model.embedding.char_dim", char_dim)
-        check_count("model.embedding.num_highway_layers", num_highway_layers, at_least=0)
         widths = check_counts("model.embedding.widths", widths)
         features = check_counts("model.embedding.features", features)
         if not widths or len(widths) != len(features):
@@ -76,17 +76,22 @@ class CharCNNEmbedding(WordEmbedding):
                 f"model.embedding.widths={widths} and model.embedding.features={features} must be non-empty lists of "
                 "the same length, with a number of filters for each width"
             )
+        num_features = sum(features)
+        super().__init__(allocation, num_features if embedding_dim is None else embedding_dim, steps_per_word)
+        check_count("model.embedding.char_dim", char_dim)
+        check_count("model.embedding.num_highway_layers", num_highway_layers, at_least=0)
         spelling = spell(vocabulary, max_word_length, min_row_length=max(widths))
         self.padding = spelling.padding
         # Not saved, because it is determined by the vocabulary, which is saved with the model.
         self.register_buffer("spelling", spelling.table, persistent=False)
-        num_features = sum(features)
         self.characters = nn.Embedding(spelling.num_symbols, char_dim)
         self.filters = nn.ModuleList(
             nn.Conv1d(char_dim, count, width) for width, count in zip(widths, features, strict=True)
         )
         self.highway = nn.Sequential(*(Highway(num_features) for _ in range(num_highway_layers)))
-        self.projection = nn.Identity() if num_features == embedding_dim else nn.Linear(num_features, embedding_dim)
+        self.projection = (
+            nn.Identity() if num_features == self.embedding_dim else nn.Linear(num_features, self.embedding_dim)
+        )
         self._cache: _Cache | None = None
 
     @property
@@ -99,7 +104,7 @@ class CharCNNEmbedding(WordEmbedding):
         super().initialise(scale)
         for layer in self.highway:
             assert isinstance(layer, Highway)
-            nn.init.constant_(layer.gate.bias, Highway.INITIAL_GATE_BIAS)
+            nn.init.uniform_(layer.gate.bias, Highway.GATE_BIAS - scale, Highway.GATE_BIAS + scale)
 
     @override
     def word_vectors(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N D"]:
@@ -184,8 +189,9 @@ class CharCNNEmbedding(WordEmbedding):
 class Highway(nn.Module):
     """y = t * relu(W x + b) + (1 - t) * x, t = sigmoid(U x + c) (Srivastava et al. 2015)."""
 
-    INITIAL_GATE_BIAS = -2.0
-    """The initial value of c, with which most of the input is carried over unchanged (Kim et al. 2016, section 4.1)."""
+    GATE_BIAS = -2.0
+    """The mean of the initial c, with which most of the input is carried over unchanged (HighwayMLP.lua of Kim et al.
+    2016 adds it to a bias that is initialized as all other parameters)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

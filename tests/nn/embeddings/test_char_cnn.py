@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.building import build_allocation, build_model
 from lightrnn_pl.nn.characters import spell
 from lightrnn_pl.nn.embeddings import CharCNNEmbedding
 from lightrnn_pl.testing.embedding import EmbeddingContract
 from lightrnn_pl.vocabulary import Vocabulary
+from tests.training.runs import compose_overrides
 
 WORDS = ["<eos>", "a", "<unk>", "banana", "nab", "ab", "aaaa", "bandana", "é", "<eo", "nanny", "unk"]
 
@@ -151,8 +153,25 @@ def count_composed(embedding, monkeypatch):
 
 def test_initial_gates_are_closed():
     embedding = embedding_of()
-    assert (embedding.highway[0].gate.bias == -2).all()
-    assert (embedding.highway[0].transform.bias != -2).all()
+    gate, transform = embedding.highway[0].gate.bias, embedding.highway[0].transform.bias
+    assert ((gate >= -2.5) & (gate <= -1.5)).all() and (transform.abs() <= 0.5).all()
+    assert len(gate.unique()) == len(gate)
+
+
+def test_features_are_word_vectors_without_an_embedding_size():
+    embedding = CharCNNEmbedding(
+        WordAllocation.in_order(12, (12,)), None, vocabulary_of(12), features=[4, 5], widths=[1, 3]
+    )
+    assert embedding.embedding_dim == 9
+    assert not any("projection" in name for name, _ in embedding.named_parameters())
+    assert vectors_of(embedding).shape == (12, 9)
+
+
+def test_c_hsm_feeds_the_highway_output_to_the_lstm():
+    vocabulary = vocabulary_of(12)
+    config = compose_overrides("model=char_hierarchical", "model.hidden_dim=30")
+    model = build_model(config, build_allocation(config, vocabulary), vocabulary)
+    assert model.core.layers.input_size == 25 + 50 + 75 + 100 + 125 + 150
 
 
 def test_training_computes_each_distinct_word_once(monkeypatch):
