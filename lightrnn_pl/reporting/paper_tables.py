@@ -78,6 +78,12 @@ def paper_row(config: Mapping[str, Any]) -> PaperRow | None:
     return paper_table.rows[row] if paper_table and row in paper_table.rows else PaperRow(table, row, row or table)
 
 
+def paper_note(config: Mapping[str, Any]) -> str | None:
+    """How a run's configuration deviates from its row of a paper, or why its number of parameters does; None if not."""
+    node = config.get("paper")
+    return node.get("note") if isinstance(node, dict) else None
+
+
 def is_small(config: Mapping[str, Any]) -> bool:
     """Whether a run is a small-scale version of a row of a paper, and so does not reproduce its values."""
     node = config.get("paper")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightrnn_pl.reporting.paper_tables import PaperRow
+from lightrnn_pl.reporting.paper_tables import PaperRow, paper_note
 from lightrnn_pl.reporting.run_groups import Group, Spread
 
 _TIMES_TABLE = "lightrnn_table3"
@@ -23,6 +23,7 @@ class Row:
         paper: The corresponding row of a paper, if any.
         small: Whether this is a small-scale version of that row.
         corpus: The training corpus; None if unknown.
+        note: How the model deviates from the paper's, or why its number of parameters does; None if it does not.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Row:
     paper: PaperRow | None = None
     small: bool = False
     corpus: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ METRICS: dict[str, Metric] = {
     "perplexity": Metric("test perplexity", _perplexity_text, _at("test", "perplexity")),
     "bleu": Metric("test BLEU", "{:.2f}".format),
     "cpu_seconds": Metric("CPU seconds", "{:.3g}".format),
+    "gpu_milliseconds": Metric("GPU ms", "{:.3g}".format),
     "parameters": Metric("parameters", _count_text, _at("parameters")),
     "parameter_bytes": Metric("MB", _megabytes_text, _at("bytes", "parameters")),
     "table_bytes": Metric("MB of tables", _megabytes_text, _at("bytes", "tables")),
@@ -120,6 +123,7 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
             group.paper,
             group.small,
             group.runs[0].corpus,
+            paper_note(group.config),
         )
         for group in groups
     ]

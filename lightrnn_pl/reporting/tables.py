@@ -211,6 +211,7 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
         notes.append("±: sample standard deviation over the seeds.")
     if paper_table is not None and printed:
         notes.append(f"The paper's values: {paper_table.source}.")
+    notes += dict.fromkeys(f"{row.paper.label}: {row.note}" for row in rows if row.paper is not None and row.note)
     title = paper_table.title if paper_table is not None else name or ("Other results" if own_rows else "Results")
     return Table(title, header, cells, notes, texts=len(texts), optional=[name for name in _OPTIONAL if name in header])
 

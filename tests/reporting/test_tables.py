@@ -61,6 +61,14 @@ def test_small_runs_are_labeled(tmp_path):
     assert not any("do not reproduce" in note for note in alone.notes)
 
 
+def test_notes_on_deviations_from_the_paper_are_shown(tmp_path):
+    make_run(tmp_path / "0", paper={**paper("SE 10K"), "note": "half the parameters"})
+    make_run(tmp_path / "1", paper={**paper("NE"), "note": None})
+    (table,) = result_tables(rows_of(tmp_path))
+    assert [note for note in table.notes if note.startswith(("SE", "NE"))] == ["SE 10K: half the parameters"]
+    assert "half the parameters" in markdown(table)
+
+
 def test_runs_without_a_paper_have_their_own_table(tmp_path):
     make_run(tmp_path / "0", paper=paper("NE"))
     make_run(tmp_path / "1", name="mine")
