@@ -1,0 +1,70 @@
+"""Reallocation of words to rows, for outputs that predict the row and then the word itself.
+
+Columns have no meaning, so this is a transportation problem: the cost of each word in each row, and rows with a limited
+number of cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Int
+from typing_extensions import override
+
+from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.outputs import RowWordOutput
+from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Objective, Proposal
+
+
+class RowsObjective(Objective):
+    """Minimizes the estimated loss over the rows of all words; see :mod:`~lightrnn_pl.training.reallocation.row_moves`.
+
+    Args:
+        maximum_moved: See :class:`Objective`.
+        minimum_gain: See :class:`Objective`.
+    """
+
+    @override
+    def check_model(self, model: LanguageModel) -> None:
+        if not isinstance(model.output, RowWordOutput):
+            raise ValueError(
+                f"reallocation/objective=rows requires an output whose words keep their vectors, got "
+                f"{type(model.output).__name__}; use model=row_word, or reallocation/objective=columns"
+            )
+
+    @override
+    def _propose(self, losses: LossProvider) -> Proposal:
+        moves = losses.row_moves()
+        codes = losses.model.allocation.codes.cpu().numpy().astype(np.int64)
+        words, sides = np.arange(len(codes)), losses.model.allocation.sides
+        costs = moves.row + moves.word
+        problem = ReallocationProblem((costs, np.zeros((len(codes), sides[1]), costs.dtype)), codes)
+        solution = self.solve(losses, problem, moves.counts)
+        chosen = keep_columns(solution.codes[:, 0], codes, sides)
+        solution = replace(solution, codes=chosen, moved=int((chosen != codes).any(axis=1).sum()))
+        row = float(moves.row[words, chosen[:, 0]].sum(dtype=np.float64))
+        change = moves.word[words, chosen[:, 0]].astype(np.float64) - moves.word[words, codes[:, 0]]
+        return Proposal(chosen, moves.before, (row, moves.before[1] + float(change.sum())), solution)
+
+    @override
+    def _control(self, losses: LossProvider) -> Proposal:
+        return self._propose(losses)
+
+
+def keep_columns(
+    rows: Int[np.ndarray, " V"], codes: Int[np.ndarray, "V 2"], sides: tuple[int, ...]
+) -> Int[np.ndarray, "V 2"]:
+    """The codes of words in new ``rows``: words that stay keep their cells, and others fill the free cells in order."""
+    stay = rows == codes[:, 0]
+    free = np.ones(sides, bool)
+    free[tuple(codes[stay].T)] = False
+    moved = np.flatnonzero(~stay)
+    moved = moved[np.argsort(rows[moved], kind="stable")]
+    result = codes.copy()
+    result[moved, 0] = rows[moved]
+    for row in np.unique(rows[moved]):
+        members = moved[rows[moved] == row]
+        result[members, 1] = np.flatnonzero(free[row])[: len(members)]
+    return result
