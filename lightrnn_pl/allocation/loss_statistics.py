@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
@@ -92,14 +92,14 @@ class LossStatistics:
         self._nll = torch.zeros(len(self.sides), dtype=torch.float64, device=device)
 
     @property
-    def counts(self) -> Int[Tensor, " V"]:
-        """Number of tokens of each word."""
+    def counts(self) -> Real[Tensor, " V"]:
+        """Number of tokens of each word: integers, or after :meth:`scale` float64."""
         return self._counts
 
     @property
-    def count(self) -> int:
+    def count(self) -> float:
         """Number of tokens."""
-        return int(self._counts.sum())
+        return float(self._counts.sum())
 
     @torch.no_grad()
     def update(self, words: Int[Tensor, " N"], hidden: Float[Tensor, "N k H"]) -> None:
@@ -139,6 +139,25 @@ class LossStatistics:
             all_reduce(self._counts)
             all_reduce(self._nll)
             self._sums.all_reduce()
+
+    def scale(self, factor: float) -> None:
+        """Multiply all sums and counts by ``factor``, to estimate a text from a part of it.  Call it after all updates.
+
+        A factor of 1 changes no bit of the sums.
+        """
+        self._sums.scale(factor)
+        self._counts = self._counts.double() * factor
+        self._nll *= factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, without the codes and output vectors."""
+        return {"sums": self._sums.state_dict(), "counts": self._counts.cpu(), "nll": self._nll.cpu()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the sums of statistics with the same codes and storage; further updates then give the same bits."""
+        self._sums.load_state_dict(state_dict["sums"])
+        self._counts = state_dict["counts"].to(self._counts.device)
+        self._nll = state_dict["nll"].to(self._nll.device)
 
     def total_nll(self) -> float:
         """Negative log-likelihood in nats of all tokens under the current codes, summed token by token."""
@@ -290,6 +309,27 @@ class _WordSums:
         frequent = slots >= 0
         rows[frequent] = self._frequent[slots[frequent]]
         return rows
+
+    def scale(self, factor: float) -> None:
+        """Multiply all sums by ``factor``."""
+        self._rare *= factor
+        self._frequent *= factor
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums, and which of them are stored in float64."""
+        return {
+            "rare": self._rare.cpu(),
+            "frequent": self._frequent[: self._num_frequent].clone().cpu(),
+            "slots": self._slots.cpu(),
+            "additions": self._additions.cpu(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Restore the state."""
+        state = {name: part.to(self._rare.device) for name, part in state_dict.items()}
+        self._rare, self._frequent = state["rare"], state["frequent"]
+        self._slots, self._additions = state["slots"], state["additions"]
+        self._num_frequent = len(self._frequent)
 
     def all_reduce(self) -> None:
         """Sum over ranks, one chunk of words at a time."""

@@ -7,14 +7,14 @@ The selected words exchange cells among themselves; all other words keep theirs.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Real
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 
 
 def select_words(
     problem: ReallocationProblem,
-    counts: Int[np.ndarray, " V"],
+    counts: Real[np.ndarray, " V"],
     maximum_moved: int | None = None,
     minimum_gain: float = 0.0,
 ) -> Int[np.ndarray, " selected"]:

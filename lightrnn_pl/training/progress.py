@@ -29,6 +29,15 @@ def validation_interval(trainer: pl.Trainer) -> float:
     return batches / trainer.num_training_batches
 
 
+def next_validation(trainer: pl.Trainer, batch_idx: int) -> float:
+    """Epochs of training at the first validation after batch ``batch_idx`` of the current epoch has started."""
+    batches = trainer.num_training_batches
+    every = round(validation_interval(trainer) * batches)
+    done = (batch_idx // every + 1) * every
+    # Intervals restart with each epoch, so an epoch can end without a validation.
+    return trainer.current_epoch + (done if done <= batches else batches + every) / batches
+
+
 def validates_after(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a validation, or the end of the epoch, follows batch ``batch_idx``."""
     every = trainer.val_check_batch

@@ -141,6 +141,35 @@ def test_sums_are_precise_for_frequent_and_rare_words():
         assert torch.allclose(sums[word], exact, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+def test_a_factor_of_one_changes_no_bit(storage):
+    allocation = TABLES["filled in order"]
+    model = random_model(allocation.sides, 6, 400, allocation.num_words)
+    statistics, scaled = gather(allocation, *model, storage, batch=5), gather(allocation, *model, storage, batch=5)
+    scaled.scale(1.0)
+    assert np.array_equal(scaled.counts, statistics.counts) and scaled.total_nll() == statistics.total_nll()
+    for one, other in zip(statistics.problem(np.float64).costs, scaled.problem(np.float64).costs, strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+def test_restored_statistics_continue_with_the_same_bits(storage, tmp_path):
+    """Half of the updates before the state is saved: some words have changed to float64 by then, others have not."""
+    allocation = TABLES["filled in order"]
+    weights, biases, words, hidden = random_model(allocation.sides, 6, 400, allocation.num_words)
+    whole = gather(allocation, weights, biases, words, hidden, storage, batch=5)
+    half = gather(allocation, weights, biases, words[:200], hidden[:200], storage, batch=5)
+    torch.save(half.state_dict(), tmp_path / "state")
+    restored = LossStatistics(allocation, weights, biases, storage)
+    restored.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert 0 < restored._sums._num_frequent < whole._sums._num_frequent
+    for start in range(200, 400, 5):
+        restored.update(words[start : start + 5], hidden[start : start + 5])
+    assert torch.equal(restored.counts, whole.counts) and restored.total_nll() == whole.total_nll()
+    for one, other in zip(whole.problem(np.float64).costs, restored.problem(np.float64).costs, strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_auto_storage_selects_the_narrower():
     allocation = WordAllocation.in_order(30, balanced_sides(30, 2))
     wide = random_model(allocation.sides, 8, 5, 30)

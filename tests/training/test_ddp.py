@@ -24,7 +24,8 @@ OVERRIDES = (
     *(override for override in SMALL if not override.startswith(("logger=", "trainer=", "name="))),
     *("logger=csv", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=20"),
     *("reallocation.max_rounds=2", "reallocation.epochs_per_round=2", "optimizer.lr=0.5"),
-    "resume_point.every_steps=7",
+    # The test kills a run while it collects statistics.
+    *("reallocation.statistics=training", "resume_point.every_steps=7"),
 )
 
 

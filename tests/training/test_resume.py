@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
 from lightrnn_pl.training.callbacks.resume_point import ResumePoint
@@ -69,6 +70,28 @@ def test_a_resumed_run_does_not_recompute_the_initial_allocation(tiny_text, tmp_
     resumed = train(runs.compose_run(tmp_path / "run", tiny_text, *overrides))
     assert_same_bits(last_state(tmp_path / "run"), last_state(tmp_path / "whole"))
     assert resumed["table"] == whole["table"] and resumed["test"] == whole["test"]
+
+
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+def test_a_run_killed_while_it_collects_statistics_ends_bit_identical(storage, tiny_text, tmp_path):
+    overrides = [
+        *("experiment=lightrnn/paper", "solver=exact", f"reallocation.storage={storage}"),
+        *("reallocation.max_rounds=2", "reallocation.epochs_per_round=1", "reallocation.patience=9"),
+        *("trainer.val_check_interval=0.4", "trainer.limit_train_batches=20", "trainer.max_epochs=2"),
+        "resume_point.every_steps=5",
+    ]
+    whole = train(runs.compose_run(tmp_path / "whole", tiny_text, *overrides))
+    # Statistics are collected from step 17 to 28.  Step 20 ends an epoch, so the last checkpoint is that of step 21.
+    runs.kill_run("step=24", tmp_path / "run", tiny_text, *overrides)
+    checkpoint = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 21 and checkpoint["callbacks"]["Reallocation"]["windows"][0]["batches"] == 5
+    resumed = train(runs.compose_run(tmp_path / "run", tiny_text, *overrides))
+    assert_same_bits(last_state(tmp_path / "run"), last_state(tmp_path / "whole"))
+    assert (resumed["table"], resumed["test"]) == (whole["table"], whole["test"])
+    one, other = (metrics["rounds"][0]["reallocation"] for metrics in (resumed, whole))
+    assert one["statistics"] == "training" and one["words_moved"] > 0
+    for key in ("cost", "nll_before", "nll_predicted", "nll_measured"):
+        assert one[key] == other[key]
 
 
 def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, monkeypatch):

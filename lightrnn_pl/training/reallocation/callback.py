@@ -15,21 +15,20 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch import Tensor
 
-from lightrnn_pl.allocation.loss_statistics import LossStatistics
 from lightrnn_pl.checks import check_choice
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.training.learning_rate_schedule import RoundSchedule
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.plateau import Plateau
-from lightrnn_pl.training.progress import epochs_done, learning_rate, validation_interval
+from lightrnn_pl.training.progress import epochs_done, learning_rate, next_validation, validation_interval
+from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
 from lightrnn_pl.training.reallocation.convergence import ROUNDING, Convergence
-from lightrnn_pl.training.reallocation.gather_statistics import add_batch, empty_statistics
+from lightrnn_pl.training.reallocation.gather_statistics import TrainingWindow
 from lightrnn_pl.training.reallocation.metrics import log_once, report
 from lightrnn_pl.training.reallocation.mover import Mover
 from lightrnn_pl.training.reallocation.table_record import TableRecord
 from lightrnn_pl.training.tracking.console import print_typical_words
-from lightrnn_pl.types import Hidden, WordMask, Words
 
 
 @dataclass
@@ -50,8 +49,8 @@ class Reallocation(pl.Callback):
         mover: Reallocates the words.
         schedule: The learning-rate schedule, which restarts with each round.
         optimizer_state: ``keep``, or ``rebuild`` to reset the optimizer's state (such as momentum) at a reallocation.
-        statistics: Collect the loss statistics in a ``pass`` over the training text, or during ``training`` in the
-            round's last epoch, as the paper suggests; see :mod:`~lightrnn_pl.training.reallocation.gather_statistics`.
+        statistics: Collect the loss statistics in a ``pass`` over the training text, or during ``training``, between
+            the last two validations of the round; see :mod:`~lightrnn_pl.training.reallocation.gather_statistics`.
         record: Writes the word table of each round; None to write none.
     """
 
@@ -74,8 +73,8 @@ class Reallocation(pl.Callback):
         self.record = record
         self.rounds: list[dict[str, Any]] = []
         self._current = self._new_round(0.0)
-        self._epoch_statistics: LossStatistics | None = None  # collected while the current epoch is trained
-        self._seconds_collecting = 0.0
+        self._window: TrainingWindow | None = None
+        self._window_state: dict[str, Any] | None = None  # from a checkpoint, until training starts
         self._epoch = 0.0  # epochs done at the last validation
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
@@ -101,42 +100,28 @@ class Reallocation(pl.Callback):
             self.mover.check(pl_module.model)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check the validation interval, which is not known before, and record the initial allocation.
-
-        Raises:
-            ValueError: If statistics are collected during training and validation is not at the end of an epoch.
-        """
-        if (
-            self.convergence.max_rounds > 1
-            and self.statistics == "training"
-            and validation_interval(trainer) < 1 - ROUNDING
-        ):
-            raise ValueError(
-                "reallocation.statistics=training requires validation at the end of epochs only; set "
-                "trainer.val_check_interval=1.0 or reallocation.statistics=pass"
-            )
+        """Resume the collection of statistics that a checkpoint contains, and record the allocation."""
         assert isinstance(pl_module, LanguageModelingModule)
+        if self._window_state is not None:
+            self._start_window(pl_module).load_state_dict(self._window_state)
+            self._window_state = None
         allocation = pl_module.model.allocation
         if self.record is not None and allocation.num_components > 1 and trainer.is_global_zero:
             self.record.save_start(self.round, allocation)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        """At the start of an epoch that may be its round's last, begin to collect statistics if so configured."""
+        """If the next validation may end the round, collect statistics until then, if so configured."""
         assert isinstance(pl_module, LanguageModelingModule)
-        if index > 0 or self.statistics != "training" or self.round >= self.convergence.max_rounds:
+        if self.statistics != "training" or self._window is not None or self.round >= self.convergence.max_rounds:
             return
-        self._epoch_statistics = pl_module.observer = None
-        epochs = trainer.current_epoch + 1 - self._current.first_epoch
+        epochs = next_validation(trainer, index) - self._current.first_epoch
         if self.convergence.may_end_after(self.round, epochs, self._current.validation.stalls):
-            self._epoch_statistics = empty_statistics(pl_module.model, self.mover.storage)
-            self._seconds_collecting = 0.0
-            pl_module.observer = self._collect
+            self._start_window(pl_module)
 
-    def _collect(self, hidden: Hidden, targets: Words, mask: WordMask) -> None:
-        started = time.monotonic()
-        assert self._epoch_statistics is not None
-        add_batch(self._epoch_statistics, hidden, targets, mask)
-        self._seconds_collecting += time.monotonic() - started
+    def _start_window(self, module: LanguageModelingModule) -> TrainingWindow:
+        self._window = TrainingWindow(module.model, self.mover.storage)
+        module.observer = self._window.add
+        return self._window
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the validation to the round; if the round has converged, reallocate or end training.
@@ -154,6 +139,7 @@ class Reallocation(pl.Callback):
                 "optimizer.lr, or set a smaller trainer.gradient_clip_val"
             )
         self.record_validation(trainer, nll, pl_module.model)
+        window, self._window, pl_module.observer = self._window, None, None
         epochs = self._epoch - self._current.first_epoch
         reason = self.convergence.reason(self.round, epochs, self._current.validation, learning_rate(trainer))
         if reason is None:
@@ -165,7 +151,7 @@ class Reallocation(pl.Callback):
             log_once(f"Round {self.round} ends ({reason}); training is done.")
         else:
             log_once(f"Round {self.round} ends ({reason}); reallocating.")
-            self._reallocate(trainer, pl_module)
+            self._reallocate(trainer, pl_module, window)
 
     def finish(self) -> None:
         """Complete the last round; called after training."""
@@ -174,15 +160,23 @@ class Reallocation(pl.Callback):
             self._current = self._new_round(self._epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state for a checkpoint, with the round's best weights."""
+        """The state for a checkpoint, with the round's best weights and the statistics collected by every rank."""
         current = {**vars(self._current), "validation": self._current.validation.state_dict()}
-        return {"rounds": self.rounds, "now": current, "epoch": self._epoch, "seconds": self.seconds}
+        windows = gather_from_ranks(None if self._window is None else self._window.state_dict())
+        return {
+            "rounds": self.rounds,
+            "now": current,
+            "windows": windows,
+            "epoch": self._epoch,
+            "seconds": self.seconds,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state."""
         self.rounds = state_dict["rounds"]
         self._current = _Round(**{**state_dict["now"], "validation": Plateau(self.convergence.min_gain)})
         self._current.validation.load_state_dict(state_dict["now"]["validation"])
+        self._window_state = select_own_rank(state_dict["windows"])
         self._epoch = state_dict["epoch"]
         self._earlier_seconds = state_dict["seconds"]
 
@@ -217,18 +211,15 @@ class Reallocation(pl.Callback):
             "validations": [perplexity(nll) for nll in self._current.losses],
         }
 
-    def _reallocate(self, trainer: pl.Trainer, module: LanguageModelingModule) -> None:
+    def _reallocate(self, trainer: pl.Trainer, module: LanguageModelingModule, window: TrainingWindow | None) -> None:
         assert self._current.weights is not None
         module.model.load_state_dict(self._current.weights)
-        collected, self._epoch_statistics = self._epoch_statistics, None
-        module.observer = None
-        if collected is None and self.statistics == "training":
-            log_once("Resumed mid-epoch: collecting loss statistics in a separate pass.")
+        collected = None if window is None else window.scaled_to(int(trainer.num_training_batches))
         move = self.mover.move(trainer, module, collected)
         metrics = move.metrics
-        metrics["statistics"] = self.statistics if collected is None else "training"
+        metrics["statistics"] = "pass" if window is None else "training"
         for key in ("seconds_statistics", "seconds"):
-            metrics[key] += self._seconds_collecting if collected is not None else 0.0
+            metrics[key] += 0.0 if window is None else window.seconds
         metrics["share_of_training_time"] = metrics["seconds"] / self.seconds
         summary = {**self._round_summary(), "reallocation": metrics}
         report(trainer, summary)

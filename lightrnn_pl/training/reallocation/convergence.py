@@ -83,7 +83,11 @@ class Convergence:
     def may_end_after(self, round: int, epochs: float, stalls: int) -> bool:
         """Whether the next validation, after ``epochs`` epochs of the round, can end it."""
         length = self.round_length(round)
-        return stalls + 1 >= self.patience or (length is not None and epochs > length - ROUNDING)
+        return (
+            stalls + 1 >= self.patience
+            or self.min_learning_rate > 0  # the schedule sets the learning rate at the validation
+            or (length is not None and epochs > length - ROUNDING)
+        )
 
     def is_last(self, best: float, earlier: Sequence[float], seconds: float) -> bool:
         """Whether a converged round is the last one, ``max_rounds`` aside.

@@ -1,15 +1,17 @@
-"""Collection of loss statistics (LightRNN, section 3.2): in a separate pass, or during the last epoch of a round.
+"""Collection of loss statistics (LightRNN, section 3.2): in a separate pass, or during training.
 
 A separate pass uses the round's best weights without dropout, so the statistics are exact.  Collecting them during
-training, as the paper suggests, saves this pass, because the hidden states are computed anyway.  However, these hidden
-states come from a network that changes during the epoch, with dropout on, and from the last epoch of the round, which
-need not be its best.
+training saves this pass, because the hidden states are computed anyway.  Their window is the training between the last
+two validations of the round: an epoch by default, or less with ``trainer.val_check_interval``.  The sums are scaled to
+an epoch, and a word that does not occur in the window costs nothing under any code.  The hidden states come from a
+network that changes during the window, with dropout on, and from the end of the round rather than its best validation.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -54,3 +56,47 @@ def add_batch(statistics: LossStatistics, hidden: Hidden, targets: Words, mask: 
     """Add the positions of a batch that are not masked out."""
     steps = hidden.detach().unflatten(1, (targets.shape[1], -1))
     statistics.update(targets[mask], steps[mask])
+
+
+class TrainingWindow:
+    """Loss statistics of this rank, collected from consecutive training batches.
+
+    Sums of logits are those that training computed.  Sums of hidden states are multiplied by the output vectors that
+    the model has at the end, although training has changed them since the states were computed.
+
+    Args:
+        model: The model that is trained.
+        storage: See :class:`~lightrnn_pl.allocation.loss_statistics.LossStatistics`.
+
+    Attributes:
+        seconds: Time spent on collecting.
+    """
+
+    def __init__(self, model: LanguageModel, storage: Storage = "auto") -> None:
+        self.seconds = 0.0
+        self._statistics = empty_statistics(model, storage)
+        self._batches = 0
+
+    def add(self, hidden: Hidden, targets: Words, mask: WordMask) -> None:
+        """Add a batch; an observer of :class:`~lightrnn_pl.training.module.LanguageModelingModule`."""
+        started = time.monotonic()
+        add_batch(self._statistics, hidden, targets, mask)
+        self._batches += 1
+        self.seconds += time.monotonic() - started
+
+    def scaled_to(self, batches: int) -> LossStatistics:
+        """The statistics, scaled to a text of ``batches`` batches.  Ends the window.
+
+        If the window has as many batches, they are not changed.
+        """
+        self._statistics.scale(batches / self._batches)
+        return self._statistics
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state for a checkpoint."""
+        return {"statistics": self._statistics.state_dict(), "batches": self._batches, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state."""
+        self._statistics.load_state_dict(state_dict["statistics"])
+        self._batches, self.seconds = state_dict["batches"], state_dict["seconds"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Real
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -24,7 +24,7 @@ def reallocation_metrics(
     proposal: Proposal,
     measured: tuple[float, ...] | None,
     changed: Bool[Tensor, " V"],
-    counts: Int[Tensor, " V"],
+    counts: Real[Tensor, " V"],
 ) -> dict[str, Any]:
     """Predicted and measured effects of a reallocation; losses are in nats per word of the training text.
 
@@ -34,7 +34,7 @@ def reallocation_metrics(
         changed: Words that have new codes.
         counts: Occurrences of each word in the training text.
     """
-    tokens = int(counts.sum())
+    tokens = counts.sum().item()
     before, predicted = (np.array(by_axis) / tokens for by_axis in (proposal.before, proposal.predicted))
     solution = proposal.solution
     return {
@@ -49,7 +49,7 @@ def reallocation_metrics(
         "gap": solution.gap,
         "words_moved": int(changed.sum()),
         "share_moved": int(changed.sum()) / len(changed),
-        "tokens_moved": int(counts[changed].sum()) / tokens,
+        "tokens_moved": counts[changed].sum().item() / tokens,
         "seconds_solver": solution.seconds,
     }
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Real
 from torch import Tensor
 
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
@@ -75,11 +75,12 @@ class Mover:
         self.measure = measure
 
     def check(self, model: LanguageModel) -> None:
-        """Check before training that the solver supports the size of the model's allocation.
+        """Check before training that the objective supports the model, and the solver the size of its allocation.
 
         Raises:
             ValueError: If it does not.
         """
+        self.objective.check_model(model)
         self.objective.check_solver(self.solver, model.allocation.num_words, model.allocation.sides)
 
     def move(
@@ -121,7 +122,7 @@ class Mover:
 
 @torch.no_grad()
 def project_inputs(
-    embedding: Embedding, old: Int[Tensor, "V k"], new: Int[Tensor, "V k"], counts: Int[Tensor, " V"]
+    embedding: Embedding, old: Int[Tensor, "V k"], new: Int[Tensor, "V k"], counts: Real[Tensor, " V"]
 ) -> None:
     """Set the input vector of each code to the mean, weighted by ``counts``, of its members' previous input vectors.
 

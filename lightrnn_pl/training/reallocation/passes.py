@@ -19,6 +19,7 @@ from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.reallocation.candidate_columns import candidate_column_losses
 from lightrnn_pl.training.reallocation.gather_statistics import Storage, gather_statistics
 from lightrnn_pl.training.reallocation.input_costs import input_costs
+from lightrnn_pl.training.reallocation.row_moves import RowMoves, row_moves
 
 
 class TrainingPasses:
@@ -101,6 +102,14 @@ class TrainingPasses:
         result = self._sum_over_ranks(sums), self._sum_over_ranks(counts)
         self.seconds += time.monotonic() - started
         return result
+
+    def row_moves(self) -> RowMoves:
+        """The losses with every word in every row, with logits measured on a sample of contexts."""
+        started = time.monotonic()
+        moves = row_moves(self.model, self.batches(), self._sample_every, self._device)
+        self._counts, self.word_nll = moves.counts, moves.word_nll
+        self.seconds += time.monotonic() - started
+        return moves
 
     def on_first_rank(self, solve: Callable[[], ReallocationResult]) -> ReallocationResult:
         """The result of ``solve``, computed by the first rank and broadcast to all."""

@@ -11,10 +11,10 @@ from pytorch_lightning import seed_everything
 from lightrnn_pl.building import build_allocation, build_model, instantiate
 from lightrnn_pl.training.experiment import train
 from lightrnn_pl.training.module import LanguageModelingModule
-from lightrnn_pl.training.reallocation import mover, passes
+from lightrnn_pl.training.reallocation import gather_statistics, mover, passes
 from lightrnn_pl.training.reallocation.callback import Reallocation
-from lightrnn_pl.training.reallocation.gather_statistics import gather_statistics
-from tests.training.runs import compose_run, kill_run
+from tests.allocation.test_loss_statistics import nll_by_loops
+from tests.training.runs import compose_run
 
 SHORT = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=4", "trainer.max_epochs=12")
 
@@ -64,7 +64,7 @@ def test_the_predicted_loss_is_that_of_the_new_codes_with_the_old_ones_fed(overr
     data.prepare_data()
     data.setup("fit")
     model = build_model(config, build_allocation(config, data.vocabulary), data.vocabulary)
-    statistics = gather_statistics(model, data.statistics_dataloader(), torch.device("cpu"))
+    statistics = gather_statistics.gather_statistics(model, data.statistics_dataloader(), torch.device("cpu"))
     old = model.allocation.codes.numpy().copy()
     new = old[np.random.default_rng(3).permutation(len(old))]
     assert statistics.total_nll() / statistics.count == pytest.approx(
@@ -80,7 +80,7 @@ def test_the_predicted_loss_is_that_of_the_new_codes_with_the_old_ones_fed(overr
 def recorded(monkeypatch):
     """The states of the model at the validations, statistics passes and reallocations of a run."""
     events = {"validations": [], "gathered": [], "reallocated": []}
-    validate, gather, reallocate = Reallocation.record_validation, gather_statistics, Reallocation._reallocate
+    validate, gather, reallocate = Reallocation.record_validation, passes.gather_statistics, Reallocation._reallocate
 
     def record_validation(self, trainer, nll, model):
         events["validations"].append((self.round, nll, copy.deepcopy(model.state_dict())))
@@ -90,9 +90,9 @@ def recorded(monkeypatch):
         events["gathered"].append(copy.deepcopy(model.state_dict()))
         return gather(model, *rest)
 
-    def record_reallocation(self, trainer, module):
+    def record_reallocation(self, trainer, module, window):
         before = copy.deepcopy(module.model.state_dict())
-        reallocate(self, trainer, module)
+        reallocate(self, trainer, module, window)
         after = copy.deepcopy(module.model.state_dict())
         optimizer = trainer.optimizers[0]
         states = [state.get("momentum_buffer") for state in optimizer.state.values()]
@@ -191,39 +191,86 @@ def test_statistics_collected_in_training_equal_those_of_a_pass_if_weights_are_f
     assert from_training["words_moved"] == from_pass["words_moved"] > 0
 
 
-def test_statistics_are_collected_only_in_epochs_that_can_be_the_last(tiny_text, tmp_path, recorded, monkeypatch):
-    epochs = []
-    original = Reallocation.on_train_batch_start
-
-    def on_train_batch_start(self, trainer, pl_module, batch, index):
-        original(self, trainer, pl_module, batch, index)
-        if index == 0 and pl_module.observer is not None:
-            epochs.append(trainer.current_epoch)
-
-    monkeypatch.setattr(Reallocation, "on_train_batch_start", on_train_batch_start)
-    overrides = ("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.epochs_per_round=3")
-    train(compose_run(tmp_path / "run", tiny_text, *SHORT, *overrides, "reallocation.patience=9"))
-    assert epochs == [2] and not recorded["gathered"]
+def copied_parameters(output):
+    """Output vectors and biases of each axis."""
+    return [[part.detach().clone() for part in parts] for parts in output.axis_parameters()]
 
 
-def test_a_run_resumed_within_an_epoch_collects_statistics_in_a_pass(tiny_text, tmp_path, recorded):
-    """The statistics that the killed run had collected are lost."""
+@pytest.fixture
+def windows(monkeypatch):
+    """The training steps, batches and statistics of each window in which training collects statistics for a round."""
+    collected, current, steps = [], [], []
+    step, add, move = LanguageModelingModule.training_step, gather_statistics.add_batch, mover.Mover.move
+
+    def training_step(self, batch, batch_idx):
+        steps.append((self.trainer.global_step, self.model.output))
+        return step(self, batch, batch_idx)
+
+    def add_batch(statistics, hidden, targets, mask):
+        number, output = steps[-1]
+        weights, biases = copied_parameters(output)
+        states = hidden.detach().unflatten(1, (targets.shape[1], -1))[mask]
+        current.append((number, weights, biases, targets[mask], states))
+        add(statistics, hidden, targets, mask)
+
+    def record_move(self, trainer, module, statistics=None):
+        collected.append((list(current), copy.deepcopy(statistics), copied_parameters(module.model.output)))
+        current.clear()
+        return move(self, trainer, module, statistics)
+
+    monkeypatch.setattr(LanguageModelingModule, "training_step", training_step)
+    monkeypatch.setattr(gather_statistics, "add_batch", add_batch)
+    monkeypatch.setattr(mover.Mover, "move", record_move)
+    return collected
+
+
+@pytest.mark.parametrize("storage", ["hidden", "scores"])
+@pytest.mark.parametrize(
+    ("interval", "epochs", "steps"),
+    [
+        pytest.param(1.0, [1.0, 1.0], [range(10), range(10, 20)], id="epochs"),
+        # Validation follows batches 4 and 8 of each epoch of ten batches, so one interval in two has six batches.
+        pytest.param(0.4, [1.4, 1.0], [range(8, 14), range(18, 24)], id="within and across epochs"),
+    ],
+)
+def test_statistics_collected_in_training_match_loops(interval, epochs, steps, storage, windows, tiny_text, tmp_path):
     overrides = (
-        *("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
-        *("resume_point.every_steps=3", "trainer.max_epochs=2"),
+        *("experiment=lightrnn/paper", "model.sides=[8,8]", "model.init_scale=0.8", f"reallocation.storage={storage}"),
+        *("reallocation.max_rounds=3", "reallocation.epochs_per_round=1", "reallocation.patience=9"),
+        *(f"trainer.val_check_interval={interval}", "trainer.limit_train_batches=10", "trainer.max_epochs=3"),
     )
-    kill_run("step=5", tmp_path / "run", tiny_text, *overrides)
     metrics = train(compose_run(tmp_path / "run", tiny_text, *overrides))
-    assert len(recorded["gathered"]) == 1
-    tokens = metrics["tokens"]["train"]
-    reallocation = metrics["rounds"][0]["reallocation"]
-    assert reallocation["cost"] == pytest.approx(reallocation["nll_predicted"] * tokens, rel=2e-2)
+    assert [summary["epochs"] for summary in metrics["rounds"][:2]] == epochs
+    assert len(windows) == 2
+    for summary, expected_steps, (batches, statistics, final) in zip(metrics["rounds"], steps, windows, strict=False):
+        assert summary["reallocation"]["statistics"] == "training"
+        assert [number for number, *_ in batches] == list(expected_steps)
+        factor = 10 / len(expected_steps)
+        counts = torch.cat([targets for *_, targets, _ in batches]).bincount(minlength=metrics["vocabulary"])
+        assert statistics.counts.tolist() == (counts.double() * factor).tolist()
+        old = statistics.problem().codes
+        for codes in (old, old[np.random.default_rng(3).permutation(len(old))]):
+            codes = torch.from_numpy(codes)
+            expected = np.zeros(2)
+            for _, weights, biases, targets, states in batches:
+                expected += nll_by_loops(weights, biases, targets, states, codes)
+                for axis in (0, 1) if storage == "hidden" else ():  # the logits are those of the final output vectors
+                    own, state = codes[targets, axis], states[:, axis]
+                    expected[axis] += float(logit(weights[axis], biases[axis], own, state).sum())
+                    expected[axis] -= float(logit(final[0][axis], final[1][axis], own, state).sum())
+            assert statistics.nll_by_axis(codes) == pytest.approx(factor * expected, rel=1e-5)
 
 
-def test_collecting_statistics_in_training_requires_whole_epochs(tiny_text, tmp_path):
-    overrides = ("reallocation.statistics=training", "trainer.val_check_interval=0.5", "reallocation.max_rounds=2")
-    with pytest.raises(ValueError, match=r"set trainer.val_check_interval=1.0 or reallocation.statistics=pass"):
-        train(compose_run(tmp_path / "run", tiny_text, *overrides))
+def logit(weight, bias, codes, states):
+    return (weight[codes] * states).sum(-1) + bias[codes]
+
+
+def test_statistics_are_collected_only_before_validations_that_can_end_a_round(windows, tiny_text, tmp_path):
+    """With a learning rate of 0, only the first validation is an improvement, so the third one ends the round."""
+    overrides = ("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.patience=2")
+    intervals = ("trainer.val_check_interval=0.5", "trainer.limit_train_batches=10", "trainer.max_epochs=3")
+    train(compose_run(tmp_path / "run", tiny_text, "optimizer.lr=0", *overrides, *intervals))
+    assert [[number for number, *_ in batches] for batches, *_ in windows] == [list(range(10, 15))]
 
 
 def test_measure_false_skips_the_second_pass(tiny_text, tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ def test_may_end_after():
     assert Convergence(patience=3).may_end_after(1, 5, stalls=2)
     assert not Convergence(patience=3, epochs_per_round=4).may_end_after(1, 3, stalls=0)
     assert Convergence(patience=3, epochs_per_round=4).may_end_after(1, 4, stalls=0)
+    assert Convergence(patience=3, min_learning_rate=0.1).may_end_after(1, 3, stalls=0)
 
 
 def test_is_last():

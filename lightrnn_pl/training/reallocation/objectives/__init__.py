@@ -4,6 +4,7 @@ from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Obje
 from lightrnn_pl.training.reallocation.objectives.candidates import CandidatesObjective
 from lightrnn_pl.training.reallocation.objectives.columns import ColumnsObjective
 from lightrnn_pl.training.reallocation.objectives.joint import JointObjective
+from lightrnn_pl.training.reallocation.objectives.rows import RowsObjective
 from lightrnn_pl.training.reallocation.objectives.staged import StagedObjective
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "LossProvider",
     "Objective",
     "Proposal",
+    "RowsObjective",
     "StagedObjective",
 ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Real
 from torch import Tensor
 
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
@@ -22,6 +22,8 @@ from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, Rea
 from lightrnn_pl.allocation.solvers import KeepSolver, Solver
 from lightrnn_pl.checks import check_number
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.outputs import LinearCodeOutput
+from lightrnn_pl.training.reallocation.row_moves import RowMoves
 
 
 class LossProvider(Protocol):
@@ -39,6 +41,9 @@ class LossProvider(Protocol):
     def candidate_columns(self, rows: Int[np.ndarray, "V n"]) -> tuple[np.ndarray, np.ndarray]:
         """Column losses (V, n, C) with each of ``rows`` as input, summed over a sample of each word's occurrences, and
         the number of sampled occurrences (V,)."""
+
+    def row_moves(self) -> RowMoves:
+        """The losses with every word in every row, for outputs whose words keep their vectors."""
 
     def on_first_rank(self, solve: Callable[[], ReallocationResult]) -> ReallocationResult:
         """The result of ``solve``, computed once and sent to every rank."""
@@ -84,6 +89,19 @@ class Objective(ABC):
         """Whether some words keep their codes."""
         return self.maximum_moved is not None or self.minimum_gain > 0
 
+    def check_model(self, model: LanguageModel) -> None:
+        """Check before training that ``model`` supports this objective.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        if not isinstance(model.output, LinearCodeOutput):
+            raise ValueError(
+                f"reallocation.objective needs the losses of every code, which {type(model.output).__name__} does not "
+                "provide; use reallocation=none, reallocation/objective=rows for model=row_word, or "
+                "model/output=multi_component"
+            )
+
     def check_solver(self, solver: Solver, num_words: int, sides: tuple[int, ...]) -> None:
         """Check before training that ``solver`` supports the problems of this objective.
 
@@ -126,8 +144,7 @@ class Objective(ABC):
     def _propose(self, losses: LossProvider) -> Proposal:
         """New codes, given the losses of the current model."""
 
-    @staticmethod
-    def _control(losses: LossProvider) -> Proposal:
+    def _control(self, losses: LossProvider) -> Proposal:
         """The current codes: a control without reallocation."""
         statistics = losses.statistics()
         problem = statistics.problem()
@@ -136,7 +153,9 @@ class Objective(ABC):
         nll = statistics.nll_by_axis(problem.codes)
         return Proposal(solution.codes, nll, nll, solution)
 
-    def _solve(self, solver: Solver, problem: ReallocationProblem, counts: Int[np.ndarray, " V"]) -> ReallocationResult:
+    def _solve(
+        self, solver: Solver, problem: ReallocationProblem, counts: Real[np.ndarray, " V"]
+    ) -> ReallocationResult:
         if not self.is_limited:
             return solver.solve(problem)
         assert problem.codes is not None
