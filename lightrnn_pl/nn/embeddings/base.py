@@ -50,7 +50,7 @@ class Embedding(Part, ABC):
 
         The entry of an axis whose codes are not read is None.
         """
-        return [None] * self.steps_per_word
+        return [None] * self.allocation.num_components
 
     @abstractmethod
     def forward(self, words: Words, targets: Words) -> StepVectors:

@@ -46,7 +46,7 @@ class WordEmbedding(Embedding):
     @override
     def axis_vectors(self) -> list[Float[Tensor, "side D"] | None]:
         if self.steps_per_word == 1:
-            return [None]
+            return super().axis_vectors()
         return [*self.code_vectors.weight.detach().split(list(self.allocation.sides[:-1])), None]
 
     @override

@@ -97,7 +97,7 @@ class Reallocation(pl.Callback):
             log_once("This model has no word table (k = 1): training ends when validation first converges.")
             self.convergence.max_rounds = 1
         if self.convergence.max_rounds > 1:
-            self.mover.check(pl_module.model)
+            self.mover.check(pl_module.model, self.statistics)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resume the collection of statistics that a checkpoint contains, and record the allocation."""

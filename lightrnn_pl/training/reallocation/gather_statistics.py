@@ -55,7 +55,8 @@ def gather_statistics(
 def add_batch(statistics: LossStatistics, hidden: Hidden, targets: Words, mask: WordMask) -> None:
     """Add the positions of a batch that are not masked out."""
     steps = hidden.detach().unflatten(1, (targets.shape[1], -1))
-    statistics.update(targets[mask], steps[mask])
+    # With one step per word, the same hidden state predicts all codes.
+    statistics.update(targets[mask], steps[mask].expand(-1, len(statistics.sides), -1))
 
 
 class TrainingWindow:

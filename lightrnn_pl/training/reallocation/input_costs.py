@@ -46,7 +46,7 @@ def input_costs(model: LanguageModel, batches: Iterable[Batch], device: torch.de
             state = detach_state(state)
             loss = -model.output.log_probability(hidden, targets)[mask].sum()
             (gradient,) = torch.autograd.grad(loss, steps)
-            by_step = gradient.unflatten(1, (-1, num_components))
+            by_step = gradient.unflatten(1, (-1, model.embedding.steps_per_word))
             for axis, total in enumerate(gradients):
                 if total is None:
                     continue

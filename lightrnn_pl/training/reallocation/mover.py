@@ -74,13 +74,22 @@ class Mover:
         self.sample_every = sample_every
         self.measure = measure
 
-    def check(self, model: LanguageModel) -> None:
+    def check(self, model: LanguageModel, statistics: Literal["pass", "training"]) -> None:
         """Check before training that the objective supports the model, and the solver the size of its allocation.
+
+        Args:
+            model: The model.
+            statistics: Where loss statistics are collected; see the callback.
 
         Raises:
             ValueError: If it does not.
         """
         self.objective.check_model(model)
+        if statistics == "training" and not self.objective.uses_statistics:
+            raise ValueError(
+                f"reallocation.statistics=training has no effect, because {type(self.objective).__name__} needs other "
+                "losses than those of training; set reallocation.statistics=pass"
+            )
         self.objective.check_solver(self.solver, model.allocation.num_words, model.allocation.sides)
 
     def move(

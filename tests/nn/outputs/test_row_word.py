@@ -161,5 +161,5 @@ def test_vectors_of_outputs_without_a_single_softmax_are_refused():
 
 @pytest.mark.parametrize("sides", [(12,), (3, 2, 2)])
 def test_other_numbers_of_codes_are_refused(sides):
-    with pytest.raises(ValueError, match="model.components=2"):
+    with pytest.raises(ValueError, match=r"model\.components=2"):
         RowWordOutput(random_allocation(12, sides, 0), 4, vocabulary_of(12), FullOutput)

@@ -275,6 +275,7 @@ def test_projected_input_vectors_are_means_over_the_members():
             "model.embedding.num_parts=2",
         ],
         ["reallocation/objective=joint", "reallocation.objective.price_inputs=true"],
+        ["reallocation/objective=joint", "model=hybrid", "model.embedding.num_parts=2", "model.steps_per_word=1"],
     ],
     ids=lambda overrides: overrides[0].partition("=")[2],
 )

@@ -17,6 +17,7 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import FullOutput, RowWordOutput, SlimOutput
 from lightrnn_pl.nn.sharing import ShuffledMap
 from lightrnn_pl.training.experiment import train
+from lightrnn_pl.training.reallocation.mover import Mover
 from lightrnn_pl.training.reallocation.objectives import ColumnsObjective, RowsObjective
 from lightrnn_pl.training.reallocation.objectives.rows import keep_columns
 from lightrnn_pl.training.reallocation.row_moves import row_moves
@@ -143,6 +144,11 @@ def test_objectives_refuse_the_wrong_output():
 
     with pytest.raises(ValueError, match=r"objective=rows requires .* got MultiComponentOutput; use model=row_word"):
         RowsObjective().check_model(lightrnn())
+
+
+def test_statistics_of_training_are_refused():
+    with pytest.raises(ValueError, match=r"reallocation.statistics=training has no effect.* set reallocation.statistics=pass"):
+        Mover(ExactSolver(), RowsObjective()).check(tiny(), "training")
 
 
 def test_a_run_moves_words_and_reports_the_effect(tiny_text, tmp_path):

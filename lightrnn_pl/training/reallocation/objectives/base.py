@@ -74,6 +74,9 @@ class Objective(ABC):
         minimum_gain: Nats, summed over its occurrences, that a word must gain from a better row to be reallocated.
     """
 
+    uses_statistics = True
+    """Whether the objective is based on loss statistics, which can be collected during training."""
+
     def __init__(self, maximum_moved: int | None = None, minimum_gain: float = 0.0) -> None:
         if maximum_moved is not None and maximum_moved < 2:
             raise ValueError(

@@ -26,6 +26,8 @@ class RowsObjective(Objective):
         minimum_gain: See :class:`Objective`.
     """
 
+    uses_statistics = False
+
     @override
     def check_model(self, model: LanguageModel) -> None:
         if not isinstance(model.output, RowWordOutput):
