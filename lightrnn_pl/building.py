@@ -10,10 +10,11 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra
+import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -118,6 +119,15 @@ def build_layers(
     optional = {"vocabulary": vocabulary, "tokens": tokens}
     output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=hidden_dim, **optional)
     return output, _complete(instantiate(model.loss), **optional)
+
+
+def build_optimizer(config: DictConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of ``parameters`` described by ``config``, which is ``config.optimizer`` of a run.
+
+    Raises:
+        ValueError: If a value or the name of an argument is invalid.
+    """
+    return _complete(instantiate(config), params=parameters)
 
 
 def _complete(partial: Callable[..., Any], **arguments: Any) -> Any:

@@ -1,7 +1,7 @@
 """A training run, from the configuration to the result.
 
-The steps are the same for every model and corpus: read the text (so that its errors appear before anything is built),
-compute the initial allocation, build the model, train it, and evaluate the best model with the evaluation protocol.
+The steps are the same for every model and corpus: check the settings, read the text, build the model, compute the
+initial allocation, train, and evaluate the best model with the evaluation protocol.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lightrnn_pl.building import as_plain, build_allocation, build_model, instantiate
+from lightrnn_pl.building import as_plain, build_allocation, build_model, build_optimizer, instantiate
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.evaluation.perplexity import summarize, word_losses
@@ -31,6 +31,7 @@ from lightrnn_pl.training.callbacks.final_validation import FinalValidation
 from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
+from lightrnn_pl.training.configuration_keys import check_keys
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import is_first_rank
@@ -66,6 +67,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError, FileNotFoundError: For invalid input, before training starts.
     """
+    check_keys(config)
     folder = RunFolder(config.paths.run_dir)
     _set_data_root(config)
     if config.resume:
@@ -102,7 +104,11 @@ def _checkpoint_to_resume(config: DictConfig, folder: RunFolder) -> Path | None:
 
 
 def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
-    """Build all objects of a run; parts that check their settings quickly are built before the slow ones."""
+    """Build all objects of a run.
+
+    Whatever checks settings quickly comes before the text is read, and everything else before the initial allocation is
+    computed, because both can take minutes.
+    """
     datamodule: CorpusDataModule = instantiate(config.data)
     if "valid" not in datamodule.splits:
         raise ValueError("training needs a validation text to decide when a round has converged; set data.valid")
@@ -110,13 +116,13 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
         raise ValueError(
             "trainer.limit_val_batches=0 disables validation, which decides when a round has converged; increase it"
         )
+    schedule = instantiate(config.schedule)
+    _check_trainer_and_optimizer(config)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    schedule, record = instantiate(config.schedule), TableRecord(folder, datamodule.vocabulary)
+    record = TableRecord(folder, datamodule.vocabulary)
     reallocation: Reallocation = instantiate(config.bootstrap, schedule=schedule, record=record)
-    # The initial allocation can take minutes to compute.  A resumed run has its allocation in the checkpoint.
-    assign_words = _checkpoint_to_resume(config, folder) is None
-    allocation = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens(), assign_words)
+    allocation = build_allocation(config, datamodule.vocabulary, assign_words=False)
     model = build_model(config, allocation, datamodule.vocabulary, tokens=datamodule.training_tokens())
     if is_first_rank():
         print_model(model)
@@ -141,12 +147,25 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
         plugins=[AtomicCheckpointIO()],
     )
     module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
+    if _checkpoint_to_resume(config, folder) is None:  # a resumed run has its allocation in the checkpoint
+        initial = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
+        allocation.assign(initial.codes)
     # The folder is changed only once everything has been built: a run that cannot start must not delete another.
     if is_first_rank():
         if not config.resume:
             folder.clear()
         folder.write_config(config)
     return _Run(trainer, module, datamodule, reallocation, metrics, plots)
+
+
+def _check_trainer_and_optimizer(config: DictConfig) -> None:
+    """Build both once without their callbacks and parameters, to refuse invalid settings and unavailable devices.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    instantiate(config.trainer, logger=False, enable_progress_bar=False)
+    build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
 
 
 class _BundleFactory:

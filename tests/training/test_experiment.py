@@ -8,9 +8,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from lightrnn_pl.allocation.initial.random import RandomAllocation
 from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import load
+from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run
 
@@ -180,6 +182,40 @@ def test_rejects_invalid_input_before_training(overrides, message, tiny_text, tm
     with pytest.raises(ValueError, match=message):
         train(compose_run(tmp_path / "run", tiny_text, *overrides))
     assert not (tmp_path / "run" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.dropout=1.5", "dropout"),
+        ("model.embedding.embedding_dim=0", "embedding_dim"),
+        ("model.tied=true", "set model.tied=false"),
+        ("loss_reduction=sum", "loss_reduction"),
+        ("reallocation.patience=0", "reallocation.patience"),
+    ],
+)
+def test_rejects_invalid_settings_before_the_initial_allocation(override, message, monkeypatch, tiny_text, tmp_path):
+    monkeypatch.setattr(RandomAllocation, "__call__", lambda *arguments: pytest.fail("computed the allocation"))
+    overrides = ["model.embedding.embedding_dim=6"] if override == "model.tied=true" else []
+    with pytest.raises(ValueError, match=message):
+        train(compose_run(tmp_path / "run", tiny_text, *overrides, override))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.accelerator=nonexistent", "nonexistent"),
+        ("+trainer.foo=1", r"^trainer cannot be set up as configured: .*foo"),
+        ("optimizer.lr=-1", "Invalid learning rate: -1"),
+        ("+optimizer.foo=1", r"^SGD cannot be set up as configured: .*foo"),
+        ("schedule.decay=2", "schedule.decay"),
+        ("+model.foo=1", r"^model.foo is not a valid key"),
+    ],
+)
+def test_rejects_other_settings_before_the_text_is_read(override, message, monkeypatch, tiny_text, tmp_path):
+    monkeypatch.setattr(CorpusDataModule, "prepare_data", lambda self: pytest.fail("read the text"))
+    with pytest.raises(ValueError, match=message):
+        train(compose_run(tmp_path / "run", tiny_text, override))
 
 
 @pytest.mark.parametrize(
