@@ -17,38 +17,48 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from lightrnn_pl.cli.config_options import check_choices, hide_private_options, without_null_options
 from lightrnn_pl.cli.errors import one_line_errors
 from lightrnn_pl.cli.hydra_arguments import folders_as_overrides, with_quoted_prompt
 from lightrnn_pl.cli.sweep import as_sweep_job, sweep_report
 
 
-def _hydra_command(name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None) -> Any:
+def _hydra_command(
+    name: str,
+    rewrite: Callable[[Sequence[str]], list[str]] = list,
+    wrapper: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
+) -> Callable[[], Any]:
+    """The entry point of a command, whose arguments ``rewrite`` brings into Hydra's grammar."""
+
     def run(config: DictConfig) -> Any:
+        check_choices()
         return getattr(import_module(f"lightrnn_pl.commands.{name}"), name)(config)
 
     run.__module__ = f"lightrnn_pl.commands.{name}"  # Hydra names the job, and its log file, after the module
     command = one_line_errors(wrapper(run) if wrapper else run)
-    return hydra.main(version_base="1.3", config_path="pkg://lightrnn_pl.conf", config_name=name)(command)
+    main = hydra.main(version_base="1.3", config_path="pkg://lightrnn_pl.conf", config_name=name)(command)
+
+    @functools.wraps(main)
+    def entry_point() -> Any:
+        hide_private_options()
+        try:
+            sys.argv[1:] = rewrite(sys.argv[1:])
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        return main()
+
+    return entry_point
 
 
-def _with_arguments(command: Any, rewrite: Callable[[Sequence[str]], list[str]]) -> Any:
-    """Wrap a command so that its arguments are first rewritten into Hydra's grammar."""
-
-    @functools.wraps(command)
-    def run() -> Any:
-        sys.argv[1:] = rewrite(sys.argv[1:])
-        return command()
-
-    return run
-
-
-train = sweep_report(_hydra_command("train", as_sweep_job))
-evaluate = _hydra_command("evaluate")
+_unset_in_train = functools.partial(without_null_options, unset=("experiment", "hparams_search", "debug"))
+train = sweep_report(_hydra_command("train", _unset_in_train, wrapper=as_sweep_job))
+evaluate = _hydra_command("evaluate", functools.partial(without_null_options, unset=("data",)))
 table = _hydra_command("table")
-generate = _with_arguments(_hydra_command("generate"), with_quoted_prompt)
+generate = _hydra_command("generate", with_quoted_prompt)
 score = _hydra_command("score")
 rescore = _hydra_command("rescore")
-report = _with_arguments(_hydra_command("report"), folders_as_overrides)
+report = _hydra_command("report", folders_as_overrides)
 export = _hydra_command("export")
 serve = _hydra_command("serve")
 dashboard = _hydra_command("dashboard")

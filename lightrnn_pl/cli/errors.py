@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import select
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 
@@ -45,10 +46,20 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 def one_line(error: Exception) -> str:
     """The message of an error; unexpected errors are prefixed with the name of their class."""
     if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} is required; pass {error.full_key}=..."
+        return _required(error.full_key)
+    if isinstance(error, InterpolationToMissingValueError) and (
+        missing := re.search(r"Missing mandatory value: (\S+)", str(error))
+    ):
+        return _required(missing[1])
+    if isinstance(error, OmegaConfBaseException):  # the key and the type of its parent follow in further lines
+        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
     if isinstance(error, OSError) and error.strerror and error.filename is None:
         return error.strerror  # an error raised by this package: omit the error number
     return str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
+
+
+def _required(key: str | None) -> str:
+    return f"{key} is required; pass {key}=..."
 
 
 def _output_is_closed() -> bool:

@@ -3,8 +3,24 @@
 import errno
 
 import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from lightrnn_pl.cli.errors import one_line_errors
+from lightrnn_pl.cli.errors import one_line, one_line_errors
+
+
+def test_errors_of_the_configuration_are_one_line():
+    config = OmegaConf.create({"data": {"id": "???", "name": "hub-${.id}"}, "a": "${b}"})
+    OmegaConf.set_struct(config, True)
+    for access, expected in (
+        (lambda: config.data.id, "data.id is required; pass data.id=..."),
+        (lambda: config.data.name, "data.id is required; pass data.id=..."),
+        (lambda: config.data.path, "data.path: Key 'path' is not in struct"),
+        (lambda: config.a, "a: Interpolation key 'b' not found"),
+    ):
+        with pytest.raises(OmegaConfBaseException) as caught:
+            access()
+        assert one_line(caught.value) == expected
 
 
 @pytest.mark.parametrize(
