@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device, weights_file
+from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.evaluation.protocol import protocol_lines
 from lightrnn_pl.evaluation.text_data import datamodule_for_text
@@ -22,6 +23,7 @@ from lightrnn_pl.ngrams.interpolation import check_interpolation, interpolate, p
 
 def evaluate(config: DictConfig) -> dict[str, Any]:
     """Evaluate ``config.checkpoint`` on each of ``config.splits``; print the results and return them."""
+    _check_unused(config)
     path = resolve_checkpoint(config.checkpoint)
     device = resolve_device(config.device)
     if config.text is not None and not glob.has_magic(str(config.text)):
@@ -57,6 +59,24 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     if config.interpolate is not None:
         print_interpolation(Console(), report["interpolation"])
     return report
+
+
+def _check_unused(config: DictConfig) -> None:
+    """Check that no option is set that would be ignored.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    if config.text is not None:
+        check_unused(config, f"has no effect with text={config.text}; omit one of them", splits=["valid", "test"])
+        if config.interpolate is None and config.get("data") is not None:
+            raise ValueError(f"data={config.data.name} has no effect with text={config.text}; omit one of them")
+    names = config.interpolate if OmegaConf.is_list(config.interpolate) else [config.interpolate]
+    if "kn" not in names:
+        reason = "applies to the Kneser-Ney model; pass interpolate=kn, or omit it"
+        check_unused(config, reason, interpolate_order=5, interpolate_estimator="auto", interpolate_arpa=None)
+    if "cache" not in names:
+        check_unused(config, "requires interpolate=cache; pass it, or omit this", cache_words=500, cache_decay=1.0)
 
 
 def _datamodule(config: DictConfig, bundle: Bundle) -> tuple[Any, list[str]]:

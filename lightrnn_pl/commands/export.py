@@ -13,6 +13,7 @@ from rich.text import Text
 from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint
 from lightrnn_pl.checks import check_choice, check_count, check_flag
+from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.text_data import datamodule_for_text
 from lightrnn_pl.export.card import model_card
 from lightrnn_pl.export.folders import check_free, folder_bytes, new_folder
@@ -39,6 +40,10 @@ def export(config: DictConfig) -> dict[str, Any]:
     if config.words is not None:
         check_count("words", config.words)
     check_flag("overwrite", config.overwrite)
+    if config.valid is None:
+        check_unused(config, "applies to the validation text; omit valid=null, or omit this", words=100000)
+    if not config.format.startswith("onnx"):
+        check_unused(config, "applies to format=onnx and onnx_int8 only; omit it", check_words=300, largest_table=1024)
     output = Path(config.output)
     check_free(output, config.overwrite)
     bundle = load(config.checkpoint)

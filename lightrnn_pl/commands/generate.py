@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from lightrnn_pl.commands.unused_options import check_unused
+
 if TYPE_CHECKING:
     from lightrnn_pl.checkpoint import Bundle
 
@@ -47,15 +49,14 @@ def _check(config: DictConfig) -> None:
         ValueError: Naming the option.
     """
     if config.next is None:
-        if config.search != "exact":
-            raise ValueError(f"search={config.search} applies to next words only; pass next=N, or omit search")
+        check_unused(config, "applies to next words only; pass next=N, or omit search", search="exact")
         return
-    for name, default in (("temperature", None), ("top_k", None), ("top_p", None), ("beams", None), ("samples", 1)):
-        if config[name] != default:
-            raise ValueError(
-                f"{name}={config[name]} applies to continuations, but next={config.next} prints next words only; omit "
-                "one of them"
-            )
+    check_unused(
+        config,
+        f"applies to continuations, but next={config.next} prints next words only; omit one of them",
+        **{"temperature": None, "top_k": None, "top_p": None, "beams": None, "samples": 1},
+        **{"words": 20, "seed": 0, "stop": True, "unknown": False},
+    )
 
 
 def _print_result(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:

@@ -16,6 +16,7 @@ from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import weights_file
 from lightrnn_pl.checks import check_count, check_flag, check_seed
 from lightrnn_pl.commands.score import check_output, load_bundle, with_progress
+from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.files import file_hash, write_json
 from lightrnn_pl.inference.text_lines import byte_lines, text_lines, write_lines
 from lightrnn_pl.rescoring.bleu_table import System, print_systems
@@ -290,6 +291,10 @@ def _check(config: DictConfig) -> None:
         raise ValueError("tuning needs both a list and its references; pass dev=LIST and dev_references=[FILE]")
     if config.test is None and (config.test_references or config.output or config.onebest):
         raise ValueError("test_references, output and onebest require test=LIST")
+    if config.dev is None:
+        check_unused(config, "applies to tuning; pass dev=LIST, or omit it", restarts=10, directions=10, seed=0)
+    if not config.dev_references and not config.test_references:
+        check_unused(config, "applies to BLEU; pass references, or omit it", tokenize="none", lowercase=False)
     if config.weights_out is not None and config.dev is None:
         raise ValueError(f"weights_out={config.weights_out} requires tuning; pass dev=LIST and dev_references=[FILE]")
     for split in ("dev", "test"):

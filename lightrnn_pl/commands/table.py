@@ -17,6 +17,7 @@ from lightrnn_pl.allocation.new_word_cells import empty_cells, usable_cells
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device, weights_file
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.commands.grow import grow_bundle
+from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.files import write_json
 
 _TABLE_FILES = (".tsv", ".csv", ".parquet")
@@ -34,13 +35,20 @@ def table(config: DictConfig) -> dict[str, Any]:
     resolve_checkpoint(config.checkpoint)
     if config.grow is None and config.output is not None:
         raise ValueError(f"output={config.output} requires grow=TEXT; to export the table, pass export=FILE")
+    if config.grow is None:
+        check_unused(config, "requires grow=TEXT; pass it, or omit this", min_count=2, max_words=None)
+    actions = [key for key in ("word", "compare", "grow") if config[key] is not None]
+    if actions:
+        check_unused(config, f"has no effect with {actions[0]}=...; omit one of them", axis="row")
+    if actions == ["word"]:
+        check_unused(config, "has no effect with word=...; omit one of them", rows=10)
     path = _bundle_file(config.checkpoint)
     device = resolve_device(config.device)
     bundle = load(config.checkpoint, device if config.grow is not None else "cpu")
     axes = code_names(bundle.model.allocation.num_components)
     if len(axes) == 1:
         raise ValueError(f"the model in {path} has no word table: each word has one code (model.components=1)")
-    if config.axis not in axes:
+    if not actions and config.axis not in axes:
         raise ValueError(f"axis={config.axis} is not an axis of the table; choose one of {', '.join(axes)}")
 
     console = Console(highlight=False, markup=False)
@@ -52,7 +60,7 @@ def table(config: DictConfig) -> dict[str, Any]:
         report["compare"] = _compare(console, bundle, Path(config.compare), config.rows, config.limit)
     if config.grow is not None:
         report["growth"] = grow_bundle(console, config, bundle, path)
-    if config.word is None and config.compare is None and config.grow is None:
+    if not actions:
         report["typical"] = _typical(console, bundle, axes.index(config.axis), config)
     if config.export is not None:
         bundle.save_table(config.export)

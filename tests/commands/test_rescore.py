@@ -54,7 +54,9 @@ def rescore(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "120")
 
     def run(*arguments: str):
-        common = ["json=report.json", "device=cpu", "restarts=2", "directions=2"]
+        common = ["json=report.json", "device=cpu"]
+        if any(argument.startswith("dev=") for argument in arguments):
+            common += ["restarts=2", "directions=2"]
         monkeypatch.setattr(sys, "argv", ["lightrnn-rescore", *common, *arguments])
         main()
         captured = capsys.readouterr()
