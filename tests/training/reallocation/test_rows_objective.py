@@ -147,7 +147,7 @@ def test_objectives_refuse_the_wrong_output():
 
 
 def test_statistics_of_training_are_refused():
-    with pytest.raises(ValueError, match=r"reallocation.statistics=training has no effect.* set reallocation.statistics=pass"):
+    with pytest.raises(ValueError, match=r"statistics=training has no effect.* set reallocation.statistics=pass"):
         Mover(ExactSolver(), RowsObjective()).check(tiny(), "training")
 
 
