@@ -26,7 +26,7 @@ from harness import (
     zipf_words,
 )
 
-MODELS = "full,small,projected,hashed,slim,hierarchical,char_hierarchical,adaptive,lightrnn,hybrid"
+MODELS = "full,small,projected,hashed,slim,hierarchical,char_hierarchical,adaptive,lightrnn,hybrid,row_word"
 
 
 _WARM_UP_WORDS = 200

@@ -10,7 +10,7 @@ from lightrnn_pl.nn.outputs.projected import ProjectedOutput
 from lightrnn_pl.nn.outputs.row_word import RowWordOutput
 from lightrnn_pl.nn.outputs.slim import SlimOutput
 from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
-from lightrnn_pl.nn.outputs.word_codes import CodeOutput, LinearCodeOutput
+from lightrnn_pl.nn.outputs.word_codes import CodeOutput, LinearCodeOutput, WordVectorOutput
 
 __all__ = [
     "AdaptiveOutput",
@@ -25,4 +25,5 @@ __all__ = [
     "RowWordOutput",
     "SlimOutput",
     "SoftmaxOutput",
+    "WordVectorOutput",
 ]

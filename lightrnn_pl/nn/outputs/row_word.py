@@ -23,13 +23,13 @@ from typing_extensions import override
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
-from lightrnn_pl.nn.outputs.word_codes import CodeOutput
+from lightrnn_pl.nn.outputs.word_codes import WordVectorOutput
 from lightrnn_pl.nn.outputs.words_in_row import RowLayout, log_probabilities_in_row, log_probability_in_row
 from lightrnn_pl.types import Hidden, Words, WordScores
 from lightrnn_pl.vocabulary import Vocabulary
 
 
-class RowWordOutput(CodeOutput):
+class RowWordOutput(WordVectorOutput):
     """For k = 2: R row vectors of size H with biases, and the vectors and biases of ``vectors``.
 
     A word keeps its vector when it is moved to another row.  Rows may have different sizes, and may be empty.
@@ -119,8 +119,16 @@ class RowWordOutput(CodeOutput):
         """The vector of the row of each word, followed by its own vector."""
         return torch.cat([self.weight[self.allocation.codes[:, 0].long()], self.vectors.word_vectors()], 1)
 
+    @override
+    def row_parameters(self) -> tuple[Float[Tensor, "R H"], Float[Tensor, " R"]]:
+        return self.weight.detach(), self.bias.detach()
+
+    @override
+    def word_logits(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        return self.vectors.logits(hidden)
+
+    @override
     def row_logits(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N R"]:
-        """The logits of all rows; -inf for rows without words."""
         logits = F.linear(hidden, self.weight, self.bias)
         allowed = self.allocation.allowed(0)
         return logits if allowed is None else logits.masked_fill(~allowed[0], -torch.inf)

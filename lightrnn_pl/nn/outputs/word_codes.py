@@ -1,7 +1,8 @@
 """The contract of outputs that predict a word code by code (LightRNN, Equations 2 and 3).
 
 Evaluation, search and export ask for :class:`CodeOutput`; loss statistics and vocabulary growth ask for
-:class:`LinearCodeOutput`.  A new output for several codes subclasses one of the two, and no other module changes.
+:class:`LinearCodeOutput`, and moves of words to other rows for :class:`WordVectorOutput`.  A new output for several
+codes subclasses one of them, and no other module changes.
 """
 
 from __future__ import annotations
@@ -72,3 +73,19 @@ class LinearCodeOutput(CodeOutput):
     @abstractmethod
     def axis_parameters(self) -> tuple[list[Float[Tensor, "side H"]], list[Float[Tensor, " side"]]]:
         """Detached output vectors and biases per axis: the logits of axis d are ``hidden @ weight[d].T + bias[d]``."""
+
+
+class WordVectorOutput(CodeOutput):
+    """Abstract: for k = 2, predicts the row and then the word itself, by a vector that the word keeps in any row."""
+
+    @abstractmethod
+    def row_parameters(self) -> tuple[Float[Tensor, "R H"], Float[Tensor, " R"]]:
+        """Detached vectors and biases of the rows: the logits of the rows are ``hidden @ weight.T + bias``."""
+
+    @abstractmethod
+    def row_logits(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N R"]:
+        """The logits of all rows; -inf for rows without words."""
+
+    @abstractmethod
+    def word_logits(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """The logits of all words, which are normalized over the words of a row.  All N x V are computed at once."""

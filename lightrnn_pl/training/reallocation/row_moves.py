@@ -25,7 +25,7 @@ from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.distributed import all_reduce
 from lightrnn_pl.evaluation.perplexity import hidden_states
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import RowWordOutput
+from lightrnn_pl.nn.outputs import WordVectorOutput
 
 _MAX_LOGITS = 2**25
 """Logits that are computed at a time: 128 MiB of float32."""
@@ -56,13 +56,13 @@ def row_moves(model: LanguageModel, batches: Iterable[Batch], every: int, device
     """Estimate the losses with every word in every row.
 
     Args:
-        model: A model with a :class:`RowWordOutput`.
+        model: A model whose output is a :class:`WordVectorOutput`.
         batches: This rank's share of the text; the hidden state is carried from batch to batch.
         every: Compute the logits of all words in one batch out of ``every``.
         device: The device of the model.
     """
     output, allocation = model.output, model.allocation
-    assert isinstance(output, RowWordOutput)
+    assert isinstance(output, WordVectorOutput)
     num_words, num_rows = allocation.num_words, allocation.sides[0]
     dim = output.hidden_dim
     counts, sampled, partition_sums, by_word = torch.zeros(4, num_words, dtype=torch.float64, device=device).unbind()
@@ -87,7 +87,8 @@ def row_moves(model: LanguageModel, batches: Iterable[Batch], every: int, device
     counts, sampled, hidden_sums, partition_sums, losses, by_word, own, others = (
         all_reduce(sums, device) for sums in everything
     )
-    row = partition_sums[:, None] - hidden_sums @ output.weight.double().T - counts[:, None] * output.bias.double()
+    weight, bias = (part.double() for part in output.row_parameters())
+    row = partition_sums[:, None] - hidden_sums @ weight.T - counts[:, None] * bias
     word = own * (counts / sampled.clamp(min=1))[:, None] + others.T * (counts.sum() / sampled.sum().clamp(min=1))
     current = allocation.codes[:, :1].long()
     unseen = torch.full_like(word, torch.inf).scatter(1, current, word.gather(1, current))
@@ -104,7 +105,7 @@ def row_moves(model: LanguageModel, batches: Iterable[Batch], every: int, device
 
 
 def _add_block(
-    output: RowWordOutput,
+    output: WordVectorOutput,
     hidden: Float[Tensor, "N H"],
     words: Int[Tensor, " N"],
     own: Float[Tensor, "V R"],
@@ -121,7 +122,7 @@ def _add_block(
     """
     codes, table = output.allocation.codes.long(), output.allocation.words()
     rows, positions = codes[words, 0], torch.arange(len(words), device=words.device)
-    logits = output.vectors.logits(hidden).float()
+    logits = output.word_logits(hidden).float()
     by_cell = logits[:, table.clamp(min=0).flatten()].view(len(words), *table.shape)
     partitions = by_cell.masked_fill(table < 0, -torch.inf).logsumexp(-1)
     target, partition = logits[positions, words][:, None], partitions[positions, rows][:, None]

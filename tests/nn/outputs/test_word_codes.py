@@ -23,7 +23,7 @@ from lightrnn_pl.testing.code_output import CodeOutputContract
 from lightrnn_pl.training.reallocation.gather_statistics import empty_statistics
 
 PACKAGE = Path(lightrnn_pl.__file__).parent
-ABSTRACT = {"Output", "CodeOutput", "LinearCodeOutput", "SoftmaxOutput"}
+ABSTRACT = {"Output", "CodeOutput", "LinearCodeOutput", "SoftmaxOutput", "WordVectorOutput"}
 
 
 class QuadraticOutput(CodeOutput):

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs import RowWordOutput
+from lightrnn_pl.nn.outputs import WordVectorOutput
 from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Objective, Proposal
 
 
@@ -30,7 +30,7 @@ class RowsObjective(Objective):
 
     @override
     def check_model(self, model: LanguageModel) -> None:
-        if not isinstance(model.output, RowWordOutput):
+        if not isinstance(model.output, WordVectorOutput):
             raise ValueError(
                 f"reallocation/objective=rows requires an output whose words keep their vectors, got "
                 f"{type(model.output).__name__}; use model=row_word, or reallocation/objective=columns"
