@@ -47,6 +47,17 @@ def test_instantiates(entry, tmp_path):
     assert module.cache_dir == str(tmp_path)
 
 
+@pytest.mark.parametrize("entry", ["aclw", "billionw"])
+def test_the_folder_of_a_corpus_is_an_environment_variable_or_data_root(entry, tmp_path, monkeypatch):
+    monkeypatch.delenv(f"LIGHTRNN_{entry.upper()}", raising=False)
+    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
+        config = compose(overrides=[f"+data={entry}"])
+    assert config.data.root is None
+    monkeypatch.setenv(f"LIGHTRNN_{entry.upper()}", "from environment")
+    assert config.data.root == "from environment"
+    assert compose_data(tmp_path, entry).data.root == "folder"
+
+
 def test_the_rules_of_the_papers_are_configured(tmp_path):
     billionw = compose_data(tmp_path, "billionw").data
     assert OmegaConf.to_container(billionw.vocabulary) == {
