@@ -4,5 +4,5 @@
 # usage: slim_table4.sh [override ...]
 . "$(dirname "$0")/_table.sh"
 begin slim_table4 "$@"
-sweep $languages experiment=lightrnn/table5_hsm,lightrnn/table5_c_hsm,lightrnn/table5_lightrnn,slim/table4
+sweep experiment=lightrnn/table5_hsm,lightrnn/table5_c_hsm,lightrnn/table5_lightrnn,slim/table4 $languages
 report

@@ -3,13 +3,15 @@
 # benchmarks/nbest_lists.py makes some from any text.
 # usage: slim_table6.sh DEV.nbest DEV.reference TEST.nbest TEST.reference [override ...]
 . "$(dirname "$0")/_table.sh"
-for file in "${@:1:4}"; do [ -f "$file" ] || set --; done
-if [ $# -lt 4 ]; then
-    echo "usage: slim_table6.sh DEV.nbest DEV.reference TEST.nbest TEST.reference [override ...]: four files first" >&2
+files='DEV.nbest DEV.reference TEST.nbest TEST.reference'
+for file in "${1:-}" "${2:-}" "${3:-}" "${4:-}"; do
+    [ -f "$file" ] && continue
+    echo "'$file' is not a file; usage: slim_table6.sh $files [override ...]" >&2
     exit 2
-fi
+done
 dev=$1 dev_reference=$2 test=$3 test_reference=$4
-begin slim_table6 "${@:5}"
+shift 4
+begin slim_table6 "$@"
 sweep experiment=slim/table6_ne,slim/table6_se
 for run in "$folder"/slim-table6-*; do
     [ ! -f "$run/best.ckpt" ] || lightrnn-rescore "checkpoints=[$run]" "dev=$dev" "dev_references=[$dev_reference]" \

@@ -35,12 +35,12 @@ def swept_rows(calls: list[str]) -> set[tuple[str, ...]]:
     """The rows that recorded calls train, as in ``OF_PAPERS``: the experiment and the override that selects the row."""
     rows = set()
     for call in calls:
-        arguments = [argument.partition("=") for argument in call.split() if call.startswith("lightrnn-train ")]
+        # A later override of a key replaces an earlier one.
+        arguments = dict(argument.split("=", 1) for argument in call.split() if "=" in argument)
         jobs = [
-            [f"{key}={value}" for value in values.split(",")]
-            for wanted in ("experiment", "paper.model", "paper.table", "data.language")
-            for key, _, values in arguments
-            if key == wanted
+            [f"{key}={value}" for value in arguments[key].split(",")]
+            for key in ("experiment", "paper.model", "paper.table", "data.language")
+            if call.startswith("lightrnn-train ") and key in arguments
         ]
         rows |= set(itertools.product(*jobs)) if jobs else set()
     return rows
@@ -106,6 +106,20 @@ def test_a_script_passes_its_arguments_to_every_run(tmp_path):
     assert calls[2] == "lightrnn-report multirun/slim_figure3-small-ptb output=multirun/slim_figure3-small-ptb/report"
 
 
+@pytest.mark.parametrize(("table", "order"), [("lightrnn_table4", ""), ("lightrnn_table5", "interpolate_order=4 ")])
+def test_trained_models_are_interpolated_with_kneser_ney_once(table, order, tmp_path):
+    runs = tmp_path / "multirun" / table
+    for name, file in (("a", "best.ckpt"), ("b", "best.ckpt"), ("b", "kn.json"), ("c", "last.ckpt")):
+        folder = runs / f"{table.replace('_', '-')}-lightrnn-{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    _, calls = run(ROOT / "multirun_scripts" / f"{table}.sh", tmp_path)
+    evaluated = f"multirun/{table}/{table.replace('_', '-')}-lightrnn-a"
+    assert [call for call in calls if call.startswith("lightrnn-evaluate ")] == [
+        f"lightrnn-evaluate checkpoint={evaluated} interpolate=kn {order}json={evaluated}/kn.json"
+    ]
+
+
 def test_a_folder_is_named_by_the_corpus(tmp_path):
     script = ROOT / "multirun_scripts" / "lightrnn_table2.sh"
     _, calls = run(script, tmp_path, "data.name=mine", "scale=small", "data=text", "data.train=a.txt")
@@ -119,6 +133,26 @@ def test_scale_small_applies_to_the_timing_in_any_position(arguments, tmp_path):
     assert status == 0 and "output_layers.py --vocabulary 100000 --hidden 512 " in timing
     assert timing.endswith(" --json multirun/slim_table7-small/output_layers.json --threads 2")
     assert report == "lightrnn-report multirun/slim_table7-small output=multirun/slim_table7-small/report"
+
+
+@pytest.mark.parametrize("device", [("--device", "cuda:1"), ("--device=cuda:1",)])
+def test_timings_on_several_devices_are_kept(device, tmp_path):
+    _, (timing, _) = run(ROOT / "multirun_scripts" / "slim_table7.sh", tmp_path, *device, "scale=small")
+    assert timing.endswith(f" --json multirun/slim_table7-small/output_layers-cuda:1.json {' '.join(device)}")
+
+
+def test_all_experiments_are_one_sweep_that_starts_from_the_first(tmp_path):
+    """With a launcher that runs jobs in parallel, the experiments of a script run in parallel."""
+    _, calls = run(ROOT / "multirun_scripts" / "lightrnn_figure4.sh", tmp_path, "data.root=folder")
+    experiments = "experiment=lightrnn/figure4 experiment=lightrnn/figure4,lightrnn/figure4_control"
+    assert len(calls) == 2 and f" {experiments} data.root=folder" in calls[0]
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_table_6_checks_its_files_first(number, tmp_path):
+    script = ROOT / "multirun_scripts" / "slim_table6.sh"
+    done = subprocess.run([script, *[script] * number, "data.train=a"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("'data.train=a' is not a file; usage: slim_table6.sh DEV.")
 
 
 def test_a_script_reports_although_a_run_failed_and_fails_itself(tmp_path):

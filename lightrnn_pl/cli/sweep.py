@@ -13,14 +13,14 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 from typing_extensions import override
 
 from lightrnn_pl.cli.errors import EXPECTED, one_line
@@ -37,14 +37,31 @@ _current_records: Path | None = None  # the records of the sweep that this proce
 
 
 class SweepStart(Callback):
-    """Hydra callback (``hydra.callbacks``) that deletes the records of an earlier sweep in the same folder."""
+    """Hydra callback (``hydra.callbacks``) that prepares the overrides and the folder of a sweep.
+
+    It deletes the records of an earlier sweep in the same folder.  Of several overrides of a key, jobs get the last
+    one only.  Hydra checks overrides such as ``data.root=...`` against the configuration without the swept ones, so
+    ``experiment=a experiment=a,b`` sweeps over two experiments that have the key, although the default corpus does not.
+    """
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         global _current_records
+        with flag_override(config.hydra, "readonly", False):
+            config.hydra.overrides.task = _last_of_each_key(config.hydra.overrides.task)
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # other ranks of a distributed job do not start a sweep
             _current_records = Path(config.hydra.sweep.dir).resolve() / SWEEP_RECORDS
             shutil.rmtree(_current_records, ignore_errors=True)
+
+
+def _last_of_each_key(overrides: Sequence[str]) -> list[str]:
+    """The overrides without those that a later override of the same key replaces."""
+    last: dict[str, str] = {}
+    for assignment in overrides:
+        key = assignment.partition("=")[0]
+        last.pop(key, None)
+        last[key] = assignment
+    return list(last.values())
 
 
 def as_sweep_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

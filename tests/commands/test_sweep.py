@@ -130,6 +130,19 @@ def test_fail_fast_starts_no_further_job(corpus, cache, tmp_path, monkeypatch, c
     assert "job 0 failed" in output and not (folder / "1" / "metrics.json").exists()
 
 
+def test_a_sweep_over_experiments_accepts_keys_of_their_corpora(tmp_path, monkeypatch, capsys):
+    """The experiment passed first is the one that Hydra checks overrides against; jobs get the last one only."""
+    folder = tmp_path / "sweep"
+    swept = "experiment=lightrnn/figure4,lightrnn/figure5"
+    overrides = ["data.root=missing", "paper.table=mine", *TINY, f"hydra.sweep.dir={folder}"]
+    status, output = sweep(monkeypatch, capsys, "experiment=lightrnn/figure4", swept, *overrides)
+    assert status == 1 and statuses(folder) == {0: "failed", 1: "failed"}, output
+    for number, (name, corpus) in enumerate((("figure4", "ACLW"), ("figure5", "BILLIONW"))):
+        job = json.loads((folder / ".jobs" / f"{number}.json").read_text())
+        assert job["overrides"][:3] == [f"experiment=lightrnn/{name}", "data.root=missing", "paper.table=mine"]
+        assert f"set data.root (or LIGHTRNN_{corpus})" in job["error"]
+
+
 def test_an_unexpected_error_is_logged_with_its_traceback(corpus, cache, tmp_path, monkeypatch, capsys):
     def broken(*arguments, **named):
         raise RuntimeError("unexpected error")
