@@ -1,0 +1,13 @@
+"""The scripts for LightRNN's tables and figures run whole as the README shows.
+
+The files of this folder run in parallel.
+"""
+
+import pytest
+
+from tests.multirun_scripts.readme_commands import check, commands_of
+
+
+@pytest.mark.parametrize("command", commands_of(r"lightrnn_\w+"))
+def test_runs_and_reports_every_row(command, corpora, tmp_path):
+    check(command, corpora, tmp_path)
