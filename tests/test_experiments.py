@@ -82,10 +82,9 @@ def test_is_a_row_of_its_paper_in_both_scales(row, configured):
         rows = paper_tables()[table_of(config)].rows
         assert config.paper.row in rows or "figure" in table_of(config), (config.paper.row, list(rows))
     assert paper.model.hidden_dim >= small.model.hidden_dim > 0
-    assert (small.schedule._target_.rpartition(".")[2], paper.schedule._target_.rpartition(".")[2]) == (
-        "StepSchedule",
-        "PlateauSchedule",
-    )
+    # LightRNN halves the rate without an improvement (section 4.1), the others after a small one (Kim et al. 2016).
+    own = "PlateauSchedule" if paper.model.components == 2 else "KimSchedule"
+    assert paper.schedule._target_.endswith(own) and small.schedule._target_.endswith("StepSchedule")
     assert small.reallocation.epochs_per_round == len(small.schedule.factors)
     for kept in ("solver", "optimizer", "allocation"):
         assert paper[kept] == small[kept], kept
