@@ -91,6 +91,25 @@ def test_the_initial_allocation_is_the_same_for_cached_and_streamed_text(tiny_te
     assert (tables["cached"] == tables["streamed"]).all() and (tables["cached"] != tables["random"]).any()
 
 
+def test_biases_are_initialized_for_the_initial_allocation(monkeypatch, tiny_text, tmp_path):
+    parts = ("model.embedding.num_parts=2", "model.output.num_parts=2", "reallocation=none", "allocation=random")
+    outputs = []
+
+    def fit(trainer, module, *arguments, **options):
+        outputs.append(module.model.output)
+        raise ValueError("stop")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fit)
+    config = compose_run(tmp_path / "run", tiny_text, "model=row_word", *parts)
+    with pytest.raises(ValueError, match="stop"):
+        train(config)
+    (output,) = outputs
+    words = torch.arange(output.allocation.num_words)
+    probabilities = output.log_probability(torch.zeros(1, len(words), output.hidden_dim), words[None])[0].exp()
+    counts = output._counts.clamp(min=0.5)
+    torch.testing.assert_close(probabilities, (counts / counts.sum()).float())
+
+
 def test_a_run_without_a_test_text(tiny_text, tmp_path):
     files = {split: path for split, path in tiny_text.items() if split != "test"}
     metrics = train(compose_run(tmp_path / "run", files, *SMALL, "trainer.max_epochs=1"))

@@ -35,6 +35,9 @@ class Output(Part, ABC):
         self.allocation = allocation
         self.hidden_dim = hidden_dim
 
+    def initialise_biases(self) -> None:
+        """Initialize the biases that depend on the codes of words; called when the initial allocation is known."""
+
     @abstractmethod
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         """Natural-log probability of each target, (B, T), given the k hidden states of its position."""

@@ -81,15 +81,20 @@ class RowWordOutput(WordVectorOutput):
 
     @override
     def initialise(self, scale: float) -> None:
-        """Initialize the vectors, and the biases by the counts of the words in the training text."""
+        """Initialize the vectors and the biases."""
         nn.init.uniform_(self.weight, -scale, scale)
         self.vectors.initialise(scale)
+        self.initialise_biases()
+
+    @torch.no_grad()
+    @override
+    def initialise_biases(self) -> None:
+        """The log-probabilities of the rows, and of the words within their rows, by the counts of the words."""
         counts = self._counts.to(self.bias).clamp(min=0.5)
         rows = self.allocation.codes[:, 0].long()
         totals = torch.zeros_like(self.bias).index_add_(0, rows, counts)
-        with torch.no_grad():
-            self.bias.copy_((totals.clamp(min=0.5) / counts.sum()).log())
-            self.vectors.bias.copy_((counts / totals[rows]).log())
+        self.bias.copy_((totals.clamp(min=0.5) / counts.sum()).log())
+        self.vectors.bias.copy_((counts / totals[rows]).log())
 
     @override
     def tie(self, embedding: Embedding) -> None:
