@@ -8,14 +8,12 @@ A word needs about 2 sqrt(V) logits instead of V.  The classes are defined in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from typing_extensions import override
 
@@ -23,6 +21,8 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.nn.outputs.classes import MissingSourceError, WordClasses
+from lightrnn_pl.nn.outputs.surprisal import MatrixRows
+from lightrnn_pl.nn.outputs.words_in_row import log_probability_in_group
 from lightrnn_pl.types import Hidden, Words, WordScores
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -121,15 +121,9 @@ class HierarchicalOutput(Output):
         flat, words = hidden.flatten(0, 1), targets.flatten()
         classes = self.word_classes[words].long()
         log_class = -F.cross_entropy(F.linear(flat, self.class_weight, self.class_bias), classes, reduction="none")
-        # Sort the positions by class: one matrix product per class, without copying its vectors.
-        by_class = classes.argsort(stable=True)
-        pieces = self._pieces(classes.bincount(minlength=self.num_classes).tolist())
-        # Use the precision of the weights, because autocast does not apply to a custom backward pass.
-        with torch.autocast(flat.device.type, enabled=False):
-            log_word = _LogProbabilityInClass.apply(
-                flat[by_class].to(self.weight.dtype), self.weight, self.bias, self.ranks[words[by_class]].long(), pieces
-            )
-        log_word = torch.empty_like(log_word).index_copy(0, by_class, log_word)
+        log_word = log_probability_in_group(
+            flat, self.weight, self.bias, classes, self.ranks[words].long(), self._spans, MatrixRows()
+        )
         return (log_class + log_word).view(targets.shape)
 
     @override
@@ -176,15 +170,6 @@ class HierarchicalOutput(Output):
         self._require_classes()
         return self.weight[self.order.long().argsort()] + self.class_weight[self.word_classes.long()]
 
-    def _pieces(self, counts: Sequence[int]) -> list[tuple[slice, slice]]:
-        """The slice of the sorted positions, and that of the word vectors, of each class that occurs."""
-        stops = accumulate(counts)
-        return [
-            (slice(stop - count, stop), span)
-            for count, stop, span in zip(counts, stops, self._spans, strict=True)
-            if count
-        ]
-
     def _update_layout(self) -> None:
         classes = self.word_classes.long()
         if self._missing is None:
@@ -213,51 +198,6 @@ class HierarchicalOutput(Output):
         super()._load_from_state_dict(state_dict, prefix, *args)
         if classes is not None and classes.shape == self.word_classes.shape:
             self._update_layout()
-
-
-class _LogProbabilityInClass(torch.autograd.Function):
-    """Log-probability of words among the words of their classes, with a custom gradient.
-
-    For a slice of the vectors per class, autograd would either allocate a gradient of all vectors for each class or
-    concatenate the gradients of the classes.  A single zero-filled gradient, to which the classes write, takes a third
-    of the time (V = 300,000, H = 200, 700 positions).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Float[Tensor, "N H"],
-        weight: Float[Tensor, "V H"],
-        bias: Float[Tensor, " V"],
-        ranks: Int[Tensor, " N"],
-        pieces: list[tuple[slice, slice]],
-    ) -> Float[Tensor, " N"]:
-        log_word = hidden.new_empty(len(hidden))
-        saved = []
-        for positions, words in pieces:
-            members = torch.addmm(bias[words], hidden[positions], weight[words].T).log_softmax(-1)
-            log_word[positions] = members.gather(1, ranks[positions, None])[:, 0]
-            if any(ctx.needs_input_grad):
-                saved.append(members)
-        ctx.save_for_backward(hidden, weight, ranks, *saved)
-        ctx.pieces = pieces
-        return log_word
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        hidden, weight, ranks, *saved = ctx.saved_tensors
-        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        grad_bias = weight.new_zeros(len(weight))
-        for (positions, words), members in zip(ctx.pieces, saved, strict=True):
-            # The gradient of the logits: one at the target, minus the probabilities.
-            grad_logits = members.exp().neg_()
-            grad_logits.scatter_add_(1, ranks[positions, None], torch.ones_like(grad_logits[:, :1]))
-            grad_logits *= gradient[positions, None]
-            grad_weight[words] = grad_logits.T @ hidden[positions]
-            grad_bias[words] = grad_logits.sum(0)
-            grad_hidden[positions] = grad_logits @ weight[words]
-        return grad_hidden, grad_weight, grad_bias, None, None
 
 
 def _class_dtype(num_values: int) -> torch.dtype:

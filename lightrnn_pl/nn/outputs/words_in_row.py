@@ -14,6 +14,7 @@ row of each position are gathered into one batched product, for as many position
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
@@ -38,26 +38,24 @@ class RowLayout(NamedTuple):
     Attributes:
         table: The word in each cell; -1 for empty cells.
         columns: The column of each word.
-        order: All words, row by row.
         ranks: Index of each word among the words of its row.
-        starts: Index in ``order`` of the first word of each row, followed by the number of words.
+        members: The words of each row.
     """
 
     table: Int[Tensor, "R C"]
     columns: Int[Tensor, " V"]
-    order: Int[Tensor, " V"]
     ranks: Int[Tensor, " V"]
-    starts: list[int]
+    members: tuple[Int[Tensor, " _"], ...]
 
     @classmethod
     def from_allocation(cls, allocation: WordAllocation) -> RowLayout:
         """The layout of a table with two codes per word."""
         rows, columns = allocation.codes.long().unbind(1)
         order = allocation.cells().argsort()
-        starts = F.pad(rows.bincount(minlength=allocation.sides[0]).cumsum(0), (1, 0))
+        sizes = rows.bincount(minlength=allocation.sides[0])
         ranks = torch.empty_like(order)
-        ranks[order] = torch.arange(len(order), device=order.device) - starts[rows[order]]
-        return cls(allocation.words(), columns, order, ranks, starts.tolist())
+        ranks[order] = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[rows[order]]
+        return cls(allocation.words(), columns, ranks, order.split(sizes.tolist()))
 
 
 def log_probability_in_row(
@@ -105,29 +103,50 @@ def _gathered(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor
 
 
 def _by_row(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, layout: RowLayout) -> Tensor:
-    order = rows.argsort(stable=True)
-    distinct, counts = rows[order].unique_consecutive(return_counts=True)
-    stops = list(accumulate(counts.tolist()))
-    pieces = [
-        (slice(start, stop), layout.order[layout.starts[row] : layout.starts[row + 1]])
-        for start, stop, row in zip([0, *stops], stops, distinct.tolist(), strict=False)
-    ]
     query = output.query(hidden)
-    device = query.device.type
+    ranks = layout.ranks[words]
+    return log_probability_in_group(
+        query, output.vector_weight, output.bias, rows, ranks, layout.members, output.source
+    )
+
+
+def log_probability_in_group(
+    query: Float[Tensor, "N P"],
+    weight: Float[Tensor, "*weights"],
+    bias: Float[Tensor, " V"],
+    groups: Int[Tensor, " N"],
+    ranks: Int[Tensor, " N"],
+    members: Sequence[slice | Int[Tensor, " _"]],
+    source: VectorSource,
+) -> Float[Tensor, " N"]:
+    """Log-probability of one word per position among the words of its group (a row or a class), in a loop over groups.
+
+    Args:
+        query: The vector of each position, which is multiplied by the output vectors.
+        weight: The weights of the output vectors.
+        bias: Bias of each word.
+        groups: The group of each position.
+        ranks: The index of each position's word among the words of its group.
+        members: The words of each group.
+        source: Computes the output vectors from ``weight``.
+    """
+    # Sort the positions by group: one matrix product per group.
+    order = groups.argsort(stable=True)
+    counts = groups.bincount(minlength=len(members)).tolist()
+    pieces = [
+        (slice(stop - count, stop), words)
+        for count, stop, words in zip(counts, accumulate(counts), members, strict=True)
+        if count
+    ]
     # Use the precision of the weights, because autocast does not apply to a custom backward pass.
-    with torch.autocast(device, enabled=False):
-        in_order = _LogProbabilityInRow.apply(
-            query[order].to(output.bias.dtype),
-            output.vector_weight,
-            output.bias,
-            layout.ranks[words[order]],
-            pieces,
-            output.source,
+    with torch.autocast(query.device.type, enabled=False):
+        in_order = _LogProbabilityInGroup.apply(
+            query[order].to(weight.dtype), weight, bias, ranks[order], pieces, source
         )
     return torch.empty_like(in_order).index_copy(0, order, in_order)
 
 
-class _LogProbabilityInRow(torch.autograd.Function):
+class _LogProbabilityInGroup(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -135,7 +154,7 @@ class _LogProbabilityInRow(torch.autograd.Function):
         weight: Float[Tensor, "*weights"],
         bias: Float[Tensor, " V"],
         ranks: Int[Tensor, " N"],
-        pieces: list[tuple[slice, Tensor]],
+        pieces: list[tuple[slice, slice | Tensor]],
         source: VectorSource,
     ) -> Float[Tensor, " N"]:
         result = query.new_empty(len(query))
