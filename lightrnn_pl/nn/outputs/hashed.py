@@ -16,7 +16,7 @@ from lightrnn_pl.checks import check_flag, check_seed
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.hashed import HashedEmbedding
 from lightrnn_pl.nn.outputs.softmax import MAX_LOGITS, WeightOutput
-from lightrnn_pl.nn.outputs.surprisal import VectorSource, read_vectors
+from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights, as_ids, read_vectors
 from lightrnn_pl.nn.sharing import hashed_elements, shared_count
 from lightrnn_pl.nn.traceable import DenseSoftmax, Traceable, num_bytes, vectors_of_all_words
 
@@ -85,7 +85,7 @@ class HashedOutput(WeightOutput):
 
     @override
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
-        return read_vectors(self.weight, words, self.source)
+        return read_vectors(self.vector_weights, words, self.source)
 
     @override
     def traceable(self, max_bytes: int) -> Traceable:
@@ -113,30 +113,30 @@ class _HashedRows(VectorSource):
         self.seed = seed
 
     @override
-    def read(
-        self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
-    ) -> tuple[Float[Tensor, "S P"], list[_Elements]]:
-        ids = torch.arange(words.start, words.stop, device=weight.device) if isinstance(words, slice) else words
-        vectors = weight.new_empty(len(ids), self.dim)
+    def locate(self, weights: Weights, words: slice | Int[Tensor, " S"]) -> list[_Elements]:
+        ids, (weight,) = as_ids(words, weights), weights
         elements = []
         for chunk in self._chunks(len(ids)):
             indices, negative = hashed_elements(len(weight), ids[chunk], self.dim, self.signed, self.seed)
-            indices = indices.flatten().int()
-            values = weight.index_select(0, indices).view(-1, self.dim)
-            vectors[chunk] = values if negative is None else torch.where(negative, -values, values)
-            elements.append((indices, negative))
-        return vectors, elements
+            elements.append((indices.flatten().int(), negative))
+        return elements
 
     @override
-    def add(
-        self, gradient: Float[Tensor, "*weights"], locations: list[_Elements], grad_vectors: Float[Tensor, "S P"]
-    ) -> None:
+    def read(self, weights: Weights, locations: list[_Elements]) -> Float[Tensor, "S P"]:
+        vectors = []
+        for indices, negative in locations:
+            values = weights[0].index_select(0, indices).view(-1, self.dim)
+            vectors.append(values if negative is None else torch.where(negative, -values, values))
+        return torch.cat(vectors)
+
+    @override
+    def add(self, gradients: Weights, locations: list[_Elements], grad_vectors: Float[Tensor, "S P"]) -> None:
         for chunk, (indices, negative) in zip(self._chunks(len(grad_vectors)), locations, strict=True):
             grad_elements = grad_vectors[chunk]
             if negative is not None:
                 grad_elements = torch.where(negative, -grad_elements, grad_elements)
-            gradient.index_add_(0, indices, grad_elements.flatten())
+            gradients[0].index_add_(0, indices, grad_elements.flatten())
 
     def _chunks(self, number: int) -> list[slice]:
         size = max(1, _HASH_CHUNK // self.dim)
-        return [slice(start, start + size) for start in range(0, number, size)]
+        return [slice(start, start + size) for start in range(0, max(1, number), size)]

@@ -21,7 +21,7 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.nn.outputs.classes import MissingSourceError, WordClasses
-from lightrnn_pl.nn.outputs.surprisal import MatrixRows
+from lightrnn_pl.nn.outputs.vector_sources import MatrixRows
 from lightrnn_pl.nn.outputs.words_in_row import log_probability_in_group
 from lightrnn_pl.types import Hidden, Words, WordScores
 from lightrnn_pl.vocabulary import Vocabulary
@@ -122,7 +122,7 @@ class HierarchicalOutput(Output):
         classes = self.word_classes[words].long()
         log_class = -F.cross_entropy(F.linear(flat, self.class_weight, self.class_bias), classes, reduction="none")
         log_word = log_probability_in_group(
-            flat, self.weight, self.bias, classes, self.ranks[words].long(), self._spans, MatrixRows()
+            flat, (self.weight,), self.bias, classes, self.ranks[words].long(), self._spans, MatrixRows()
         )
         return (log_class + log_word).view(targets.shape)
 

@@ -26,7 +26,7 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.slim import SlimEmbedding
 from lightrnn_pl.nn.outputs.softmax import MAX_LOGITS, SoftmaxOutput
-from lightrnn_pl.nn.outputs.surprisal import VectorSource
+from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights, as_ids
 from lightrnn_pl.nn.sharing import SubvectorMap, subvector_count
 from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, narrow_integers, num_bytes
 from lightrnn_pl.types import Hidden, Words, WordScores
@@ -95,8 +95,8 @@ class SlimOutput(SoftmaxOutput):
 
     @property
     @override
-    def vector_weight(self) -> Float[Tensor, "M P"]:
-        return self.subvectors
+    def vector_weights(self) -> Weights:
+        return (self.subvectors,)
 
     @property
     @override
@@ -257,16 +257,16 @@ class _ConcatenatedSubvectors(VectorSource):
         self.map = map
 
     @override
-    def read(
-        self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
-    ) -> tuple[Float[Tensor, "S P"], Int[Tensor, " uses"]]:
-        ids = torch.arange(words.start, words.stop, device=weight.device) if isinstance(words, slice) else words
-        numbers = self.map(ids).flatten()
-        return weight.index_select(0, numbers).view(len(ids), -1), numbers
+    def locate(self, weights: Weights, words: slice | Int[Tensor, " S"]) -> Int[Tensor, "S K"]:
+        return self.map(as_ids(words, weights))
 
     @override
-    def add(self, gradient: Float[Tensor, "*weights"], locations: Any, grad_vectors: Float[Tensor, "S P"]) -> None:
-        gradient.index_add_(0, locations, grad_vectors.reshape(len(locations), -1))
+    def read(self, weights: Weights, locations: Int[Tensor, "S K"]) -> Float[Tensor, "S P"]:
+        return weights[0].index_select(0, locations.flatten()).view(len(locations), -1)
+
+    @override
+    def add(self, gradients: Weights, locations: Int[Tensor, "S K"], grad_vectors: Float[Tensor, "S P"]) -> None:
+        gradients[0].index_add_(0, locations.flatten(), grad_vectors.reshape(locations.numel(), -1))
 
 
 class _AllWords(nn.Module):

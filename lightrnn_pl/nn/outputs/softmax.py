@@ -21,7 +21,8 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
-from lightrnn_pl.nn.outputs.surprisal import MatrixRows, VectorSource, surprisal
+from lightrnn_pl.nn.outputs.surprisal import surprisal
+from lightrnn_pl.nn.outputs.vector_sources import MatrixRows, VectorSource, Weights
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 MAX_LOGITS = 2**26
@@ -56,12 +57,12 @@ class SoftmaxOutput(Output):
         self.bias = nn.Parameter(torch.zeros(self.num_words))
 
     source: VectorSource = MatrixRows()
-    """Computes output vectors from ``vector_weight``."""
+    """Computes output vectors from ``vector_weights``."""
 
     @property
     @abstractmethod
-    def vector_weight(self) -> Float[Tensor, "*weights"]:
-        """The parameter that the output vectors are computed from."""
+    def vector_weights(self) -> Weights:
+        """The parameters that the output vectors are computed from."""
 
     @abstractmethod
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
@@ -147,8 +148,8 @@ class WeightOutput(SoftmaxOutput):
 
     @property
     @override
-    def vector_weight(self) -> Float[Tensor, "*weights"]:
-        return self.weight
+    def vector_weights(self) -> Weights:
+        return (self.weight,)
 
     @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
@@ -163,7 +164,7 @@ class WeightOutput(SoftmaxOutput):
 
     def _surprisal(self, hidden: Float[Tensor, "N H"], words: Int[Tensor, " N"] | None) -> Float[Tensor, " N"]:
         spans = self._spans(len(hidden))
-        return surprisal(self.query(hidden), self.weight, self.bias, words, self.source, spans)
+        return surprisal(self.query(hidden), self.vector_weights, self.bias, words, self.source, spans)
 
 
 class MatrixOutput(WeightOutput):

@@ -4,62 +4,23 @@
 
 The logits are computed for a chunk of words at a time, and again in the backward pass.  Autograd would allocate a
 gradient of the size of all weights for each chunk.  Here, a single gradient is allocated, to which all chunks add.
-A :class:`VectorSource` computes vectors from weights, and the gradient of the weights from that of the vectors.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
-from typing_extensions import override
 
-
-class VectorSource(ABC):
-    """Abstract: computes output vectors from a tensor of weights."""
-
-    @abstractmethod
-    def read(
-        self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
-    ) -> tuple[Float[Tensor, "S P"], Any]:
-        """The vectors of ``words``, and the locations of their weights for ``add``; called without autograd."""
-
-    @abstractmethod
-    def add(self, gradient: Float[Tensor, "*weights"], locations: Any, grad_vectors: Float[Tensor, "S P"]) -> None:
-        """Add the gradient of vectors to the ``gradient`` of the weights, in place.
-
-        Args:
-            gradient: The gradient of the weights.
-            locations: The second result of ``read``.
-            grad_vectors: The gradient of the vectors.
-        """
-
-
-class MatrixRows(VectorSource):
-    """The vectors are the rows of a matrix."""
-
-    @override
-    def read(
-        self, weight: Float[Tensor, "*weights"], words: slice | Int[Tensor, " S"]
-    ) -> tuple[Float[Tensor, "S P"], slice | Int[Tensor, " S"]]:
-        return weight[words], words
-
-    @override
-    def add(self, gradient: Float[Tensor, "*weights"], locations: Any, grad_vectors: Float[Tensor, "S P"]) -> None:
-        if isinstance(locations, slice):
-            gradient[locations] += grad_vectors
-        else:
-            gradient.index_add_(0, locations, grad_vectors)
+from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights
 
 
 def surprisal(
     query: Float[Tensor, "N P"],
-    weight: Float[Tensor, "*weights"],
+    weights: Weights,
     bias: Float[Tensor, " V"],
     words: Int[Tensor, " N"] | None,
     source: VectorSource,
@@ -69,43 +30,17 @@ def surprisal(
 
     Args:
         query: The vector of each position, which is multiplied by the output vectors.
-        weight: The weights of the output vectors.
+        weights: The parameters of the output vectors.
         bias: Bias of each word.
         words: One word per position, or None.
-        source: Computes the output vectors from ``weight``.
+        source: Computes the output vectors from ``weights``.
         spans: First word and end of each chunk; the chunks cover all words in order.
     """
     device = query.device.type
     # Use the precision of autocast for products, because autocast does not apply to a custom backward pass.
-    narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else bias.dtype
     with torch.autocast(device, enabled=False):
-        return _Surprisal.apply(query, weight, bias, words, source, spans, narrow)
-
-
-def read_vectors(
-    weight: Float[Tensor, "*weights"], words: Int[Tensor, " S"], source: VectorSource
-) -> Float[Tensor, "S P"]:
-    """The vectors of ``words``, with a custom gradient that allocates a single gradient of the weights."""
-    return _Read.apply(weight, words, source)
-
-
-class _Read(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, weight: Float[Tensor, "*weights"], words: Int[Tensor, " S"], source: VectorSource
-    ) -> Float[Tensor, "S P"]:
-        ctx.save_for_backward(weight)
-        ctx.source = source
-        vectors, ctx.locations = source.read(weight, words)
-        return vectors
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Float[Tensor, "S P"]) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
-        grad_weight = torch.zeros_like(weight)
-        ctx.source.add(grad_weight, ctx.locations, gradient.to(weight.dtype))
-        return grad_weight, None, None
+        return _Surprisal.apply(query, bias, words, source, spans, narrow, *weights)
 
 
 class _Surprisal(torch.autograd.Function):
@@ -113,49 +48,49 @@ class _Surprisal(torch.autograd.Function):
     def forward(
         ctx: Any,
         query: Float[Tensor, "N P"],
-        weight: Float[Tensor, "*weights"],
         bias: Float[Tensor, " V"],
         words: Int[Tensor, " N"] | None,
         source: VectorSource,
         spans: list[tuple[int, int]],
         narrow: torch.dtype,
+        *weights: Tensor,
     ) -> Float[Tensor, " N"]:
-        wide = torch.promote_types(weight.dtype, torch.float32)
+        wide = torch.promote_types(bias.dtype, torch.float32)
         narrow_query = query.to(narrow)
         parts = []
         for start, stop in spans:
-            vectors = source.read(weight, slice(start, stop))[0].to(narrow)
-            parts.append(F.linear(narrow_query, vectors, bias[start:stop].to(narrow)).to(wide).logsumexp(-1))
+            products = source.products(narrow_query, weights, source.locate(weights, slice(start, stop)))
+            parts.append((products + bias[start:stop].to(narrow)).to(wide).logsumexp(-1))
         partition = torch.stack(parts).logsumexp(0)
-        ctx.save_for_backward(query, weight, bias, words, partition)
+        ctx.save_for_backward(query, bias, words, partition, *weights)
         ctx.source, ctx.spans, ctx.narrow = source, spans, narrow
         if words is None:
-            return partition.to(weight.dtype)
-        own = (narrow_query * source.read(weight, words)[0].to(narrow)).to(wide).sum(-1) + bias[words].to(wide)
-        return (partition - own).to(weight.dtype)
+            return partition.to(bias.dtype)
+        own_vectors = source.read(weights, source.locate(weights, words)).to(narrow)
+        own = (narrow_query * own_vectors).to(wide).sum(-1) + bias[words].to(wide)
+        return (partition - own).to(bias.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        query, weight, bias, words, partition = ctx.saved_tensors
-        wide, narrow_query = partition.dtype, query.to(ctx.narrow)
+        query, bias, words, partition, *weights = ctx.saved_tensors
+        source, wide, narrow_query = ctx.source, partition.dtype, query.to(ctx.narrow)
         grad_position = gradient.to(wide)[:, None]
         grad_query = torch.zeros(query.shape, dtype=wide, device=query.device)
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.empty_like(bias)
+        gradients, grad_bias = [torch.zeros_like(weight) for weight in weights], torch.empty_like(bias)
         for start, stop in ctx.spans:
             span = slice(start, stop)
-            vectors, locations = ctx.source.read(weight, span)
-            vectors = vectors.to(ctx.narrow)
-            logits = F.linear(narrow_query, vectors, bias[span].to(ctx.narrow)).to(wide)
+            locations = source.locate(weights, span)
+            logits = (source.products(narrow_query, weights, locations) + bias[span].to(ctx.narrow)).to(wide)
             # The gradient of log Z with respect to the logits: the probabilities.
             grad_logits = logits.sub_(partition[:, None]).exp_().mul_(grad_position)
             grad_bias[span] = grad_logits.sum(0)
-            grad_logits = grad_logits.to(ctx.narrow)
-            ctx.source.add(grad_weight, locations, (grad_logits.T @ narrow_query).to(weight.dtype))
-            grad_query += grad_logits @ vectors
+            source.add_product_gradients(
+                grad_logits.to(ctx.narrow), narrow_query, weights, locations, grad_query, gradients
+            )
         if words is not None:
             grad_bias.index_add_(0, words, -grad_position[:, 0].to(bias.dtype))
-            vectors, locations = ctx.source.read(weight, words)
-            ctx.source.add(grad_weight, locations, -(grad_position * query).to(weight.dtype))
-            grad_query -= grad_position * vectors
-        return grad_query.to(query.dtype), grad_weight, grad_bias, None, None, None, None
+            locations = source.locate(weights, words)
+            source.add(gradients, locations, -(grad_position * query).to(bias.dtype))
+            grad_query -= grad_position * source.read(weights, locations)
+        return grad_query.to(query.dtype), grad_bias, None, None, None, None, *gradients

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
-from lightrnn_pl.nn.outputs.surprisal import VectorSource
+from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights
 
 _MAX_ELEMENTS = 2**26
 """Elements of word vectors that are gathered at a time on a GPU: 256 MiB of float32."""
@@ -106,13 +106,13 @@ def _by_row(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, 
     query = output.query(hidden)
     ranks = layout.ranks[words]
     return log_probability_in_group(
-        query, output.vector_weight, output.bias, rows, ranks, layout.members, output.source
+        query, output.vector_weights, output.bias, rows, ranks, layout.members, output.source
     )
 
 
 def log_probability_in_group(
     query: Float[Tensor, "N P"],
-    weight: Float[Tensor, "*weights"],
+    weights: Weights,
     bias: Float[Tensor, " V"],
     groups: Int[Tensor, " N"],
     ranks: Int[Tensor, " N"],
@@ -123,12 +123,12 @@ def log_probability_in_group(
 
     Args:
         query: The vector of each position, which is multiplied by the output vectors.
-        weight: The weights of the output vectors.
+        weights: The parameters of the output vectors.
         bias: Bias of each word.
         groups: The group of each position.
         ranks: The index of each position's word among the words of its group.
         members: The words of each group.
-        source: Computes the output vectors from ``weight``.
+        source: Computes the output vectors from ``weights``.
     """
     # Sort the positions by group: one matrix product per group.
     order = groups.argsort(stable=True)
@@ -141,7 +141,7 @@ def log_probability_in_group(
     # Use the precision of the weights, because autocast does not apply to a custom backward pass.
     with torch.autocast(query.device.type, enabled=False):
         in_order = _LogProbabilityInGroup.apply(
-            query[order].to(weight.dtype), weight, bias, ranks[order], pieces, source
+            query[order].to(bias.dtype), bias, ranks[order], pieces, source, *weights
         )
     return torch.empty_like(in_order).index_copy(0, order, in_order)
 
@@ -151,36 +151,39 @@ class _LogProbabilityInGroup(torch.autograd.Function):
     def forward(
         ctx: Any,
         query: Float[Tensor, "N P"],
-        weight: Float[Tensor, "*weights"],
         bias: Float[Tensor, " V"],
         ranks: Int[Tensor, " N"],
         pieces: list[tuple[slice, slice | Tensor]],
         source: VectorSource,
+        *weights: Tensor,
     ) -> Float[Tensor, " N"]:
         result = query.new_empty(len(query))
-        saved = []
+        saved, ctx.locations = [], []
         for positions, words in pieces:
-            vectors, _ = source.read(weight, words)
-            logs = torch.addmm(bias[words], query[positions], vectors.T).log_softmax(-1)
+            locations = source.locate(weights, words)
+            logs = source.products(query[positions], weights, locations).add_(bias[words]).log_softmax(-1)
             result[positions] = logs.gather(1, ranks[positions, None])[:, 0]
             if any(ctx.needs_input_grad):
                 saved.append(logs)
-        ctx.save_for_backward(query, weight, bias, ranks, *saved)
+                ctx.locations.append(locations)
+        ctx.save_for_backward(query, bias, ranks, *weights, *saved)
         ctx.pieces, ctx.source = pieces, source
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        query, weight, bias, ranks, *saved = ctx.saved_tensors
-        grad_query, grad_weight, grad_bias = torch.empty_like(query), torch.zeros_like(weight), torch.zeros_like(bias)
-        for (positions, words), logs in zip(ctx.pieces, saved, strict=True):
+        query, bias, ranks, *others = ctx.saved_tensors
+        weights, saved = others[: -len(ctx.pieces)], others[-len(ctx.pieces) :]
+        grad_query, grad_bias = torch.zeros_like(query), torch.zeros_like(bias)
+        gradients = [torch.zeros_like(weight) for weight in weights]
+        for (positions, words), locations, logs in zip(ctx.pieces, ctx.locations, saved, strict=True):
             # The gradient of the logits: one at the target, minus the probabilities.
             grad_logits = logs.exp().neg_()
             grad_logits.scatter_add_(1, ranks[positions, None], torch.ones_like(grad_logits[:, :1]))
             grad_logits *= gradient[positions, None]
-            vectors, locations = ctx.source.read(weight, words)
-            ctx.source.add(grad_weight, locations, grad_logits.T @ query[positions])
             grad_bias[words] = grad_logits.sum(0)
-            torch.mm(grad_logits, vectors, out=grad_query[positions])
-        return grad_query, grad_weight, grad_bias, None, None, None
+            ctx.source.add_product_gradients(
+                grad_logits, query[positions], weights, locations, grad_query[positions], gradients
+            )
+        return grad_query, grad_bias, None, None, None, *gradients
