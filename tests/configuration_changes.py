@@ -55,6 +55,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "num_highway_layers": 2,
         "max_word_length": 1,
     },
+    "model/embedding/adaptive": {"embedding_dim": 6, "cutoffs": [5, 20], "div_value": 2.0},
     "model/embedding/full": {"embedding_dim": (6, *ONE_CODE)},
     "model/embedding/hashed": {
         "embedding_dim": 6,
@@ -76,6 +77,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "model/map/hashed": {"seed": 1},
     "model/map/shuffled": {"seed": 1},
     "model/output/adaptive": {"cutoffs": [5, 20], "div_value": 2.0},
+    "model/output/adaptive_vectors": {"cutoffs": [5, 20], "div_value": 2.0},
     "model/output/classes/clusters": {
         "dimension": 4,
         "iterations": (1, "model.output.num_classes=5"),

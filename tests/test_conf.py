@@ -35,6 +35,7 @@ NEEDED = {
     "allocation/model": ["allocation.checkpoint=run"],
     # Outputs with a single softmax need model.components=1.
     "model/output/full": ["model.components=1", "model/embedding=full"],
+    "model/output/adaptive_vectors": ["model.components=1", "model/embedding=full"],
     "model/output/projected": ["model.components=1", "model/embedding=full"],
     "model/output/slim": ["model.components=1", "model/embedding=full"],
     "model/output/hashed": ["model.components=1", "model/embedding=full"],

@@ -47,6 +47,8 @@ class EmbeddingContract:
 
     embedding_dim = 6
     num_words = 12
+    min_words = 1
+    """The smallest vocabulary that the embedding accepts."""
     components = (1, 2, 3)
     invalid_dims = (0, -6, True)
     """Embedding sizes that must be rejected; add sizes that are not divisible if necessary."""
@@ -108,7 +110,7 @@ class EmbeddingContract:
     @quick
     def test_equals_loops_with_gradients(self, data):
         components = data.draw(st.sampled_from(self.components))
-        num_words = data.draw(st.integers(1, self.num_words))
+        num_words = data.draw(st.integers(self.min_words, self.num_words))
         shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
         seed = data.draw(st.integers(0, 99))
         embedding = self.make_random(num_words, components, seed)

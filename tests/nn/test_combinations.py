@@ -14,7 +14,7 @@ CONF = Path(__file__).parents[2] / "conf" / "model"
 EMBEDDINGS, OUTPUTS, LOSSES = (
     sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("embedding", "output", "loss")
 )
-SOFTMAX = ("full", "hashed", "projected", "slim")
+SOFTMAX = ("adaptive_vectors", "full", "hashed", "projected", "slim")
 VOCABULARY = Vocabulary([f"w{number}" for number in range(40)], range(80, 40, -1))
 
 
@@ -91,6 +91,8 @@ def test_output_with_loss(output, loss):
 
 
 TIED = {
+    ("adaptive", "adaptive_vectors"): [],
+    ("adaptive", "row_word_adaptive_vectors"): [],
     ("full", "full"): [],
     ("multi_component", "multi_component"): [],
     ("hashed", "hashed"): ["model.output.compression=0.1"],
@@ -138,7 +140,7 @@ def test_tied(embedding, output):
 
 
 def test_all_strategies_of_the_configuration_are_combined():
-    assert {"full", "multi_component", "slim", "hashed", "projected", "char_cnn"} == set(EMBEDDINGS)
+    assert {"adaptive", "full", "multi_component", "slim", "hashed", "projected", "char_cnn"} == set(EMBEDDINGS)
     row_word = {"row_word", *(f"row_word_{vectors}" for vectors in SOFTMAX if vectors != "slim")}
     assert {*SOFTMAX, *row_word, "multi_component", "hierarchical", "adaptive"} == set(OUTPUTS)
     assert {"exact", "nce", "importance_sampling", "blackout"} == set(LOSSES)

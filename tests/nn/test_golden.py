@@ -29,6 +29,7 @@ STRATEGIES = {
     "model/map@model.embedding.map=hashed": ["model=hybrid"],
     "model/output/classes=frequency": ["model=hierarchical"],
     "model/embedding=projected": ["model=hybrid"],
+    "model/output=adaptive_vectors": ["model=full"],
     "model.steps_per_word=2": ["model=row_word"],
     **{f"model/output=row_word_{vectors}": ["model=row_word"] for vectors in ("full", "hashed", "projected")},
 }

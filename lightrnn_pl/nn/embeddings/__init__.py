@@ -1,5 +1,6 @@
 """Embeddings, the input layers of the language model; all implement :class:`Embedding`."""
 
+from lightrnn_pl.nn.embeddings.adaptive import AdaptiveEmbedding
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.char_cnn import CharCNNEmbedding
 from lightrnn_pl.nn.embeddings.full import FullEmbedding
@@ -10,6 +11,7 @@ from lightrnn_pl.nn.embeddings.slim import SlimEmbedding
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
 
 __all__ = [
+    "AdaptiveEmbedding",
     "CharCNNEmbedding",
     "Embedding",
     "FullEmbedding",

@@ -1,6 +1,7 @@
 """Outputs, the output layers of the language model; all implement :class:`Output`."""
 
 from lightrnn_pl.nn.outputs.adaptive import AdaptiveOutput
+from lightrnn_pl.nn.outputs.adaptive_vectors import AdaptiveVectorOutput
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.nn.outputs.full import FullOutput
 from lightrnn_pl.nn.outputs.hashed import HashedOutput
@@ -14,6 +15,7 @@ from lightrnn_pl.nn.outputs.word_codes import CodeOutput, LinearCodeOutput, Word
 
 __all__ = [
     "AdaptiveOutput",
+    "AdaptiveVectorOutput",
     "CodeOutput",
     "FullOutput",
     "HashedOutput",

@@ -7,7 +7,6 @@ cluster.  The rarer the words of a cluster, the shorter are their vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
-from lightrnn_pl.checks import check_counts, check_number
+from lightrnn_pl.nn.adaptive_vectors import frequency_cutoffs
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.base import Output
 from lightrnn_pl.nn.traceable import Traceable
@@ -58,15 +57,7 @@ class AdaptiveOutput(Output):
         super().__init__(allocation, hidden_dim)
         self._require_one_code()
         self.num_words = allocation.num_words
-        if self.num_words < 2:
-            raise ValueError(
-                "model/output=adaptive needs frequent and rare words, but the vocabulary has only "
-                f"{self.num_words} word; use model/output=full, or a larger vocabulary"
-            )
-        hint = " (model.hidden_dim), so that vectors have at least one element"
-        check_number("model.output.div_value", div_value, 1, hidden_dim, hint=hint)
-        chosen = self._select_cutoffs(div_value) if cutoffs is None else check_counts("model.output.cutoffs", cutoffs)
-        self._check_cutoffs(chosen, div_value)
+        chosen = frequency_cutoffs(cutoffs, self.num_words, hidden_dim, div_value, "model.output")
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(hidden_dim, self.num_words, chosen, div_value)
         order = torch.from_numpy(np.argsort(-vocabulary.counts, kind="stable"))
         # Vocabularies built by this package are already sorted.
@@ -134,25 +125,6 @@ class AdaptiveOutput(Output):
             vectors.append(cast(Tensor, words.weight) @ cast(Tensor, projection.weight) + cluster)
         by_rank = torch.cat(vectors)
         return by_rank if self.ranks is None else by_rank[self.ranks.long()]
-
-    def _select_cutoffs(self, div_value: float) -> list[int]:
-        cutoffs = [self.num_words // 16, self.num_words // 4]
-        if self.hidden_dim // div_value**2 < 1:
-            cutoffs = cutoffs[1:]
-        return sorted({min(max(1, cutoff), max(1, self.num_words - 1)) for cutoff in cutoffs})
-
-    def _check_cutoffs(self, cutoffs: list[int], div_value: float) -> None:
-        if not cutoffs or any(first >= second for first, second in pairwise([*cutoffs, self.num_words])):
-            raise ValueError(
-                f"model.output.cutoffs={cutoffs} must be one or more increasing numbers below the vocabulary size "
-                f"{self.num_words}, or null to select them automatically"
-            )
-        if self.hidden_dim // div_value ** len(cutoffs) < 1:
-            raise ValueError(
-                f"model.output.cutoffs={cutoffs} define {len(cutoffs)} clusters, and the vectors of the last one would "
-                f"have size {self.hidden_dim} / {div_value}^{len(cutoffs)}, below 1; use fewer cutoffs, a smaller "
-                "model.output.div_value or a larger model.hidden_dim"
-            )
 
     @override
     def traceable(self, max_bytes: int) -> Traceable:

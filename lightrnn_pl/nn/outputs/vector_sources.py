@@ -75,9 +75,7 @@ class MatrixRows(VectorSource):
         return weights[0][locations]
 
     @override
-    def add(
-        self, gradients: Weights, locations: slice | Int[Tensor, " S"], grad_vectors: Float[Tensor, "S P"]
-    ) -> None:
+    def add(self, gradients: Weights, locations: slice | Int[Tensor, " S"], grad_vectors: Float[Tensor, "S P"]) -> None:
         if isinstance(locations, slice):
             gradients[0][locations] += grad_vectors
         else:

@@ -7,6 +7,7 @@ import torch
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.outputs import (
+    AdaptiveVectorOutput,
     FullOutput,
     HashedOutput,
     MultiComponentOutput,
@@ -20,6 +21,7 @@ from lightrnn_pl.testing.code_output import CodeOutputContract
 from lightrnn_pl.testing.output import dense_softmax, values_and_gradients
 from lightrnn_pl.testing.utilities import random_allocation
 from lightrnn_pl.vocabulary import Vocabulary
+from tests.nn.outputs.test_adaptive_vectors import cutoffs_of, num_vector_elements
 
 
 def vocabulary_of(num_words):
@@ -130,6 +132,20 @@ class TestProjectedVectors(RowWordContract):
 
     def expected_vector_parameters(self, num_words, hidden_dim):
         return num_words * 2 + 2 * hidden_dim
+
+
+class TestAdaptiveVectors(RowWordContract):
+    has_uniform_initialization = False
+
+    def tables(self):
+        return [table for table in super().tables() if table[0] > 1]
+
+    def make(self, allocation, hidden_dim):
+        self.vectors = partial(AdaptiveVectorOutput, cutoffs=cutoffs_of(allocation.num_words), div_value=2.0)
+        return super().make(allocation, hidden_dim)
+
+    def expected_vector_parameters(self, num_words, hidden_dim):
+        return num_vector_elements(num_words, hidden_dim)
 
 
 def test_words_keep_their_vectors_when_they_move():

@@ -1,0 +1,192 @@
+"""Output vectors that are shorter for rarer words, in one softmax over the vocabulary or over the words of a row.
+
+In contrast to the adaptive softmax (``model/output=adaptive``), the logits of all words are normalized together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import override
+
+from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.nn.adaptive_vectors import AdaptiveVectors, frequency_cutoffs
+from lightrnn_pl.nn.embeddings.adaptive import AdaptiveEmbedding
+from lightrnn_pl.nn.embeddings.base import Embedding
+from lightrnn_pl.nn.outputs.softmax import WeightOutput
+from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights
+
+
+class AdaptiveVectorOutput(WeightOutput):
+    """See :mod:`~lightrnn_pl.nn.adaptive_vectors`.
+
+    Args:
+        allocation: The word allocation, k = 1.
+        hidden_dim: H, the size of the vectors of the most frequent words.
+        cutoffs: The first word of each band of shorter vectors, in the order of word ids, which is that of descending
+            frequency.  None selects V/16 and V/4.
+        div_value: Ratio of the vector sizes of consecutive bands.
+        chunk_size: See :class:`SoftmaxOutput`.
+
+    Raises:
+        ValueError: If words have more than one code, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        allocation: WordAllocation,
+        hidden_dim: int,
+        cutoffs: Sequence[int] | None = None,
+        div_value: float = 5.0,
+        chunk_size: int | None = None,
+    ) -> None:
+        super().__init__(allocation, hidden_dim, chunk_size)
+        chosen = frequency_cutoffs(cutoffs, self.num_words, hidden_dim, div_value, "model.output")
+        self.cutoffs, self.div_value = chosen, div_value
+        self._share(AdaptiveVectors(self.num_words, hidden_dim, chosen, div_value))
+
+    @property
+    @override
+    def vector_weights(self) -> Weights:
+        return tuple(self.vectors.weights)
+
+    @override
+    def initialise(self, scale: float) -> None:
+        super().initialise(scale)
+        self.vectors.initialise(scale)
+
+    @override
+    def tie(self, embedding: Embedding) -> None:
+        """Share the vectors and the projection of an adaptive embedding of the same sizes.
+
+        Raises:
+            ValueError: If the embedding is different.  The message lists the settings that are required.
+        """
+        if not isinstance(embedding, AdaptiveEmbedding) or embedding.vectors.shape != self.vectors.shape:
+            settings = [
+                "model/embedding=adaptive",
+                f"model.embedding_dim={self.hidden_dim}",
+                f"model.embedding.cutoffs={self.cutoffs}",
+                f"model.embedding.div_value={self.div_value}",
+            ]
+            self._refuse_to_tie(embedding, settings)
+        self._share(embedding.vectors)
+
+    @override
+    def query(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N P"]:
+        return self.vectors.query(hidden)
+
+    @override
+    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
+        return self.vectors(words)
+
+    @override
+    def query_logits(self, query: Float[Tensor, "N P"], start: int, stop: int) -> Float[Tensor, "N _"]:
+        parts = self.source.locate(self.vector_weights, slice(start, stop))
+        weights = self.vector_weights
+        return torch.cat(
+            [
+                F.linear(query[:, part.columns], weights[part.band][part.rows], self.bias[start:stop][part.positions])
+                for part in parts
+            ],
+            -1,
+        )
+
+    def _share(self, vectors: AdaptiveVectors) -> None:
+        self.vectors = vectors
+        self.source: _RowsOfBands = _RowsOfBands(vectors)
+
+
+class _Part(NamedTuple):
+    """The words of one band among a group of words."""
+
+    band: int
+    columns: slice
+    rows: slice | Tensor
+    """Rows of the band's matrix."""
+    positions: slice | Tensor
+    """The words among the group."""
+
+
+class _RowsOfBands(VectorSource):
+    """The vectors are rows of one matrix per band, with zeros in the columns of other bands."""
+
+    def __init__(self, vectors: AdaptiveVectors) -> None:
+        self.bands, self.columns = vectors.bands, vectors.columns
+
+    @override
+    def locate(self, weights: Weights, words: slice | Int[Tensor, " S"]) -> list[_Part]:
+        parts = []
+        first, last = (words.start, words.stop - 1) if isinstance(words, slice) else _range(words)
+        for number, (band, columns) in enumerate(zip(self.bands, self.columns, strict=True)):
+            if last < band.start or first >= band.stop:
+                continue
+            if isinstance(words, slice):
+                start, stop = max(words.start, band.start), min(words.stop, band.stop)
+                rows, positions = (slice(start - offset, stop - offset) for offset in (band.start, words.start))
+                parts.append(_Part(number, columns, rows, positions))
+            elif first >= band.start and last < band.stop:
+                parts.append(_Part(number, columns, words - band.start, slice(None)))
+            else:
+                inside = ((words >= band.start) & (words < band.stop)).nonzero()[:, 0]
+                parts.append(_Part(number, columns, words[inside] - band.start, inside))
+        return parts
+
+    @override
+    def read(self, weights: Weights, locations: list[_Part]) -> Float[Tensor, "S P"]:
+        vectors = weights[0].new_zeros(_size(locations), self.columns[-1].stop)
+        for part in locations:
+            vectors[part.positions, part.columns] = weights[part.band][part.rows]
+        return vectors
+
+    @override
+    def add(self, gradients: Weights, locations: list[_Part], grad_vectors: Float[Tensor, "S P"]) -> None:
+        for part in locations:
+            _add_rows(gradients[part.band], part.rows, grad_vectors[part.positions, part.columns])
+
+    @override
+    def products(self, query: Float[Tensor, "N P"], weights: Weights, locations: list[_Part]) -> Float[Tensor, "N S"]:
+        products = query.new_empty(len(query), _size(locations))
+        for part in locations:
+            vectors = weights[part.band][part.rows].to(query.dtype)
+            products[:, part.positions] = query[:, part.columns] @ vectors.T
+        return products
+
+    @override
+    def add_product_gradients(
+        self,
+        grad_products: Float[Tensor, "N S"],
+        query: Float[Tensor, "N P"],
+        weights: Weights,
+        locations: list[_Part],
+        grad_query: Float[Tensor, "N P"],
+        gradients: Weights,
+    ) -> None:
+        for part in locations:
+            own = grad_products[:, part.positions]
+            grad_rows = own.T @ query[:, part.columns]
+            _add_rows(gradients[part.band], part.rows, grad_rows.to(gradients[part.band].dtype))
+            grad_query[:, part.columns] += own @ weights[part.band][part.rows].to(query.dtype)
+
+
+def _range(words: Int[Tensor, " S"]) -> tuple[int, int]:
+    first, last = torch.aminmax(words) if len(words) else (torch.tensor(0), torch.tensor(-1))
+    return int(first), int(last)
+
+
+def _size(locations: list[_Part]) -> int:
+    return sum(
+        part.rows.stop - part.rows.start if isinstance(part.rows, slice) else len(part.rows) for part in locations
+    )
+
+
+def _add_rows(gradient: Tensor, rows: slice | Tensor, grad_rows: Tensor) -> None:
+    if isinstance(rows, slice):
+        gradient[rows] += grad_rows
+    else:
+        gradient.index_add_(0, rows, grad_rows)
