@@ -18,7 +18,10 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from lightrnn_pl.allocation.row_bands import RowBand, balanced_row_sizes, row_bands, sides_of
 from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
+from lightrnn_pl.checks import check_choice
+from lightrnn_pl.nn.adaptive_vectors import frequency_cutoffs
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.losses import Loss
 from lightrnn_pl.nn.outputs import Output
@@ -63,17 +66,39 @@ def build_allocation(
             loaded afterwards.
 
     Raises:
-        ValueError: If ``model.sides`` does not have one side per component.
+        ValueError: If ``model.sides`` does not have one side per component, or ``model.row_sizes`` is invalid.
     """
     components = config.model.components
     num_words = len(vocabulary)
-    sides = tuple(config.model.sides) if config.model.get("sides") else balanced_sides(num_words, components)
+    bands = _row_bands(config.model, vocabulary)
+    sides = sides_of(bands) if bands else balanced_sides(num_words, components)
+    if config.model.get("sides"):
+        sides = tuple(config.model.sides)
     if len(sides) != components:
         raise ValueError(f"model.sides={list(sides)} has {len(sides)} sides, but model.components={components}")
     if components == 1 or not assign_words:
         return WordAllocation.in_order(num_words, sides)
     initial_allocation = instantiate(config.allocation)
-    return initial_allocation(num_words, sides, vocabulary.words, vocabulary.counts, tokens)
+    return initial_allocation(num_words, sides, vocabulary.words, vocabulary.counts, tokens, bands)
+
+
+def _row_bands(model: DictConfig, vocabulary: Vocabulary) -> list[RowBand] | None:
+    """Bands of rows of different sizes, for models that have ``row_sizes``."""
+    row_sizes = model.get("row_sizes")
+    if row_sizes is None:
+        return None
+    if "cutoffs" not in model:
+        raise ValueError(f"model.row_sizes={row_sizes} requires model.cutoffs; use model=row_word_adaptive")
+    if model.sides:
+        raise ValueError("model.sides and model.row_sizes are both set; set model.sides=null or model.row_sizes=null")
+    num_words, dim, ratio = len(vocabulary), model.hidden_dim, model.div_value
+    cutoffs = frequency_cutoffs(model.cutoffs, num_words, dim, ratio, "model")
+    if isinstance(row_sizes, str):
+        check_choice("model.row_sizes", row_sizes, ("auto",))
+        row_sizes = balanced_row_sizes(
+            vocabulary.counts, cutoffs, [int(dim // ratio**number) for number in range(len(cutoffs) + 1)]
+        )
+    return row_bands(num_words, cutoffs, list(row_sizes))
 
 
 def build_model(

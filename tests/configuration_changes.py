@@ -34,6 +34,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "components": 3,
         "steps_per_word": 1,
         "sides": [5, 7],
+        "row_sizes": [3],
         "embedding_dim": 6,
         "hidden_dim": 12,
         "num_layers": 1,
@@ -96,6 +97,15 @@ CHANGES: dict[str, dict[str, Any]] = {
     "model/output/hierarchical": {"num_classes": 3},
     "model/output/projected": {"projection_dim": 3},
     "model/output/row_word": {"num_parts": 5, "compression": 0.5},
+    "model/row_word_adaptive": {
+        "cutoffs": [5, 20],
+        "div_value": 2.0,
+        "row_sizes": [2, 5, 7],
+        "embedding.cutoffs": [5, 20],
+        "embedding.div_value": 2.0,
+        "output.cutoffs": [5, 20],
+        "output.div_value": 2.0,
+    },
     "model/output/slim": {
         "num_parts": 5,
         "compression": 0.5,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,6 +68,13 @@ class AdaptiveVectors(nn.Module):
 
     A vector is also used as a row of size P, the sum of the sizes of all bands, with zeros for other bands.
 
+    Attributes:
+        bands: The words of each band.
+        columns: The columns of each band among the P columns.
+        weights: The vectors of each band.
+        projection: The transposed matrices A_i of all bands except the first one.
+        positions: The index at which the vector of each word is stored, counted over all bands; None for the word ids.
+
     Args:
         num_words: V.
         dim: D, the size of the vectors of the first band.
@@ -75,22 +82,22 @@ class AdaptiveVectors(nn.Module):
         div_value: Ratio of the vector sizes of consecutive bands.
     """
 
+    positions: Int32[Tensor, " V"] | None
+
     def __init__(self, num_words: int, dim: int, cutoffs: Sequence[int], div_value: float) -> None:
         super().__init__()
         self.dim = dim
         starts, stops = [0, *cutoffs], [*cutoffs, num_words]
         self.bands = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
-        """The words of each band."""
         sizes = [int(dim // div_value**number) for number in range(len(self.bands))]
         ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
         self.columns = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-        """The columns of each band among the P columns."""
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(band.stop - band.start, size))
             for band, size in zip(self.bands, sizes, strict=True)
         )
         self.projection = nn.Parameter(torch.zeros(ends[-1] - dim, dim))
-        """The transposed matrices A_i of all bands except the first one."""
+        self.register_buffer("positions", None)
 
     @property
     def shape(self) -> list[tuple[int, int]]:
@@ -105,9 +112,29 @@ class AdaptiveVectors(nn.Module):
             bound = math.sqrt(3 / (columns.stop - columns.start))
             nn.init.uniform_(self.projection.data[columns.start - self.dim : columns.stop - self.dim], -bound, bound)
 
+    def store_in_order(self, words: Int[Tensor, " V"]) -> None:
+        """Store the vectors of each band in the order of ``words``, so that those of consecutive words are together.
+
+        The vectors are not moved, so this changes which vector a word has.
+        """
+        positions = torch.empty(len(words), dtype=torch.int32, device=words.device)
+        for band in self.bands:
+            inside = words[(words >= band.start) & (words < band.stop)]
+            positions[inside] = torch.arange(band.start, band.stop, dtype=torch.int32, device=words.device)
+        self.positions = positions
+
+    @property
+    def table_bytes(self) -> int:
+        """Size of ``positions`` in bytes."""
+        return 0 if self.positions is None else self.positions.numel() * self.positions.element_size()
+
+    def locate(self, words: Int[Tensor, "*N"]) -> Int[Tensor, "*N"]:
+        """The indices at which the vectors of ``words`` are stored."""
+        return words if self.positions is None else self.positions[words]
+
     def forward(self, words: Int[Tensor, "*N"]) -> Float[Tensor, "*N P"]:
         """The rows of size P of ``words``, without waiting for the host on a GPU."""
-        parts = []
+        words, parts = self.locate(words), []
         for band, weight in zip(self.bands, self.weights, strict=True):
             inside = (words >= band.start) & (words < band.stop)
             parts.append(F.embedding((words - band.start).clamp(0, len(weight) - 1), weight) * inside[..., None])

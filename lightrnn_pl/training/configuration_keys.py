@@ -19,7 +19,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
         *("callbacks", "logger"),
     ),
     "model": (
-        *("components", "steps_per_word", "sides", "embedding_dim", "hidden_dim", "num_layers", "dropout"),
+        *("components", "steps_per_word", "sides", "row_sizes", "embedding_dim", "hidden_dim", "num_layers", "dropout"),
         *("input_dropout", "core_dropout", "output_dropout", "init_scale", "tied"),
         *("embedding", "core", "output", "loss"),
     ),

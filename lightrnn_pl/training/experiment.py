@@ -150,7 +150,7 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
     if _checkpoint_to_resume(config, folder) is None:  # a resumed run has its allocation in the checkpoint
         initial = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
         allocation.assign(initial.codes)
-        model.output.initialise_biases()
+        model.output.initialise_for_allocation()
     # The folder is changed only once everything has been built: a run that cannot start must not delete another.
     if is_first_rank():
         if not config.resume:

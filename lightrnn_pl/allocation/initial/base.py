@@ -14,6 +14,7 @@ import torch
 from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters, column_clusters
+from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation, validate_sides
 from lightrnn_pl.checks import check_choice, check_count
 
@@ -34,6 +35,7 @@ class InitialAllocation(abc.ABC):
         words: Sequence[str],
         counts: np.ndarray,
         tokens: Any = None,
+        bands: Sequence[RowBand] | None = None,
     ) -> WordAllocation:
         """Create the allocation.
 
@@ -44,6 +46,7 @@ class InitialAllocation(abc.ABC):
             counts: Occurrences of each word in the training text, shape (V,).
             tokens: Word ids of the training text, as an array or an iterable of blocks; only needed by allocations
                 that are based on co-occurrence.
+            bands: Ranges of words, and the rows that each of them fills; None if all rows have the same size.
 
         Raises:
             ValueError: If the words do not fit into a table of these sides.
@@ -77,16 +80,27 @@ class ClusteredAllocation(InitialAllocation):
 
     @override
     def __call__(
-        self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
+        self,
+        num_words: int,
+        sides: tuple[int, ...],
+        words: Sequence[str],
+        counts: np.ndarray,
+        tokens: Any = None,
+        bands: Sequence[RowBand] | None = None,
     ) -> WordAllocation:
         validate_sides(num_words, tuple(sides))
         row_size = math.prod(sides[1:])
-        capacities = np.minimum(row_size, np.maximum(num_words - row_size * np.arange(sides[0]), 0))
         log.info("Creating the initial allocation of %s words by clustering word vectors ...", f"{num_words:,}")
         started = time.monotonic()
         vectors = self.vectors(words, tokens)
-        rows = balanced_clusters(vectors, counts, capacities, self.iterations, self.seed)
-        columns = self.columns
+        rows = np.empty(num_words, dtype=np.int64)
+        for band in bands or [RowBand(slice(0, num_words), slice(0, sides[0]), row_size)]:
+            clusters = balanced_clusters(
+                vectors[band.words], counts[band.words], band.capacities(), self.iterations, self.seed
+            )
+            rows[band.words] = clusters + band.rows.start
+        # Rows of different sizes are for outputs that predict words instead of columns.
+        columns = self.columns if bands is None else "frequency"
         if columns == "clusters" and row_size > _MAX_CLUSTERED_ROW:
             log.warning(
                 "Rows of %s cells are too long for column clusters; assigning columns at random instead. Use rows of "

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from lightrnn_pl.allocation.allocation_file import read_table
 from lightrnn_pl.allocation.initial.base import InitialAllocation
+from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
@@ -26,7 +27,13 @@ class FileAllocation(InitialAllocation):
 
     @override
     def __call__(
-        self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
+        self,
+        num_words: int,
+        sides: tuple[int, ...],
+        words: Sequence[str],
+        counts: np.ndarray,
+        tokens: Any = None,
+        bands: Sequence[RowBand] | None = None,
     ) -> WordAllocation:
         codes, needed = read_table(self.path, words)
         if len(needed) != len(sides) or any(need > side for need, side in zip(needed, sides, strict=True)):

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.base import InitialAllocation
+from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
@@ -17,6 +19,15 @@ class FrequencyAllocation(InitialAllocation):
 
     @override
     def __call__(
-        self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
+        self,
+        num_words: int,
+        sides: tuple[int, ...],
+        words: Sequence[str],
+        counts: np.ndarray,
+        tokens: Any = None,
+        bands: Sequence[RowBand] | None = None,
     ) -> WordAllocation:
-        return WordAllocation.in_order(num_words, tuple(sides))
+        if bands is None:
+            return WordAllocation.in_order(num_words, tuple(sides))
+        codes = np.concatenate([band.cells() for band in bands])
+        return WordAllocation(torch.from_numpy(codes), tuple(sides))

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.base import InitialAllocation
+from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 
@@ -24,6 +26,16 @@ class RandomAllocation(InitialAllocation):
 
     @override
     def __call__(
-        self, num_words: int, sides: tuple[int, ...], words: Sequence[str], counts: np.ndarray, tokens: Any = None
+        self,
+        num_words: int,
+        sides: tuple[int, ...],
+        words: Sequence[str],
+        counts: np.ndarray,
+        tokens: Any = None,
+        bands: Sequence[RowBand] | None = None,
     ) -> WordAllocation:
-        return WordAllocation.random(num_words, tuple(sides), self.seed)
+        if bands is None:
+            return WordAllocation.random(num_words, tuple(sides), self.seed)
+        generator = np.random.default_rng(self.seed)
+        codes = np.concatenate([generator.permutation(band.cells()) for band in bands])
+        return WordAllocation(torch.from_numpy(codes), tuple(sides))

@@ -40,6 +40,11 @@ class AdaptiveEmbedding(WordEmbedding):
         chosen = frequency_cutoffs(cutoffs, allocation.num_words, embedding_dim, div_value, "model.embedding")
         self.vectors = AdaptiveVectors(allocation.num_words, embedding_dim, chosen, div_value)
 
+    @property
+    @override
+    def table_bytes(self) -> int:
+        return self.vectors.table_bytes
+
     @override
     def initialise(self, scale: float) -> None:
         super().initialise(scale)

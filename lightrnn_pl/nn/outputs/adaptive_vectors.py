@@ -19,7 +19,7 @@ from lightrnn_pl.nn.adaptive_vectors import AdaptiveVectors, frequency_cutoffs
 from lightrnn_pl.nn.embeddings.adaptive import AdaptiveEmbedding
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.softmax import WeightOutput
-from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights
+from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights, as_ids
 
 
 class AdaptiveVectorOutput(WeightOutput):
@@ -48,12 +48,23 @@ class AdaptiveVectorOutput(WeightOutput):
         super().__init__(allocation, hidden_dim, chunk_size)
         chosen = frequency_cutoffs(cutoffs, self.num_words, hidden_dim, div_value, "model.output")
         self.cutoffs, self.div_value = chosen, div_value
-        self._share(AdaptiveVectors(self.num_words, hidden_dim, chosen, div_value))
+        self._shares_vectors = False
+        self._use(AdaptiveVectors(self.num_words, hidden_dim, chosen, div_value))
 
     @property
     @override
     def vector_weights(self) -> Weights:
         return tuple(self.vectors.weights)
+
+    @property
+    @override
+    def table_bytes(self) -> int:
+        """Size of the order of the vectors in bytes; 0 if it is shared with an embedding, which counts it."""
+        return 0 if self._shares_vectors else self.vectors.table_bytes
+
+    @override
+    def store_in_order(self, words: Int[Tensor, " V"]) -> None:
+        self.vectors.store_in_order(words)
 
     @override
     def initialise(self, scale: float) -> None:
@@ -75,7 +86,8 @@ class AdaptiveVectorOutput(WeightOutput):
                 f"model.embedding.div_value={self.div_value}",
             ]
             self._refuse_to_tie(embedding, settings)
-        self._share(embedding.vectors)
+        self._use(embedding.vectors)
+        self._shares_vectors = True
 
     @override
     def query(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N P"]:
@@ -87,17 +99,16 @@ class AdaptiveVectorOutput(WeightOutput):
 
     @override
     def query_logits(self, query: Float[Tensor, "N P"], start: int, stop: int) -> Float[Tensor, "N _"]:
+        if self.vectors.positions is not None:
+            return super().query_logits(query, start, stop)
         parts = self.source.locate(self.vector_weights, slice(start, stop))
-        weights = self.vector_weights
+        weights, bias = self.vector_weights, self.bias[start:stop]
         return torch.cat(
-            [
-                F.linear(query[:, part.columns], weights[part.band][part.rows], self.bias[start:stop][part.positions])
-                for part in parts
-            ],
+            [F.linear(query[:, part.columns], weights[part.band][part.rows], bias[part.positions]) for part in parts],
             -1,
         )
 
-    def _share(self, vectors: AdaptiveVectors) -> None:
+    def _use(self, vectors: AdaptiveVectors) -> None:
         self.vectors = vectors
         self.source: _RowsOfBands = _RowsOfBands(vectors)
 
@@ -117,31 +128,39 @@ class _RowsOfBands(VectorSource):
     """The vectors are rows of one matrix per band, with zeros in the columns of other bands."""
 
     def __init__(self, vectors: AdaptiveVectors) -> None:
-        self.bands, self.columns = vectors.bands, vectors.columns
+        self.vectors, self.columns = vectors, vectors.columns
 
     @override
     def locate(self, weights: Weights, words: slice | Int[Tensor, " S"]) -> list[_Part]:
+        if isinstance(words, slice) and self.vectors.positions is None:
+            return self._parts_of_range(words)
+        stored = self.vectors.locate(as_ids(words, weights))
+        first, last = (int(end) for end in torch.aminmax(stored)) if len(stored) else (0, -1)
+        if last - first + 1 == len(stored) and bool((stored.diff() == 1).all()):
+            return self._parts_of_range(slice(first, last + 1))
         parts = []
-        first, last = (words.start, words.stop - 1) if isinstance(words, slice) else _range(words)
-        for number, (band, columns) in enumerate(zip(self.bands, self.columns, strict=True)):
-            if last < band.start or first >= band.stop:
-                continue
-            if isinstance(words, slice):
-                start, stop = max(words.start, band.start), min(words.stop, band.stop)
-                rows, positions = (slice(start - offset, stop - offset) for offset in (band.start, words.start))
+        for number, (band, columns) in enumerate(zip(self.vectors.bands, self.columns, strict=True)):
+            if first >= band.start and last < band.stop:
+                return [_Part(number, columns, stored - band.start, slice(None))]
+            inside = ((stored >= band.start) & (stored < band.stop)).nonzero()[:, 0]
+            if len(inside):
+                parts.append(_Part(number, columns, stored[inside] - band.start, inside))
+        return parts
+
+    def _parts_of_range(self, stored: slice) -> list[_Part]:
+        parts = []
+        for number, (band, columns) in enumerate(zip(self.vectors.bands, self.columns, strict=True)):
+            start, stop = max(stored.start, band.start), min(stored.stop, band.stop)
+            if start < stop:
+                rows, positions = (slice(start - offset, stop - offset) for offset in (band.start, stored.start))
                 parts.append(_Part(number, columns, rows, positions))
-            elif first >= band.start and last < band.stop:
-                parts.append(_Part(number, columns, words - band.start, slice(None)))
-            else:
-                inside = ((words >= band.start) & (words < band.stop)).nonzero()[:, 0]
-                parts.append(_Part(number, columns, words[inside] - band.start, inside))
         return parts
 
     @override
     def read(self, weights: Weights, locations: list[_Part]) -> Float[Tensor, "S P"]:
         vectors = weights[0].new_zeros(_size(locations), self.columns[-1].stop)
         for part in locations:
-            vectors[part.positions, part.columns] = weights[part.band][part.rows]
+            vectors[part.positions, part.columns] = _rows(weights[part.band], part.rows)
         return vectors
 
     @override
@@ -153,7 +172,7 @@ class _RowsOfBands(VectorSource):
     def products(self, query: Float[Tensor, "N P"], weights: Weights, locations: list[_Part]) -> Float[Tensor, "N S"]:
         products = query.new_empty(len(query), _size(locations))
         for part in locations:
-            vectors = weights[part.band][part.rows].to(query.dtype)
+            vectors = _rows(weights[part.band], part.rows).to(query.dtype)
             products[:, part.positions] = query[:, part.columns] @ vectors.T
         return products
 
@@ -171,18 +190,17 @@ class _RowsOfBands(VectorSource):
             own = grad_products[:, part.positions]
             grad_rows = own.T @ query[:, part.columns]
             _add_rows(gradients[part.band], part.rows, grad_rows.to(gradients[part.band].dtype))
-            grad_query[:, part.columns] += own @ weights[part.band][part.rows].to(query.dtype)
-
-
-def _range(words: Int[Tensor, " S"]) -> tuple[int, int]:
-    first, last = torch.aminmax(words) if len(words) else (torch.tensor(0), torch.tensor(-1))
-    return int(first), int(last)
+            grad_query[:, part.columns] += own @ _rows(weights[part.band], part.rows).to(query.dtype)
 
 
 def _size(locations: list[_Part]) -> int:
     return sum(
         part.rows.stop - part.rows.start if isinstance(part.rows, slice) else len(part.rows) for part in locations
     )
+
+
+def _rows(matrix: Tensor, rows: slice | Tensor) -> Tensor:
+    return matrix[rows] if isinstance(rows, slice) else matrix.index_select(0, rows)
 
 
 def _add_rows(gradient: Tensor, rows: slice | Tensor, grad_rows: Tensor) -> None:

@@ -35,8 +35,8 @@ class Output(Part, ABC):
         self.allocation = allocation
         self.hidden_dim = hidden_dim
 
-    def initialise_biases(self) -> None:
-        """Initialize the biases that depend on the codes of words; called when the initial allocation is known."""
+    def initialise_for_allocation(self) -> None:
+        """Initialize what depends on the codes of words; called when the initial allocation is known."""
 
     @abstractmethod
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:

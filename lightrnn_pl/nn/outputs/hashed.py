@@ -107,6 +107,8 @@ _Elements = tuple[Tensor, Tensor | None]
 class _HashedRows(VectorSource):
     """Vectors whose elements are hashed into the weights, computed for a chunk of words at a time."""
 
+    keep_locations = False
+
     def __init__(self, dim: int, signed: bool, seed: int) -> None:
         self.dim = dim
         self.signed = signed

@@ -69,6 +69,7 @@ class RowWordOutput(WordVectorOutput):
                 f"{type(self.vectors).__name__}"
             )
         self.vectors.allocation = allocation
+        self._store_by_row()
         self.weight = nn.Parameter(torch.zeros(allocation.sides[0], hidden_dim))
         self.bias = nn.Parameter(torch.zeros(allocation.sides[0]))
         self._counts = torch.from_numpy(vocabulary.counts.copy())
@@ -84,12 +85,13 @@ class RowWordOutput(WordVectorOutput):
         """Initialize the vectors and the biases."""
         nn.init.uniform_(self.weight, -scale, scale)
         self.vectors.initialise(scale)
-        self.initialise_biases()
+        self.initialise_for_allocation()
 
     @torch.no_grad()
     @override
-    def initialise_biases(self) -> None:
-        """The log-probabilities of the rows, and of the words within their rows, by the counts of the words."""
+    def initialise_for_allocation(self) -> None:
+        """Store vectors by row, and initialize biases as log-probabilities of rows and words by the counts of words."""
+        self._store_by_row()
         counts = self._counts.to(self.bias).clamp(min=0.5)
         rows = self.allocation.codes[:, 0].long()
         totals = torch.zeros_like(self.bias).index_add_(0, rows, counts)
@@ -100,6 +102,7 @@ class RowWordOutput(WordVectorOutput):
     def tie(self, embedding: Embedding) -> None:
         """Share the word vectors of the embedding, under the conditions of ``vectors``."""
         self.vectors.tie(embedding)
+        self._store_by_row()
 
     @override
     def axis_losses(self, hidden: Hidden, targets: Words) -> list[WordScores]:
@@ -138,12 +141,15 @@ class RowWordOutput(WordVectorOutput):
         allowed = self.allocation.allowed(0)
         return logits if allowed is None else logits.masked_fill(~allowed[0], -torch.inf)
 
+    def _store_by_row(self) -> None:
+        self.vectors.store_in_order(self.allocation.cells().argsort())
+
     def _current_layout(self) -> RowLayout:
         """The words of each row; computed again only if words were moved."""
         codes = self.allocation.codes
         version = (codes.device, codes.data_ptr(), None if codes.is_inference() else codes._version)
         if self._layout is None or self._layout[0] != version:
-            self._layout = version, RowLayout.from_allocation(self.allocation)
+            self._layout = version, RowLayout.of(self.allocation, self.vectors)
         return self._layout[1]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -68,6 +68,12 @@ class SoftmaxOutput(Output):
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
         """The output vectors y of ``words``."""
 
+    def store_in_order(self, words: Int[Tensor, " V"]) -> None:
+        """Store the vectors of consecutive ``words`` together if possible; called before vectors are initialized.
+
+        ``words`` are all words in the order of the rows of the word table.
+        """
+
     def query(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N P"]:
         """q(h), which is multiplied by the output vectors; the hidden state itself unless overridden."""
         return hidden

@@ -23,6 +23,9 @@ Weights = Sequence[Tensor]
 class VectorSource(ABC):
     """Abstract: computes output vectors from parameters.  All methods are called without autograd."""
 
+    keep_locations = True
+    """Whether locations of all words may be kept in memory: at most a few integers per word."""
+
     @abstractmethod
     def locate(self, weights: Weights, words: slice | Int[Tensor, " S"]) -> Any:
         """Where the vectors of ``words`` are stored in ``weights``, for the other methods."""

@@ -40,22 +40,27 @@ class RowLayout(NamedTuple):
         columns: The column of each word.
         ranks: Index of each word among the words of its row.
         members: The words of each row.
+        locations: Where the vectors of each row are stored; None if this is computed when it is needed.
     """
 
     table: Int[Tensor, "R C"]
     columns: Int[Tensor, " V"]
     ranks: Int[Tensor, " V"]
     members: tuple[Int[Tensor, " _"], ...]
+    locations: list[Any] | None
 
     @classmethod
-    def from_allocation(cls, allocation: WordAllocation) -> RowLayout:
-        """The layout of a table with two codes per word."""
+    def of(cls, allocation: WordAllocation, output: SoftmaxOutput) -> RowLayout:
+        """The layout of a table with two codes per word, whose vectors ``output`` defines."""
         rows, columns = allocation.codes.long().unbind(1)
         order = allocation.cells().argsort()
         sizes = rows.bincount(minlength=allocation.sides[0])
         ranks = torch.empty_like(order)
         ranks[order] = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[rows[order]]
-        return cls(allocation.words(), columns, ranks, order.split(sizes.tolist()))
+        members = order.split(sizes.tolist())
+        kept = output.source.keep_locations and rows.device.type == "cpu"
+        locations = [output.source.locate(output.vector_weights, words) for words in members] if kept else None
+        return cls(allocation.words(), columns, ranks, members, locations)
 
 
 def log_probability_in_row(
@@ -82,13 +87,28 @@ def log_probability_in_row(
 def log_probabilities_in_row(
     output: SoftmaxOutput, hidden: Float[Tensor, "N H"], rows: Int[Tensor, " N"], layout: RowLayout
 ) -> Float[Tensor, "N C"]:
-    """Log-probability of the word in each column of one row per position; -inf for empty cells, NaN in empty rows."""
+    """Log-probability of the word in each column of one row with words per position; -inf for empty cells."""
+    if hidden.device.type == "cpu" and not torch.jit.is_tracing() and not torch.is_grad_enabled():
+        return _log_probabilities_by_row(output, hidden, rows, layout)
     members = layout.table[rows]
     present = members >= 0
     words = members.clamp(min=0)
     vectors = output.output_vectors(words.flatten()).unflatten(0, words.shape)
     logits = torch.bmm(vectors, output.query(hidden)[:, :, None].to(vectors.dtype))[..., 0] + output.bias[words]
     return logits.masked_fill(~present, -torch.inf).log_softmax(-1)
+
+
+def _log_probabilities_by_row(
+    output: SoftmaxOutput, hidden: Float[Tensor, "N H"], rows: Int[Tensor, " N"], layout: RowLayout
+) -> Float[Tensor, "N C"]:
+    query, weights = output.query(hidden).to(output.bias.dtype), output.vector_weights
+    result = query.new_full((len(query), layout.table.shape[1]), -torch.inf)
+    for row in rows.unique().tolist():
+        positions, words = (rows == row).nonzero()[:, 0], layout.members[row]
+        locations = layout.locations[row] if layout.locations else output.source.locate(weights, words)
+        logits = output.source.products(query[positions], weights, locations) + output.bias[words]
+        result[positions[:, None], layout.columns[words]] = logits.log_softmax(-1)
+    return result
 
 
 def _gathered(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, layout: RowLayout) -> Tensor:
@@ -106,7 +126,7 @@ def _by_row(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, 
     query = output.query(hidden)
     ranks = layout.ranks[words]
     return log_probability_in_group(
-        query, output.vector_weights, output.bias, rows, ranks, layout.members, output.source
+        query, output.vector_weights, output.bias, rows, ranks, layout.members, output.source, layout.locations
     )
 
 
@@ -118,6 +138,7 @@ def log_probability_in_group(
     ranks: Int[Tensor, " N"],
     members: Sequence[slice | Int[Tensor, " _"]],
     source: VectorSource,
+    locations: Sequence[Any] | None = None,
 ) -> Float[Tensor, " N"]:
     """Log-probability of one word per position among the words of its group (a row or a class), in a loop over groups.
 
@@ -129,13 +150,14 @@ def log_probability_in_group(
         ranks: The index of each position's word among the words of its group.
         members: The words of each group.
         source: Computes the output vectors from ``weights``.
+        locations: Where the vectors of each group are stored; None if this is not known.
     """
     # Sort the positions by group: one matrix product per group.
     order = groups.argsort(stable=True)
     counts = groups.bincount(minlength=len(members)).tolist()
     pieces = [
-        (slice(stop - count, stop), words)
-        for count, stop, words in zip(counts, accumulate(counts), members, strict=True)
+        (slice(stop - count, stop), words, locations[group] if locations else source.locate(weights, words))
+        for group, (count, stop, words) in enumerate(zip(counts, accumulate(counts), members, strict=True))
         if count
     ]
     # Use the precision of the weights, because autocast does not apply to a custom backward pass.
@@ -153,19 +175,17 @@ class _LogProbabilityInGroup(torch.autograd.Function):
         query: Float[Tensor, "N P"],
         bias: Float[Tensor, " V"],
         ranks: Int[Tensor, " N"],
-        pieces: list[tuple[slice, slice | Tensor]],
+        pieces: list[tuple[slice, slice | Tensor, Any]],
         source: VectorSource,
         *weights: Tensor,
     ) -> Float[Tensor, " N"]:
         result = query.new_empty(len(query))
-        saved, ctx.locations = [], []
-        for positions, words in pieces:
-            locations = source.locate(weights, words)
+        saved = []
+        for positions, words, locations in pieces:
             logs = source.products(query[positions], weights, locations).add_(bias[words]).log_softmax(-1)
             result[positions] = logs.gather(1, ranks[positions, None])[:, 0]
             if any(ctx.needs_input_grad):
                 saved.append(logs)
-                ctx.locations.append(locations)
         ctx.save_for_backward(query, bias, ranks, *weights, *saved)
         ctx.pieces, ctx.source = pieces, source
         return result
@@ -177,10 +197,10 @@ class _LogProbabilityInGroup(torch.autograd.Function):
         weights, saved = others[: -len(ctx.pieces)], others[-len(ctx.pieces) :]
         grad_query, grad_bias = torch.zeros_like(query), torch.zeros_like(bias)
         gradients = [torch.zeros_like(weight) for weight in weights]
-        for (positions, words), locations, logs in zip(ctx.pieces, ctx.locations, saved, strict=True):
+        for (positions, words, locations), logs in zip(ctx.pieces, saved, strict=True):
             # The gradient of the logits: one at the target, minus the probabilities.
             grad_logits = logs.exp().neg_()
-            grad_logits.scatter_add_(1, ranks[positions, None], torch.ones_like(grad_logits[:, :1]))
+            grad_logits[torch.arange(len(logs)), ranks[positions]] += 1
             grad_logits *= gradient[positions, None]
             grad_bias[words] = grad_logits.sum(0)
             ctx.source.add_product_gradients(

@@ -69,6 +69,29 @@ def test_ties_with_an_adaptive_embedding_of_the_same_sizes():
             AdaptiveVectorOutput(allocation, 6, [4]).tie(other)
 
 
+def test_stored_in_another_order():
+    allocation = random_allocation(11, (11,))
+    output = AdaptiveVectorOutput(allocation, 6, [4], 2.0).double()
+    output.initialise(0.5)
+    order = torch.tensor([9, 2, 7, 0, 10, 4, 5, 1, 3, 8, 6])
+    output.store_in_order(order)
+    matrices = [iter(weight) for weight in output.vectors.weights]
+    rows = [next(matrices[int(word >= 4)]) for word in order]
+    hidden = torch.randn(5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    query = output.query(hidden)
+    for word, row in zip(order.tolist(), rows, strict=True):
+        columns = query[:, :6] if word < 4 else query[:, 6:]
+        expected = columns @ row + output.bias[word]
+        torch.testing.assert_close(output.logits(hidden)[:, word], expected)
+        torch.testing.assert_close(output.logits_of(hidden, torch.tensor([word]))[:, 0], expected)
+    weights, source = output.vector_weights, output.source
+    for words in (order[1:5], order, torch.tensor([2, 0]), torch.tensor([10, 4, 5])):
+        vectors = source.read(weights, source.locate(weights, words))
+        torch.testing.assert_close(vectors, output.output_vectors(words))
+    # Consecutive words of one band are a slice, which is not copied.
+    assert isinstance(source.locate(weights, torch.tensor([9, 7, 10]))[0].rows, slice)
+
+
 def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match=r"model\.output\.cutoffs=\[11\] must be .* vocabulary size 11"):
         AdaptiveVectorOutput(random_allocation(11, (11,)), 6, [11])
