@@ -107,7 +107,8 @@ def test_the_proposal_is_optimal(solver):
     model, batches = tiny(), text()
     proposal = RowsObjective().propose(provider(model, solver, batches))
     moves = row_moves(model, batches, every=1, device=CPU)
-    costs = np.repeat(moves.row + moves.word, model.allocation.sides[1], axis=1)  # one column per cell
+    sizes = model.allocation.codes[:, 0].long().bincount().tolist()  # rows keep their sizes
+    costs = np.repeat(moves.row + moves.word, sizes, axis=1)  # one column per cell
     words, cells = linear_sum_assignment(np.where(np.isinf(costs), 1e12, costs))
     assert proposal.solution.cost <= costs[words, cells].sum() * (1 + 1e-3)
     changed = (proposal.codes != model.allocation.codes.numpy()).any(1)
@@ -115,6 +116,7 @@ def test_the_proposal_is_optimal(solver):
     # Words that stay in their row keep their column.
     assert (proposal.codes[changed, 0] != model.allocation.codes.numpy()[changed, 0]).all()
     model.allocation.assign(torch.from_numpy(proposal.codes))  # every word has a cell of its own
+    assert model.allocation.codes[:, 0].long().bincount().tolist() == sizes
     assert sum(proposal.predicted) < sum(proposal.before)
 
 
@@ -133,7 +135,7 @@ def test_a_limited_number_of_words_moves():
 
 def test_keep_columns():
     codes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-    chosen = keep_columns(np.array([1, 0, 0, 1]), codes, (2, 2))
+    chosen = keep_columns(np.array([1, 0, 0, 1]), codes, np.ones((2, 2), bool))
     assert chosen.tolist() == [[1, 0], [0, 1], [0, 0], [1, 1]]
 
 

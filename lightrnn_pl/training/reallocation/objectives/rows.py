@@ -1,7 +1,7 @@
 """Reallocation of words to rows, for outputs that predict the row and then the word itself.
 
-Columns have no meaning, so this is a transportation problem: the cost of each word in each row, and rows with a limited
-number of cells.
+Columns have no meaning, so this is a transportation problem: the cost of each word in each row.  Rows keep their sizes,
+which may differ.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from typing_extensions import override
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
@@ -42,9 +42,11 @@ class RowsObjective(Objective):
         codes = losses.model.allocation.codes.cpu().numpy().astype(np.int64)
         words, sides = np.arange(len(codes)), losses.model.allocation.sides
         costs = moves.row + moves.word
-        problem = ReallocationProblem((costs, np.zeros((len(codes), sides[1]), costs.dtype)), codes)
+        occupied = np.zeros(sides, bool)
+        occupied[tuple(codes.T)] = True
+        problem = ReallocationProblem((costs, np.zeros((len(codes), sides[1]), costs.dtype)), codes, occupied)
         solution = self.solve(losses, problem, moves.counts)
-        chosen = keep_columns(solution.codes[:, 0], codes, sides)
+        chosen = keep_columns(solution.codes[:, 0], codes, occupied)
         solution = replace(solution, codes=chosen, moved=int((chosen != codes).any(axis=1).sum()))
         row = float(moves.row[words, chosen[:, 0]].sum(dtype=np.float64))
         change = moves.word[words, chosen[:, 0]].astype(np.float64) - moves.word[words, codes[:, 0]]
@@ -56,11 +58,11 @@ class RowsObjective(Objective):
 
 
 def keep_columns(
-    rows: Int[np.ndarray, " V"], codes: Int[np.ndarray, "V 2"], sides: tuple[int, ...]
+    rows: Int[np.ndarray, " V"], codes: Int[np.ndarray, "V 2"], available: Bool[np.ndarray, "R C"]
 ) -> Int[np.ndarray, "V 2"]:
     """The codes of words in new ``rows``: words that stay keep their cells, and others fill the free cells in order."""
     stay = rows == codes[:, 0]
-    free = np.ones(sides, bool)
+    free = available.copy()
     free[tuple(codes[stay].T)] = False
     moved = np.flatnonzero(~stay)
     moved = moved[np.argsort(rows[moved], kind="stable")]
