@@ -22,5 +22,7 @@ def test_committed_reports_match_committed_metrics(name, tmp_path):
     report(config)
     for file in ("report.md", "report.csv"):
         assert (tmp_path / file).read_text(encoding="utf-8") == (RESULTS / name / file).read_text(encoding="utf-8")
-    figures = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert figures == {path.name for path in (RESULTS / name / "figures").iterdir()} != set()
+    figures = {path.name for path in (tmp_path / "figures").glob("*")}
+    assert figures == {path.name for path in (RESULTS / name / "figures").glob("*")}
+    # Only runs have figures; Slim Embedding's Table 7 is a measurement of time.
+    assert figures or not list((RESULTS / name / "metrics").glob("*/metrics.json"))
