@@ -6,13 +6,9 @@ Lines are read in blocks (Arrow lists of strings), so there are no Python loops 
 
 from __future__ import annotations
 
-import bz2
 import glob
-import gzip
 import hashlib
 import json
-import lzma
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
+from lightrnn_pl.data.line_blocks import is_compressed, line_blocks
+
 SPLITS = ("train", "valid", "test")
 _ROWS = 16384
-_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 class Corpus(ABC):
@@ -55,16 +52,19 @@ class Corpus(ABC):
         """Approximate size of the text of a split in bytes, for a progress bar; None if it is unknown."""
         return None
 
-    def blocks(self, split: str) -> Iterator[pa.ListArray]:
-        """The lines of a split as blocks of lists of words.
+    def texts(self, split: str) -> Iterator[pa.Array | pa.ChunkedArray]:
+        """The lines of a split as blocks of strings.
 
         Raises:
             ValueError: If the corpus does not have the split, or its text cannot be read.
         """
         if not self.has(split):
             raise ValueError(f"the corpus has no {split} text; set data.{split}")
-        for texts in self._texts(split):
-            yield split_words(texts)
+        yield from self._texts(split)
+
+    def blocks(self, split: str) -> Iterator[pa.ListArray]:
+        """The lines of a split as blocks of lists of words; raises like ``texts``."""
+        yield from map(split_words, self.texts(split))
 
     def lines(self, split: str) -> Iterator[list[str]]:
         """The lines of a split, one at a time.  Slow; for small texts and tests."""
@@ -163,29 +163,13 @@ class TextCorpus(Corpus):
     def num_bytes(self, split: str) -> int | None:
         """The total size of the files, or None if one of them is compressed."""
         files = self.files(split)
-        return None if any(path.suffix in _OPENERS for path in files) else sum(path.stat().st_size for path in files)
+        return None if any(is_compressed(path.name) for path in files) else sum(path.stat().st_size for path in files)
 
     @override
     def _texts(self, split: str) -> Iterator[pa.Array | pa.ChunkedArray]:
-        import datasets
-
-        files = self.files(split)
-        # load_dataset would send telemetry for every call, and wait for the network to do so.
-        paths = [glob.escape(str(path.resolve())) for path in files]
-        dataset = datasets.Dataset.from_text(paths, encoding="utf-8-sig", streaming=True)
-        try:
-            for texts in arrow_column(dataset, "text"):
-                # UTF-16 without a byte order mark is valid UTF-8 with NULs between the letters.
-                if pc.any(pc.match_substring(texts, "\0")).as_py():
-                    raise ValueError(_decoding_error(split, files))
-                yield texts
-        except UnicodeDecodeError:
-            raise ValueError(_decoding_error(split, files)) from None
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            names = ", ".join(map(str, files))
-            raise ValueError(
-                f"data.{split}: a compressed file among {names} is damaged or truncated ({error})"
-            ) from error
+        for path in self.files(split):
+            with path.open("rb") as file:
+                yield from line_blocks(file, f"data.{split}: {path}")
 
 
 def arrow_column(dataset: Any, column: str) -> Iterator[pa.Array | pa.ChunkedArray]:
@@ -197,23 +181,3 @@ def arrow_column(dataset: Any, column: str) -> Iterator[pa.Array | pa.ChunkedArr
 def content_hash(content: Any) -> str:
     """SHA-256 of ``content`` as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _decoding_error(split: str, files: list[Path]) -> str:
-    """An error message with the position of the first byte of ``files`` that is not UTF-8 text."""
-    for path in files:
-        with _OPENERS.get(path.suffix, open)(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    line.decode()
-                except UnicodeDecodeError as error:
-                    return (
-                        f"data.{split}: {path}, line {number}: byte {error.start + 1} of the line is not UTF-8 "
-                        f"(0x{line[error.start]:02x}, {error.reason}); convert the file, for example with iconv"
-                    )
-                if (place := line.find(b"\0")) >= 0:
-                    return (
-                        f"data.{split}: {path}, line {number}: byte {place + 1} of the line is NUL, as in UTF-16 or a "
-                        "binary file; convert the file to UTF-8, for example with iconv"
-                    )
-    return f"data.{split}: one of {', '.join(map(str, files))} is not UTF-8"
