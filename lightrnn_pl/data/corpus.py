@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
+from lightrnn_pl.data.archive_members import is_archive_name
 from lightrnn_pl.data.line_blocks import is_compressed, line_blocks
 
 SPLITS = ("train", "valid", "test")
@@ -98,6 +99,9 @@ class TextCorpus(Corpus):
         test: Like ``train``.
         root: Base folder of relative paths; None for the working folder.
         instructions: How to obtain the files, for the error if one does not exist.
+
+    Raises:
+        ValueError: If a path is an address or an archive.
     """
 
     def __init__(
@@ -109,11 +113,16 @@ class TextCorpus(Corpus):
         instructions: str | None = None,
     ) -> None:
         self._instructions = instructions
-        self._patterns = {
-            split: [str(Path(root or "") / pattern) for pattern in ([paths] if isinstance(paths, str) else paths)]
+        given = {
+            split: [paths] if isinstance(paths, str) else list(paths)
             for split, paths in zip(SPLITS, (train, valid, test), strict=True)
             if paths is not None
         }
+        for split, patterns in given.items():
+            for pattern in patterns:
+                _check_text_file(f"data.{split}", pattern)
+        _check_text_file("data.root", root or "")
+        self._patterns = {split: [str(Path(root or "") / path) for path in paths] for split, paths in given.items()}
 
     @override
     def has(self, split: str) -> bool:
@@ -170,6 +179,19 @@ class TextCorpus(Corpus):
         for path in self.files(split):
             with path.open("rb") as file:
                 yield from line_blocks(file, f"data.{split}: {path}")
+
+
+def _check_text_file(key: str, path: str) -> None:
+    if "://" in path:
+        raise ValueError(
+            f"{key}={path} is an address, but text files are read from disk; for an archive, use data=archive "
+            f"data.archive={path}, and otherwise, data=hub data.id=text 'data.data_files={{train: {path}}}'"
+        )
+    if is_archive_name(path):
+        raise ValueError(
+            f"{key}={path} is an archive; use data=archive data.archive={path} and set data.train, data.valid and "
+            "data.test to its members"
+        )
 
 
 def arrow_column(dataset: Any, column: str) -> Iterator[pa.Array | pa.ChunkedArray]:

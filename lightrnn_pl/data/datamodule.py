@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from lightrnn_pl.checks import check_choice
+from lightrnn_pl.data.archive_corpus import ArchiveCorpus
 from lightrnn_pl.data.batches import Loader, SentenceBatches, StreamBatches, check_sizes, check_streams
 from lightrnn_pl.data.corpus import SPLITS, Corpus, TextCorpus
 from lightrnn_pl.data.dataset_corpus import DiskCorpus, HubCorpus
@@ -84,10 +85,39 @@ class CorpusDataModule(pl.LightningDataModule):
         """A data module of text files.
 
         Args:
-            language: Not used here.  Configurations of multilingual corpora derive the paths of the files from it.
+            language: Not used.  Bundles of earlier versions have it in their configurations.
             options: Arguments of :class:`TextCorpus` and of this class.
         """
         return cls._from_corpus(TextCorpus, options)
+
+    @classmethod
+    def from_archive(
+        cls,
+        archive: str | None = None,
+        root: str | None = None,
+        language: str | None = None,
+        languages: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> CorpusDataModule:
+        """A data module of text files in an archive, or of the same files in a folder.
+
+        Args:
+            archive: Path or address of the archive.
+            root: Folder of the unpacked archive; None to read the archive.
+            language: Language of a multilingual corpus, from which its configuration derives the paths of the files.
+            languages: The languages of the corpus.
+            options: Arguments of :class:`ArchiveCorpus` and of this class.
+
+        Raises:
+            ValueError: If the corpus does not have the language.
+        """
+        if languages is not None:
+            check_choice("data.language", language, tuple(languages))
+        if root is not None:
+            options.pop("streaming", None)
+            remedy = "set data.root to the folder of the unpacked archive, or to null to read data.archive"
+            return cls._from_corpus(TextCorpus, {"root": root, "instructions": remedy, **options})
+        return cls._from_corpus(ArchiveCorpus, {"archive": archive, **options})
 
     @classmethod
     def from_hub(cls, **options: Any) -> CorpusDataModule:
@@ -118,7 +148,7 @@ class CorpusDataModule(pl.LightningDataModule):
 
     @classmethod
     def _from_corpus(cls, corpus_class: type[Corpus], options: Mapping[str, Any]) -> CorpusDataModule:
-        """Build the corpus from the options that its constructor declares, and the data module from the others."""
+        """Build the corpus from the options that its constructor declares, and the data module from its own."""
         corpus_parameters = inspect.signature(corpus_class).parameters
         own_parameters = inspect.signature(cls).parameters.keys() - {"corpus"}
         valid = sorted(corpus_parameters.keys() | own_parameters)
@@ -129,7 +159,7 @@ class CorpusDataModule(pl.LightningDataModule):
             if parameter.default is parameter.empty and key not in options:
                 raise ValueError(f"data.{key} is required by {corpus_class.__name__}; set it")
         corpus = corpus_class(**{key: value for key, value in options.items() if key in corpus_parameters})
-        return cls(corpus, **{key: value for key, value in options.items() if key not in corpus_parameters})
+        return cls(corpus, **{key: value for key, value in options.items() if key in own_parameters})
 
     @property
     def vocabulary(self) -> Vocabulary:

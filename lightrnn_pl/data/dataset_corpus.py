@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import override
 
+from lightrnn_pl.data.archive_members import is_archive_name
 from lightrnn_pl.data.corpus import SPLITS, Corpus, arrow_column, content_hash
 
 
@@ -56,6 +57,9 @@ class HubCorpus(DatasetCorpus):
         test: Name of the test split, or None.
         streaming: If True, the text is read over the network and only the token cache is stored.  If False, the
             dataset is downloaded first.
+
+    Raises:
+        ValueError: If a data file is a whole archive, all of whose members would be read.
     """
 
     def __init__(
@@ -73,6 +77,12 @@ class HubCorpus(DatasetCorpus):
         self.id, self.config, self.revision, self.column = id, config, revision, column
         self.data_files = None if data_files is None else dict(data_files)
         self.streaming = streaming
+        for name in _strings(self.data_files):
+            if "::" not in name and is_archive_name(name):
+                raise ValueError(
+                    f"data.data_files contains the archive {name}; use data=archive data.archive={name} and set "
+                    "data.train, data.valid and data.test to its members"
+                )
         super().__init__(train, valid, test)
         self._opened: dict[str, Any] = {}
 
@@ -100,7 +110,7 @@ class HubCorpus(DatasetCorpus):
 
         if split in self._opened:
             return self._opened[split]
-        if not _is_builder(self.id) or "://" in str(self.data_files):
+        if not _is_builder(self.id) or any(map(_is_on_hub, _strings(self.data_files))):
             self._require_hub()
         try:
             dataset = datasets.load_dataset(
@@ -116,8 +126,8 @@ class HubCorpus(DatasetCorpus):
             raise FileNotFoundError(f"{self._name} refers to files that do not exist: {error}") from error
         except Exception as error:  # datasets raises many kinds of exceptions
             raise ValueError(
-                f"{self._name}, data.{split}={self._splits[split]} cannot be read: {error}\n"
-                "Check data.id, data.config, data.revision and the names of the splits, or use text files: "
+                f"{self._name}, data.{split}={self._splits[split]} cannot be read ({error}); "
+                "check data.id, data.config, data.revision and the names of the splits, or use text files: "
                 "data=text data.train=... data.valid=... data.test=..."
             ) from error
         _check_column(dataset, self.column, self._name)
@@ -216,6 +226,21 @@ def _is_builder(id: str) -> bool:
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
     return id in _PACKAGED_DATASETS_MODULES
+
+
+def _strings(files: Any) -> Iterator[str]:
+    """The names in a string, a list, or a mapping of them."""
+    if isinstance(files, str):
+        yield files
+    elif files is not None:
+        for item in files.values() if isinstance(files, Mapping) else files:
+            yield from _strings(item)
+
+
+def _is_on_hub(name: str) -> bool:
+    from huggingface_hub import constants
+
+    return any(part.startswith(("hf://", f"{constants.ENDPOINT}/")) for part in name.split("::"))
 
 
 def _offline() -> bool:

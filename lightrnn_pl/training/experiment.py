@@ -69,7 +69,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     """
     check_keys(config)
     folder = RunFolder(config.paths.run_dir)
-    _set_data_root(config)
+    _set_data_paths(config)
     if config.resume:
         check_same_run(folder, config)
         metrics = folder.read_metrics()
@@ -269,9 +269,13 @@ def _record_abnormal_end(run: _Run, folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _set_data_root(config: DictConfig) -> None:
-    """Store the working directory, so that the saved configuration is valid in other directories too."""
-    if "root" in config.data and OmegaConf.select(config, "data.root") is None:
+def _set_data_paths(config: DictConfig) -> None:
+    """Make the paths of the text absolute, so that the saved configuration is valid in other directories too."""
+    archive, root = (OmegaConf.select(config, f"data.{key}") for key in ("archive", "root"))
+    if "archive" in list(config.data):  # including a missing value, which is reported later
+        if root is None and archive is not None and "://" not in archive:
+            config.data.archive = str(Path(archive).absolute())
+    elif "root" in config.data and root is None:
         config.data.root = str(Path.cwd())
 
 

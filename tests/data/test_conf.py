@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationKeyError
 
+from lightrnn_pl.data.archive_corpus import ArchiveCorpus
+from lightrnn_pl.data.corpus import TextCorpus
 from lightrnn_pl.data.datamodule import CorpusDataModule
+from tests.data.archives import BENCHMARK, aclw_files, billionw_files, make_tar, make_zip
+from tests.data.file_server import serve
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 ENTRIES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))
@@ -18,8 +22,7 @@ NEEDED = {
     "wmt12": ["data.train=train.txt", "data.valid=valid.txt"],
     "hub": ["data.id=somebody/something"],
     "disk": ["data.path=folder"],
-    "billionw": ["data.root=folder"],
-    "aclw": ["data.root=folder"],
+    "archive": ["data.archive=large.zip", "data.train=train.txt", "data.valid=valid.txt"],
 }
 ACLW = {  # LightRNN, Table 1
     "cs": (17_000_000, 206_000),
@@ -42,7 +45,8 @@ def test_instantiates(entry, tmp_path):
     module = instantiate(config.data, _convert_="all")
     assert isinstance(module, CorpusDataModule)
     given = [override.partition("=")[0] for override in NEEDED.get(entry, [])]
-    assert module.splits == (["train", "valid"] if "data.train" in given else ["train", "valid", "test"])
+    without_test = "data.train" in given or entry == "billionw_hub"
+    assert module.splits == (["train", "valid"] if without_test else ["train", "valid", "test"])
     assert module.title == {"hub": "hub-somebody/something", "aclw": "aclw_fr"}.get(entry, entry)
     assert module.cache_dir == str(tmp_path)
 
@@ -50,12 +54,44 @@ def test_instantiates(entry, tmp_path):
 @pytest.mark.parametrize("entry", ["aclw", "billionw"])
 def test_the_folder_of_a_corpus_is_an_environment_variable_or_data_root(entry, tmp_path, monkeypatch):
     monkeypatch.delenv(f"LIGHTRNN_{entry.upper()}", raising=False)
-    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
-        config = compose(overrides=[f"+data={entry}"])
-    assert config.data.root is None
+    config = compose_data(tmp_path, entry).data
+    assert config.root is None
+    assert isinstance(instantiate(config, _convert_="all").corpus, ArchiveCorpus)
     monkeypatch.setenv(f"LIGHTRNN_{entry.upper()}", "from environment")
-    assert config.data.root == "from environment"
-    assert compose_data(tmp_path, entry).data.root == "folder"
+    assert compose_data(tmp_path, entry).data.root == "from environment"
+    config = compose_data(tmp_path, entry, "data.root=folder").data
+    corpus = instantiate(config, _convert_="all").corpus
+    assert isinstance(corpus, TextCorpus)
+    with pytest.raises(
+        FileNotFoundError, match=r"folder/.*; set data\.root to the folder of the unpacked archive, or to"
+    ):
+        corpus.check()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("entry", ["aclw", "billionw"])
+def test_archives_give_the_same_batches_as_unpacked_files(entry, cache, tmp_path, monkeypatch):
+    monkeypatch.delenv(f"LIGHTRNN_{entry.upper()}", raising=False)
+    files, pack = (aclw_files(), make_zip) if entry == "aclw" else (billionw_files(), make_tar)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    root = tmp_path / (BENCHMARK if entry == "billionw" else "")
+    batches = []
+    with serve(files={"/archive": pack(files)}) as server:
+        for source in (f"data.root={root}", f"data.archive={server.url}/archive"):
+            config = compose_data(tmp_path, entry, source, f"data.cache={cache}", "data.batch_size=2").data
+            module = instantiate(config, _convert_="all")
+            module.prepare_data()
+            module.setup()
+            loaders = [module.train_dataloader(), module.val_dataloader(), module.test_dataloader()]
+            batches.append([[batch.targets.tolist() for batch in loader] for loader in loaders])
+            assert module.vocabulary.words == instantiate(config, _convert_="all").rules.build(counts(module)).words
+    assert batches[0] == batches[1]
+
+
+def counts(module: CorpusDataModule) -> dict[str, int]:
+    return dict(zip(module.vocabulary.words, module.vocabulary.counts.tolist(), strict=True))
 
 
 def test_the_rules_of_the_papers_are_configured(tmp_path):
@@ -71,13 +107,14 @@ def test_the_rules_of_the_papers_are_configured(tmp_path):
     }
     assert (billionw.expected.tokens, billionw.expected.vocabulary) == (799_000_000, 793_000)
     assert "heldout-00000" in billionw.test
+    assert compose_data(tmp_path, "billionw_hub").data.vocabulary == billionw.vocabulary
 
 
 @pytest.mark.parametrize("language", ACLW)
 def test_the_language_of_aclw_selects_files_and_expected_sizes(language, tmp_path):
     config = compose_data(tmp_path, "aclw", f"data.language={language}").data
     assert (config.expected.tokens, config.expected.vocabulary) == ACLW[language]
-    assert set(config.expected.by_language) == set(ACLW)
+    assert set(config.languages) == set(ACLW)
     assert config.name == f"aclw_{language}"
     files = [config[split] for split in ("train", "valid", "test")]
     assert files == [f"{language}/{split}.txt" for split in ("train", "valid", "test")]
@@ -86,8 +123,10 @@ def test_the_language_of_aclw_selects_files_and_expected_sizes(language, tmp_pat
 
 
 def test_an_unknown_language_is_named(tmp_path):
-    with pytest.raises(InterpolationKeyError, match="xx"):
-        OmegaConf.to_container(compose_data(tmp_path, "aclw", "data.language=xx"), resolve=True)
+    config = compose_data(tmp_path, "aclw", "data.language=xx").data
+    with pytest.raises(InstantiationException) as error:
+        instantiate(config, _convert_="all")
+    assert str(error.value.__cause__) == "data.language must be cs or de or en or es or fr or ru, got 'xx'"
 
 
 def test_rules_can_be_overridden(tmp_path):

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import zipfile
 
 import datasets
 import pyarrow as pa
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from lightrnn_pl.data.corpus import TextCorpus, split_words
 from lightrnn_pl.data.dataset_corpus import DiskCorpus, HubCorpus
 from lightrnn_pl.data.pydoc import PydocCorpus, sentences, split_of
+from tests.data.file_server import serve
 
 TEXT = "the cat sat\n\n on\tthe \u00a0mat  \nlast line without an end"
 LINES = [["the", "cat", "sat"], [], ["on", "the", "mat"], ["last", "line", "without", "an", "end"]]
@@ -209,3 +211,37 @@ def test_a_missing_file_of_a_known_corpus_says_how_to_obtain_it(train, tmp_path)
     corpus = TextCorpus(train, root=str(tmp_path), instructions="unpack the archive and pass data.root=FOLDER")
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}.*; unpack the archive and pass data.root=FOLDER"):
         corpus.check()
+
+
+def test_rejects_addresses_and_archives():
+    with pytest.raises(
+        ValueError, match=r"data\.valid=https://host/a\.txt is an address.*data=archive data\.archive=https:"
+    ):
+        TextCorpus("a.txt", "https://host/a.txt")
+    with pytest.raises(ValueError, match=r"data\.root=https://host is an address"):
+        TextCorpus("a.txt", root="https://host")
+    for name in ("large.zip", "news.tar.gz"):
+        with pytest.raises(
+            ValueError, match=rf"data\.train={name} is an archive; use data=archive data\.archive={name}"
+        ):
+            TextCorpus(["a.txt", name])
+        with pytest.raises(ValueError, match=rf"the archive https://host/{name}\?dl=1; use data=archive"):
+            HubCorpus("text", data_files={"train": ["a.txt", f"https://host/{name}?dl=1"]})
+
+
+def test_files_elsewhere_do_not_need_the_hub(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with zipfile.ZipFile(tmp_path / "large.zip", "w") as archive:
+        archive.writestr("cs/train.txt", "a b\n")
+        archive.writestr("de/train.txt", "c\n")
+    with serve(files={"/large.zip": (tmp_path / "large.zip").read_bytes()}) as server:
+        files = {"train": f"zip://cs/train.txt::{server.url}/large.zip"}
+        corpus = HubCorpus("text", data_files=files, valid=None, test=None)
+        corpus.check()
+        assert list(corpus.lines("train")) == [["a", "b"]]
+    for name in ("hf://datasets/a/b/c.parquet", "http://127.0.0.1:9/datasets/a/b/resolve/main/c.parquet"):
+        with pytest.raises(ValueError, match=r"the Hugging Face hub at http://127\.0\.0\.1:9 cannot be reached"):
+            HubCorpus("parquet", data_files={"train": name}, valid=None, test=None).check()

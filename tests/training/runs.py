@@ -25,9 +25,13 @@ def compose_run(run_dir: Path, files: dict[str, Path], *overrides: str) -> DictC
     return compose_overrides(*_paths(run_dir, files), *overrides)
 
 
+def folders_of(run_dir: Path) -> list[str]:
+    """Overrides for the run folder and for a cache next to it."""
+    return [f"paths.run_dir={run_dir}", f"paths.cache_dir={run_dir.parent / 'cache'}"]
+
+
 def _paths(run_dir: Path, files: dict[str, Path]) -> list[str]:
-    corpus = [f"data.{split}={path}" for split, path in files.items()]
-    return [f"paths.run_dir={run_dir}", f"paths.cache_dir={run_dir.parent / 'cache'}", "data=text", *corpus]
+    return [*folders_of(run_dir), "data=text", *(f"data.{split}={path}" for split, path in files.items())]
 
 
 def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 
 from lightrnn_pl.allocation.initial.random import RandomAllocation
 from lightrnn_pl.allocation.table_snapshot import TableSnapshot
@@ -14,7 +15,9 @@ from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.training.experiment import train
-from tests.training.runs import compose_run
+from tests.data.archives import aclw_files, billionw_files, make_tar, make_zip
+from tests.data.file_server import Fault, serve
+from tests.training.runs import compose_overrides, compose_run, folders_of
 
 SMALL = (
     *("trainer.limit_train_batches=8", "resume_point.every_steps=5", "optimizer.lr=0.5"),
@@ -256,3 +259,26 @@ def test_checkpoints_store_the_hidden_state_of_every_process_on_the_cpu(tiny_tex
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert len(saved["hidden_state"]) == 1  # ranks
     assert [part.device.type for part in saved["hidden_state"][0]] == ["cpu", "cpu"]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("corpus", ["data=aclw data.language=cs", "data=billionw"])
+def test_trains_on_published_archives_of_a_server(corpus, cache, tmp_path, monkeypatch):
+    for name in ("ACLW", "BILLIONW"):
+        monkeypatch.delenv(f"LIGHTRNN_{name}", raising=False)
+    content = make_zip(aclw_files()) if "aclw" in corpus else make_tar(billionw_files())
+    options = [*corpus.split(), *folders_of(tmp_path / "run"), f"data.cache={cache}", "trainer.max_epochs=1"]
+    with serve(files={"/archive": content}, faults=[Fault(cut=500), Fault(cut=500)]) as server:
+        metrics = train(compose_overrides(*options, "reallocation=none", f"data.archive={server.url}/archive"))
+    assert metrics["status"] == "completed" and metrics["test"]["perplexity"] > 1
+    assert metrics["tokens"]["train"] > 500
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_saved_configuration_has_the_absolute_path_of_an_archive(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "large.zip").write_bytes(make_zip(aclw_files()))
+    options = ["data=archive", "data.archive=large.zip", "data.train=cs/train.txt", "data.valid=cs/valid.txt"]
+    train(compose_overrides(*folders_of(tmp_path / "run"), *options, "trainer.max_steps=1", "reallocation=none"))
+    saved = OmegaConf.load(tmp_path / "run" / "config.yaml").data
+    assert (saved.archive, saved.root) == (str(tmp_path / "large.zip"), None)
