@@ -124,7 +124,10 @@ class Vocabulary:
         Raises:
             ValueError: If a word is not in the vocabulary and there is no unknown word.
         """
-        return np.fromiter((self.id(word) for word in words), dtype=np.int32)
+        get, unknown_id = self._ids.get, self.unknown_id
+        if unknown_id is None:
+            return np.fromiter(map(self.id, words), dtype=np.int32)
+        return np.fromiter((get(word, unknown_id) for word in words), dtype=np.int32)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The words with the given ids."""

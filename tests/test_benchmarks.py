@@ -1,14 +1,16 @@
-"""The benchmark of output layers and its devices."""
+"""The benchmarks of output layers and of reading text."""
 
+import gzip
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import harness
+from benchmarks import harness, text_reading
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -39,3 +41,16 @@ def test_a_step_ends_when_a_gpu_has_finished(device, waits, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "synchronize", calls.append)
     harness.synchronize(torch.device(device))
     assert calls == [torch.device(device)] * waits
+
+
+@pytest.mark.parametrize("case", ["token cache", "epoch without a cache"])
+def test_text_reading(case, tmp_path):
+    size = text_reading.write_shards(
+        tmp_path / "text", 20_000, np.ones(50), num_shards=3, compress=case != "token cache"
+    )
+    shards = sorted((tmp_path / "text").glob("news*"))
+    texts = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in shards]
+    assert len(shards) == 3 and sum(map(len, texts)) == size
+    row = text_reading.measure(case, str(tmp_path / "text" / "news*"), str(tmp_path / "cache"))
+    assert row["tokens"] == sum(len(text.split()) + text.count(b"\n") for text in texts)
+    assert 20_000 <= row["tokens"] < 24_000

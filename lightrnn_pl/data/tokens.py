@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock
 from numpy.typing import NDArray
 from rich.console import Console
@@ -35,6 +33,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typing_extensions import override
 
 from lightrnn_pl.data.corpus import SPLITS, Corpus
+from lightrnn_pl.data.indexed_lines import IndexedLines, index_blocks
 from lightrnn_pl.files import explain_unwritable, write_json
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
 
@@ -180,17 +179,16 @@ def encoded_blocks(
         ValueError: If the split contains no words, or a word has no id.  The message contains the split.
     """
     num_words = 0
-    with _progress(corpus.num_bytes(split), f"reading {split}", disable=not progress) as advance:
-        for block in corpus.blocks(split):
-            words = block.flatten()
-            num_words += len(words)
+    blocks = index_blocks(corpus.texts(split), encoder.begin_id is not None, encoder.end_id is not None)
+    num_bytes = corpus.num_bytes(split) if progress else None
+    with contextlib.closing(blocks), _progress(num_bytes, f"reading {split}", disable=not progress) as advance:
+        for block in blocks:
+            num_words += len(block.indices) - len(block.lengths) * encoder.markers_per_line
             try:
-                yield encoder.encode(words, pc.list_value_length(block).to_numpy(zero_copy_only=False))
+                yield encoder.encode(block), block.lengths
             except ValueError as error:
                 raise ValueError(f"data.{split}: {error}") from error
-            advance(
-                words.nbytes - 3 * len(words), num_words
-            )  # minus Arrow's 4-byte offset per word, plus 1 for the space
+            advance(block.num_bytes, num_words)
     if num_words == 0:
         raise ValueError(f"data.{split} contains no words; use a non-empty text")
 
@@ -209,32 +207,36 @@ class TokenStream:
 
 
 class LineEncoder(ABC):
-    """Maps the words of lines to ids and adds the markers of every line."""
+    """Maps the words of lines to ids."""
 
     begin_id: int | None
     end_id: int | None
 
-    @abstractmethod
-    def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
-        """The id of each word."""
+    @property
+    def markers_per_line(self) -> int:
+        """Number of markers that are added to every line."""
+        return int(self.begin_id is not None) + int(self.end_id is not None)
 
-    def encode(self, words: pa.StringArray, lengths: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The ids of ``words`` with markers added, and the lengths of the lines including markers."""
-        before, after = int(self.begin_id is not None), int(self.end_id is not None)
-        line = np.repeat(np.arange(len(lengths)), lengths)
-        marked = (lengths + (before + after)).astype(np.int32)
-        ids = np.empty(marked.sum(dtype=np.int64), dtype=np.int32)
-        ids[np.arange(len(line)) + line * (before + after) + before] = self._ids(words)
-        ends = np.cumsum(marked, dtype=np.int64)
-        if self.begin_id is not None:
-            ids[ends - marked] = self.begin_id
-        if self.end_id is not None:
-            ids[ends - 1] = self.end_id
-        return ids, marked
+    def encode(self, lines: IndexedLines) -> NDArray[np.int32]:
+        """The ids of the lines, including markers, shape (N,).
+
+        Raises:
+            ValueError: If a word has no id.
+        """
+        return self._table(lines)[lines.indices]
 
     def num_targets(self, ids: NDArray[np.int32]) -> int:
         """Number of ``ids`` that are targets: all except begin markers."""
         return len(ids) if self.begin_id is None else int((ids != self.begin_id).sum())
+
+    @abstractmethod
+    def _word_ids(self, words: list[str]) -> NDArray[np.int32]:
+        """The id of each distinct word."""
+
+    def _table(self, lines: IndexedLines) -> NDArray[np.int32]:
+        """The id of each index."""
+        markers = [marker or 0 for marker in (self.begin_id, self.end_id)]
+        return np.append(self._word_ids(lines.words), np.array(markers, dtype=np.int32))
 
 
 class WordCounter(LineEncoder):
@@ -247,25 +249,19 @@ class WordCounter(LineEncoder):
         self.end_id = None if rules.end is None else self._known[rules.end]
 
     @override
-    def encode(self, words: pa.StringArray, lengths: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Encode words and count them and the markers."""
-        for marker in (self.begin_id, self.end_id):
-            if marker is not None:
-                self._counts[marker] += len(lengths)
-        return super().encode(words, lengths)
+    def encode(self, lines: IndexedLines) -> NDArray[np.int32]:
+        """The ids of the lines, whose words and markers are counted."""
+        table = self._table(lines)
+        if len(self._known) > len(self._counts):
+            self._counts = np.pad(self._counts, (0, len(self._known)))
+        # A marker may also be a word of the text, so ids can repeat.
+        np.add.at(self._counts, table, np.bincount(lines.indices, minlength=len(table)))
+        return table[lines.indices]
 
     @override
-    def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
-        encoded = words.dictionary_encode()
+    def _word_ids(self, words: list[str]) -> NDArray[np.int32]:
         known = self._known
-        word_ids = np.array(
-            [known.setdefault(word, len(known)) for word in encoded.dictionary.to_pylist()], dtype=np.int32
-        )
-        if len(known) > len(self._counts):
-            self._counts = np.pad(self._counts, (0, len(known)))
-        indices = encoded.indices.to_numpy()
-        self._counts[word_ids] += np.bincount(indices, minlength=len(word_ids))
-        return word_ids[indices]
+        return np.array([known.setdefault(word, len(known)) for word in words], dtype=np.int32)
 
     def counts(self) -> dict[str, int]:
         """Number of occurrences of each word and marker that occurred."""
@@ -280,22 +276,12 @@ class WordEncoder(LineEncoder):
     """Maps words to their ids in a vocabulary."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._words = pa.array(vocabulary.words, pa.string())
-        self._unknown_id = vocabulary.unknown_id
+        self._vocabulary = vocabulary
         self.begin_id, self.end_id = vocabulary.begin_id, vocabulary.end_id
 
     @override
-    def _ids(self, words: pa.StringArray) -> NDArray[np.int32]:
-        ids = pc.index_in(words, value_set=self._words)
-        if ids.null_count:
-            if self._unknown_id is None:
-                word = words[pc.index(ids.is_null(), True).as_py()]
-                raise ValueError(
-                    f"the word {word.as_py()!r} is not in the vocabulary, which has no unknown word; "
-                    "set data.vocabulary.unknown, for example to '<unk>'"
-                )
-            ids = ids.fill_null(self._unknown_id)
-        return ids.to_numpy(zero_copy_only=False)
+    def _word_ids(self, words: list[str]) -> NDArray[np.int32]:
+        return self._vocabulary.encode(words)
 
 
 @contextlib.contextmanager

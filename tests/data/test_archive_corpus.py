@@ -143,6 +143,15 @@ def test_downloads_again_without_ranges(server):
     assert leftovers() == []
 
 
+@pytest.mark.parametrize("name", ["large.zip", "news.tar.gz"])
+def test_notices_a_truncated_download_of_unknown_size(server, name):
+    server.ranges = server.sized = False
+    server.faults = [Fault(), Fault(), Fault(cut=1_500)]
+    patterns = CZECH if name == "large.zip" else NEWS
+    with pytest.raises(ValueError, match=rf"{name} is damaged or truncated .*; delete \.cache/.*{name} and run again$"):
+        list(ArchiveCorpus(f"{server.url}/{name}", **patterns).lines("train"))
+
+
 def test_resumes_an_interrupted_download(server):
     server.faults, server.always = [Fault(), Fault(cut=5_000)], Fault(404)
     with pytest.raises(ValueError, match=r"data\.archive=http.*large\.zip: the server responds 404 Not Found; check"):

@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lightrnn_pl.data import tokens as tokens_module
 from lightrnn_pl.data.corpus import TextCorpus
 from lightrnn_pl.data.datamodule import CorpusDataModule
+from lightrnn_pl.data.indexed_lines import index_lines
 from lightrnn_pl.data.tokens import WordCounter, open_cache
 from lightrnn_pl.vocabulary import VocabularyRules
 
@@ -283,13 +285,12 @@ def test_reads_pydoc():
 
 
 def test_counter_counts_markers_of_lines_and_in_text():
-    import pyarrow as pa
-
     counter = WordCounter(VocabularyRules(begin="<s>"))
-    ids, lengths = counter.encode(pa.array(["a", "<unk>", "a"]), np.array([2, 0, 1], dtype=np.int32))
-    assert counter.counts() == {"<unk>": 1, "<s>": 3, "<eos>": 3, "a": 2}
-    assert lengths.tolist() == [4, 2, 3]
-    assert ids.tolist() == [1, 3, 0, 2, 1, 2, 1, 3, 2]
+    lines = index_lines(pa.array(["a <unk>", "", "<s> a"]), begin=True, end=True)
+    ids = counter.encode(lines)
+    assert counter.counts() == {"<unk>": 1, "<s>": 4, "<eos>": 3, "a": 2}
+    assert lines.lengths.tolist() == [4, 2, 4]
+    assert ids.tolist() == [1, 3, 0, 2, 1, 2, 1, 1, 3, 2]
 
 
 def requires_corpus(corpus):

@@ -6,7 +6,7 @@ import io
 import lzma
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightrnn_pl.data import line_blocks as module
@@ -17,6 +17,7 @@ def lines_of(data: bytes, name: str = "text.txt") -> list[str]:
     return [line for block in line_blocks(io.BytesIO(data), name) for line in block.to_pylist()]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "ö b", " ", "\n", "\r\n", "\x0b\u2028"]), max_size=30), st.integers(1, 20))
 def test_reads_the_same_lines_as_python(parts, size):
     text = "".join(parts)
