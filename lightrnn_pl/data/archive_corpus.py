@@ -119,12 +119,15 @@ class ArchiveCorpus(Corpus):
             if not set(splits) <= {"train"}:
                 partial = Path(stack.enter_context(_temporary_folder(stored)))
             patterns = {split: self._patterns(split) for split in splits}
-            for index, (split, name, member) in enumerate(tar_members(file, patterns)):
-                if split == "train":
-                    yield from line_blocks(member, self._title(split, name))
-                else:
-                    with (partial / f"{split}-{index:06d}-{PurePosixPath(name).name}").open("wb") as copy:
-                        shutil.copyfileobj(member, copy)
+            for index, (selecting, name, member) in enumerate(tar_members(file, patterns)):
+                file_name = f"{index:06d}-{PurePosixPath(name).name}"
+                copies = [partial / f"{split}-{file_name}" for split in selecting if split != "train"]
+                for copy in copies:
+                    with copy.open("wb") as target:
+                        shutil.copyfileobj(member, target)
+                    member = stack.enter_context(copy.open("rb"))  # a member of a tar archive can be read only once
+                if "train" in selecting:
+                    yield from line_blocks(member, self._title("train", name))
 
     def _stored_members(self) -> Path:
         """The folder of the validation and test texts of a tar archive."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import tarfile
 import zipfile
@@ -111,8 +112,8 @@ def zip_members(archive: zipfile.ZipFile, patterns: MemberPatterns) -> list[zipf
     return selected
 
 
-def tar_members(file: BinaryIO, splits: Mapping[str, MemberPatterns]) -> Iterator[tuple[str, str, BinaryIO]]:
-    """The selected members of a tar archive in the order of the archive, as (split, path, file).
+def tar_members(file: BinaryIO, splits: Mapping[str, MemberPatterns]) -> Iterator[tuple[list[str], str, BinaryIO]]:
+    """The selected members of a tar archive in the order of the archive, as (splits, path, file).
 
     Each file must be read before the next member is requested.
 
@@ -130,8 +131,10 @@ def tar_members(file: BinaryIO, splits: Mapping[str, MemberPatterns]) -> Iterato
             if not member.isreg():
                 continue
             names.append(member.name)
-            for split, patterns in splits.items():
-                if patterns.matches(member.name):
-                    yield split, member.name, cast(BinaryIO, archive.extractfile(member))
+            if selecting := [split for split, patterns in splits.items() if patterns.matches(member.name)]:
+                yield selecting, member.name, cast(BinaryIO, archive.extractfile(member))
+        # tarfile accepts an archive that ends after any member.  Compressed files are checked by their opener.
+        if opener is None and file.seek(0, io.SEEK_END) < archive.offset + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("the end marker is missing")
     for patterns in splits.values():
         patterns.check_found(names)

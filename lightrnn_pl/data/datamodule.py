@@ -117,7 +117,7 @@ class CorpusDataModule(pl.LightningDataModule):
             options.pop("streaming", None)
             remedy = "set data.root to the folder of the unpacked archive, or to null to read data.archive"
             return cls._from_corpus(TextCorpus, {"root": root, "instructions": remedy, **options})
-        return cls._from_corpus(ArchiveCorpus, {"archive": archive, **options})
+        return cls._from_corpus(ArchiveCorpus, options if archive is None else {"archive": archive, **options})
 
     @classmethod
     def from_hub(cls, **options: Any) -> CorpusDataModule:

@@ -262,6 +262,22 @@ def test_reports_truncated_archives(name, damage, tmp_path):
     assert leftovers() == [] and not list(tmp_path.rglob("*-members"))
 
 
+@pytest.mark.parametrize("pack", [make_zip, make_tar])
+def test_splits_can_have_the_same_members(pack, tmp_path):
+    (tmp_path / "archive").write_bytes(pack(ACLW))
+    corpus = ArchiveCorpus("archive", train="cs/valid.txt", valid="cs/valid.txt", test="cs/*.txt")
+    assert list(corpus.lines("train")) == list(corpus.lines("valid")) == CZECH_LINES["valid"]
+    everything = {name: sorted(map(tuple, lines)) for name, lines in lines_of(corpus).items()}
+    assert everything["test"] == sorted(tuple(line) for lines in CZECH_LINES.values() for line in lines)
+
+
+def test_reports_a_tar_archive_that_ends_after_a_member(tmp_path):
+    content = make_tar({"train.txt": "a b\n", "valid.txt": "c\n"}, "")
+    (tmp_path / "news.tar").write_bytes(content[:2048])
+    with pytest.raises(ValueError, match=r"news\.tar is damaged or truncated \(the end marker is missing\)"):
+        list(ArchiveCorpus("news.tar", ["train.txt", "valid.txt"]).lines("train"))
+
+
 def test_reports_a_damaged_member(tmp_path):
     content = bytearray(make_zip(ACLW))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -242,6 +242,7 @@ def test_rejects_invalid_settings(options, message):
             r"^data\.bogus is not a valid key of PydocCorpus; use batch_size, ",
         ),
         (CorpusDataModule.from_hub, {}, r"^data\.id is required by HubCorpus; set it$"),
+        (CorpusDataModule.from_archive, {"train": "a"}, r"^data\.archive is required by ArchiveCorpus; set it$"),
         (CorpusDataModule.from_disk, {"column": "text"}, r"^data\.path is required by DiskCorpus; set it$"),
     ],
 )
