@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lightrnn_pl.data import indexed_lines, line_blocks
 from lightrnn_pl.data import tokens as tokens_module
 from lightrnn_pl.data.corpus import TextCorpus
 from lightrnn_pl.data.datamodule import CorpusDataModule
@@ -96,6 +97,16 @@ def test_builds_the_cache_once(monkeypatch):
     assert second.vocabulary.words == first.vocabulary.words
     assert second.num_tokens == first.num_tokens
     assert np.array_equal(second._opened.tokens("train"), first._opened.tokens("train"))
+
+
+def test_cache_does_not_depend_on_threads_and_blocks(monkeypatch):
+    contents = []
+    for threads, block_bytes in ((1, 1 << 20), (4, 1 << 20), (4, 50)):
+        monkeypatch.setattr(indexed_lines, "_MAX_THREADS", threads)
+        monkeypatch.setattr(line_blocks, "BLOCK_BYTES", block_bytes)
+        folder = set_up(cache_dir=f"cache-{threads}-{block_bytes}")._opened.folder
+        contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert contents[0] == contents[1] == contents[2]
 
 
 def test_cache_depends_on_files_and_rules(tmp_path):
