@@ -1,6 +1,6 @@
 """Speed and memory of reading text: the token cache, and one epoch of ``data.cache=false``.
 
-    python benchmarks/text_reading.py --tokens 100000000 --folder /tmp/text
+    python benchmarks/text_reading.py --tokens 100000000 --folder text
 
 Writes a text whose words follow Zipf's law, or whose counts are those of a file, as shards and in the layout of the One
 Billion Word benchmark. Each case runs in its own process. CPU seconds include all threads, so they can be compared on a

@@ -10,7 +10,6 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -84,26 +83,30 @@ class ArchiveCorpus(Corpus):
     @override
     def num_bytes(self, split: str) -> int | None:
         """The size of the members in a zip archive; None for a tar archive, which has no directory."""
-        with self._open() as file:
-            if not is_zip(file):
-                return None
-            with zipfile.ZipFile(file) as archive:
-                members = zip_members(archive, self._patterns(split))
-        return None if any(is_compressed(m.filename) for m in members) else sum(m.file_size for m in members)
+        if stored := self._stored_files(split):
+            sizes = {path.name: path.stat().st_size for path in stored}
+        else:
+            with self._open() as file:
+                if not is_zip(file):
+                    return None
+                with zipfile.ZipFile(file) as archive:
+                    sizes = {
+                        member.filename: member.file_size for member in zip_members(archive, self._patterns(split))
+                    }
+        return None if any(map(is_compressed, sizes)) else sum(sizes.values())
 
     @override
     def _texts(self, split: str) -> Iterator[pa.Array | pa.ChunkedArray]:
-        with self._open() as file:
-            if is_zip(file):
-                yield from self._read_zip(file, split)
-            elif split == "train":
-                yield from self._read_tar(file, training=True)
-            else:
-                if not self._stored_members().exists():
-                    deque(self._read_tar(file, training=False), maxlen=0)
-                for path in sorted(self._stored_members().glob(f"{split}-*")):
-                    with path.open("rb") as text:
-                        yield from line_blocks(text, self._title(split, path.name))
+        if not self._stored_files(split):
+            with self._open() as file:
+                if is_zip(file):
+                    yield from self._read_zip(file, split)
+                    return
+                # Yields nothing for validation and test, which are stored instead.
+                yield from self._read_tar(file, training=split == "train")
+        for path in self._stored_files(split):
+            with path.open("rb") as text:
+                yield from line_blocks(text, self._title(split, path.name))
 
     def _read_zip(self, file: BinaryIO, split: str) -> Iterator[pa.StringArray]:
         with zipfile.ZipFile(file) as archive:
@@ -133,6 +136,13 @@ class ArchiveCorpus(Corpus):
         """The folder of the validation and test texts of a tar archive."""
         members = {split: members for split, members in self._members.items() if split != "train"}
         return self._folder / f"{content_hash([self._file.version(), members])[:16]}-{self._file.name}-members"
+
+    def _stored_files(self, split: str) -> list[Path]:
+        """The stored members of a split; empty if they are not stored, as for the training split."""
+        if split == "train":
+            return []
+        with self._errors():
+            return sorted(self._stored_members().glob(f"{split}-*"))
 
     def _patterns(self, split: str) -> MemberPatterns:
         return MemberPatterns(f"data.{split}", self._members[split])
