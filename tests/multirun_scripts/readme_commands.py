@@ -102,20 +102,21 @@ def _nbest(text: str) -> str:
     )
 
 
-def check(command: str, corpora: Path, folder: Path) -> None:
+def check(command: str, corpora: Path, folder: Path, commands: Path) -> None:
     """Run a command as a user does who has copied it from the README, and check its exit status and its report.
 
     Args:
         command: One of ``COMMANDS``; it is run with the arguments of :func:`brief`.
         corpora: The folder that :func:`write_corpora` has written.
         folder: The working folder, initially empty.
+        commands: A folder with the installed commands, which start without importing.
     """
     for path in corpora.iterdir():
         (folder / path.name).symlink_to(path)
     shown = command.replace("multirun_scripts/", f"{shlex.quote(str(ROOT))}/multirun_scripts/")
     environment = {key: value for key, value in os.environ.items() if key not in ("LANGUAGES", "FOLDER")}
     environment |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+        "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), environment["PATH"]]),
         "LIGHTRNN_CACHE": str(folder / "cache"),
         **{"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
     }

@@ -9,5 +9,5 @@ from tests.multirun_scripts.readme_commands import check, commands_of
 
 
 @pytest.mark.parametrize("command", commands_of(r"slim_figure\d"))
-def test_runs_and_reports_every_row(command, corpora, tmp_path):
-    check(command, corpora, tmp_path)
+def test_runs_and_reports_every_row(command, corpora, commands, tmp_path):
+    check(command, corpora, tmp_path, commands)

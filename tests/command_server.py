@@ -1,0 +1,104 @@
+"""Runs ``lightrnn-*`` commands in processes that are forked from one that has imported everything.
+
+Importing PyTorch and Lightning takes most of the time of a command that trains a tiny model.  A test that runs many
+commands puts :func:`command_folder` first in PATH.  Each command is then a process of its own, with its arguments,
+environment, working folder and output, but it starts without importing.
+
+    python -m tests.command_server SOCKET
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+COMMANDS = ("train", "evaluate", "table", "report", "rescore")
+
+# The system's Python starts a client within 20 ms: it imports only what is needed here.
+_CLIENT = """#!{python} -IS
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+request = dict(name={name!r}, arguments=sys.argv, folder=os.getcwd(), environment=dict(os.environ))
+socket.send_fds(server, [b"."], [0, 1, 2])
+server.sendall(json.dumps(request).encode() + b"\\n")
+sys.exit(int(server.makefile().read()))
+"""
+
+
+@contextlib.contextmanager
+def command_folder(folder: Path) -> Iterator[Path]:
+    """A folder with ``lightrnn-train`` and the other ``COMMANDS``, which work as long as the context is open."""
+    address = folder / "server"
+    commands = folder / "bin"
+    commands.mkdir()
+    for name in COMMANDS:
+        client = commands / f"lightrnn-{name}"
+        client.write_text(_CLIENT.format(python=sys.executable, address=str(address), name=name))
+        client.chmod(0o755)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen([sys.executable, "-m", "tests.command_server", str(address)], env=environment)
+    try:
+        while not address.exists():
+            assert server.poll() is None, "the server has failed"
+            time.sleep(0.05)
+        yield commands
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def serve(address: str) -> None:
+    """Run one command after the other."""
+    from lightrnn_pl.cli import entry_points
+
+    for name in COMMANDS:
+        import_module(f"lightrnn_pl.commands.{name}")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address + ".new")
+    listener.listen()
+    os.rename(address + ".new", address)  # clients wait for the final name
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
+            request = json.loads(connection.makefile().readline())
+            child = os.fork()
+            if child == 0:
+                _run(getattr(entry_points, request["name"]), request, descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            _, status = os.waitpid(child, 0)
+            connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _run(command, request: dict, descriptors: list[int]) -> None:
+    status = 1
+    try:
+        for target, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, target)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        sys.argv = request["arguments"]
+        command()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
