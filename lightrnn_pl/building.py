@@ -22,6 +22,7 @@ from lightrnn_pl.allocation.row_bands import RowBand, balanced_row_sizes, row_ba
 from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
 from lightrnn_pl.checks import check_choice
 from lightrnn_pl.nn.adaptive_vectors import frequency_cutoffs
+from lightrnn_pl.nn.cores import Core
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.losses import Loss
 from lightrnn_pl.nn.outputs import Output
@@ -123,7 +124,7 @@ def build_model(
     """
     model = config.model
     embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary, tokens=tokens)
-    core = _complete(instantiate(model.core), input_dim=embedding.embedding_dim)
+    core = build_core(model, embedding.embedding_dim)
     output, loss = build_layers(model, allocation, vocabulary, core.hidden_dim, tokens)
     return LanguageModel(
         embedding,
@@ -135,6 +136,11 @@ def build_model(
         init_scale=model.init_scale if initialize else None,
         tied=model.tied,
     )
+
+
+def build_core(model: DictConfig, input_dim: int) -> Core:
+    """The recurrent layers described by ``config.model``, for inputs of size ``input_dim``."""
+    return _complete(instantiate(model.core), input_dim=input_dim)
 
 
 def build_layers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -44,6 +45,9 @@ class Core(Part, ABC):
 
     layers: nn.RNNBase
 
+    fast_in_bfloat16: ClassVar[bool] = False
+    """Whether a CPU with bfloat16 instructions trains these layers faster in bfloat16 than in float32."""
+
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         check_count("model.hidden_dim", hidden_dim)
@@ -70,6 +74,8 @@ class Core(Part, ABC):
 
 class LSTMCore(Core):
     """Long short-term memory, with the state (h, c)."""
+
+    fast_in_bfloat16: ClassVar[bool] = True
 
     @override
     def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:

@@ -33,6 +33,7 @@ from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
 from lightrnn_pl.training.configuration_keys import check_keys
 from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.precision import check_precision, select_precision
 from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import is_first_rank
 from lightrnn_pl.training.reallocation.callback import Reallocation
@@ -70,6 +71,9 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_keys(config)
     folder = RunFolder(config.paths.run_dir)
     _set_data_paths(config)
+    _silence_lightning()
+    if config.trainer.precision == "auto":
+        config.trainer.precision = select_precision(config)
     if config.resume:
         check_same_run(folder, config)
         metrics = folder.read_metrics()
@@ -79,7 +83,6 @@ def train(config: DictConfig) -> dict[str, Any]:
                 print_results({folder.path.name: metrics})
             return metrics
 
-    _silence_lightning()
     if is_first_rank():
         dashboard.offline_unless_logged_in()
         print_config(config)
@@ -165,7 +168,7 @@ def _check_trainer_and_optimizer(config: DictConfig) -> None:
     Raises:
         ValueError: Naming the setting.
     """
-    instantiate(config.trainer, logger=False, enable_progress_bar=False)
+    check_precision(config)
     build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
 
 
@@ -286,4 +289,5 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*treespec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*fp16 is not supported on CPU.*")  # refused by check_precision
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # the module sums over ranks itself

@@ -231,6 +231,10 @@ def test_rejects_invalid_settings_before_the_initial_allocation(override, messag
         ("optimizer.lr=-1", "Invalid learning rate: -1"),
         ("+optimizer.foo=1", r"^SGD cannot be set up as configured: .*foo"),
         ("schedule.decay=2", "schedule.decay"),
+        (
+            "trainer.precision=16-mixed",
+            r"^trainer.precision=16-mixed is not supported for LSTMCore on this machine, which",
+        ),
         ("+model.foo=1", r"^model.foo is not a valid key"),
     ],
 )
