@@ -19,10 +19,9 @@ State = tuple[Tensor, ...]
 
 def reset_state(state: State | None, reset: Bool[Tensor, " B"]) -> State | None:
     """The state with zeros for the streams in which ``reset`` is true."""
-    if state is None or not reset.any():
-        return state
-    keep = (~reset)[None, :, None]
-    return tuple(part * keep for part in state)
+    if state is None:
+        return None
+    return tuple(part.masked_fill(reset[None, :, None], 0.0) for part in state)
 
 
 def detach_state(state: State) -> State:

@@ -84,7 +84,8 @@ class LanguageModelingModule(pl.LightningModule):
         self._state = detach_state(state)
         if self.observer is not None:
             self.observer(hidden, batch.targets, batch.mask)
-        total = losses[batch.mask].sum()
+        # Indexing with a mask would wait for the device, because the number of words determines the shape.
+        total = losses.masked_fill(~batch.mask, 0.0).sum()
         words = batch.mask.sum()
         mean = total / words.clamp(min=1)
         # A sampled loss is not a likelihood, so it is logged under another name.
@@ -102,7 +103,7 @@ class LanguageModelingModule(pl.LightningModule):
         scores, self._validation_state = self.model.score(
             batch.inputs, batch.targets, self._validation_state, batch.reset
         )
-        counted = scores[batch.mask].double()
+        counted = scores.double().masked_fill(~batch.mask, 0.0)
         self._validation_sums += torch.stack([-counted.sum(), batch.mask.sum().double()])
 
     def on_validation_epoch_end(self) -> None:

@@ -10,8 +10,9 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 from typing_extensions import override
 
 from lightrnn_pl.checks import check_count
@@ -60,11 +61,14 @@ class SampledLoss(Loss):
         assert isinstance(output, SoftmaxOutput)
         flat, words = hidden.flatten(0, 1), targets.flatten()
         noise = self.noise.sample(self.num_samples)
+        duplicates = None
         if self.distinct:
-            noise = noise.unique()
+            noise, duplicates = remove_duplicates(noise) if noise.device.type == "cpu" else mark_duplicates(noise)
         own, others = output.target_logits(flat, words), output.logits_of(flat, noise)
         # Half precision has rounding errors of several hundredths in log-probabilities.
         own, others = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (own, others))
+        if duplicates is not None:
+            others = others.masked_fill(duplicates, float("-inf"))
         return self.compare(own, others, words, noise).view(targets.shape)
 
     @abstractmethod
@@ -83,3 +87,14 @@ class SampledLoss(Loss):
             words: The targets.
             noise: The noise words.
         """
+
+
+def remove_duplicates(words: Int[Tensor, " S"]) -> tuple[Int[Tensor, " U"], None]:
+    """The distinct words in ascending order.  Not for GPUs, where the host would wait for their number."""
+    return words.unique(), None
+
+
+def mark_duplicates(words: Int[Tensor, " S"]) -> tuple[Int[Tensor, " S"], Bool[Tensor, " S"]]:
+    """All words in ascending order, and which of them are equal to the one before."""
+    ordered = words.sort().values
+    return ordered, F.pad(ordered[1:] == ordered[:-1], (1, 0))

@@ -31,6 +31,8 @@ class AdaptiveOutput(Output):
     """For k = 1: the vectors of the first ``cutoffs[0]`` words and of the clusters have size H, and the vectors of the
     words of cluster i = 1, 2, ... have size H / div_value^i.
 
+    PyTorch's layer selects the positions of each cluster, so the host waits for a GPU once per cluster and step.
+
     Args:
         allocation: The word allocation, k = 1.
         hidden_dim: H.

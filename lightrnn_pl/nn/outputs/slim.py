@@ -307,7 +307,8 @@ class _Layout(NamedTuple):
     def from_numbers(cls, numbers: Int32[Tensor, "V K"], num_subvectors: int, spans: list[tuple[int, int]]) -> _Layout:
         flat = numbers.flatten()
         users = flat.argsort(stable=True) // len(spans)
-        offsets = F.pad(torch.bincount(flat, minlength=num_subvectors).cumsum(0), (1, 0))
+        sizes = flat.new_zeros(num_subvectors).index_add_(0, flat, torch.ones_like(flat))
+        offsets = F.pad(sizes.cumsum(0), (1, 0))
         return cls(numbers, spans, users.int(), offsets.int())
 
 

@@ -93,9 +93,7 @@ class SoftmaxOutput(Output):
 
     def target_logits(self, hidden: Float[Tensor, "N H"], words: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
         """The logit of one word per position."""
-        distinct, index = words.unique(return_inverse=True)
-        vectors = self.output_vectors(distinct)[index]
-        return (self.query(hidden) * vectors).sum(-1) + self.bias[words]
+        return (self.query(hidden) * self.output_vectors(words)).sum(-1) + self.bias[words]
 
     @override
     def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightrnn_pl.data.batches import Batch
@@ -35,6 +36,7 @@ class RunMetrics(pl.Callback):
         self.reallocation = reallocation
         self.history: list[dict[str, Any]] = []
         self._words = 0
+        self._new_words: torch.Tensor | None = None  # on the device: reading them in each step would wait for it
         self._seconds = 0.0
         self._last_step_end: float | None = None  # None if the next step does not follow the last one directly
         self._at_last_validation = (0, 0.0)
@@ -42,11 +44,16 @@ class RunMetrics(pl.Callback):
     @property
     def words_per_second(self) -> float:
         """Training speed over the whole run, summed over all ranks; only the time of training steps counts."""
+        self._read_new_words()
         return self._words / self._seconds if self._seconds else 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock: the time between epochs does not count."""
         self._last_step_end = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the time that the device needs to finish the steps, unless a validation has."""
+        self._read_new_words()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Restart the clock if it was stopped."""
@@ -56,13 +63,27 @@ class RunMetrics(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Add the words of this step and the time since the last one, which includes loading the batch."""
         batch: Batch = args[1]
-        self._words += int(batch.mask.sum()) * trainer.world_size
-        now = time.perf_counter()
-        self._seconds += now - (now if self._last_step_end is None else self._last_step_end)
-        self._last_step_end = now
+        words = batch.mask.sum() * trainer.world_size
+        self._new_words = words if self._new_words is None else self._new_words + words
+        self._add_time()
+
+    def _add_time(self) -> None:
+        if self._last_step_end is not None:
+            now = time.perf_counter()
+            self._seconds += now - self._last_step_end
+            self._last_step_end = now
+
+    def _read_new_words(self) -> None:
+        """Add the words of the steps since the last call, and the time that the device needs to finish these steps."""
+        if self._new_words is not None:
+            self._words += int(self._new_words)
+            self._new_words = None
+            self._add_time()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Store the current learning rate, because the schedule changes it before :meth:`on_validation_end`."""
+        self._read_new_words()
+        self._last_step_end = None
         self._rate = learning_rate(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -78,6 +99,7 @@ class RunMetrics(pl.Callback):
             nll: The validation loss, in nats per word.
             rate: The learning rate of the steps before the validation.
         """
+        self._read_new_words()
         words, seconds = self._at_last_validation
         self._at_last_validation = (self._words, self._seconds)
         elapsed = self._seconds - seconds
@@ -134,6 +156,7 @@ class RunMetrics(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a checkpoint."""
+        self._read_new_words()
         return {
             "history": self.history,
             "words": self._words,
