@@ -169,17 +169,20 @@ class _RowsOfBands(VectorSource):
             _add_rows(gradients[part.band], part.rows, grad_vectors[part.positions, part.columns])
 
     @override
-    def products(self, query: Float[Tensor, "N P"], weights: Weights, locations: list[_Part]) -> Float[Tensor, "N S"]:
-        products = query.new_empty(len(query), _size(locations))
+    def logits(
+        self, query: Float[Tensor, "N P"], weights: Weights, locations: list[_Part], bias: Float[Tensor, " S"]
+    ) -> Float[Tensor, "N S"]:
+        logits = query.new_empty(len(query), len(bias))
+        bias = bias.to(query.dtype)
         for part in locations:
             vectors = _rows(weights[part.band], part.rows).to(query.dtype)
-            products[:, part.positions] = query[:, part.columns] @ vectors.T
-        return products
+            logits[:, part.positions] = F.linear(query[:, part.columns], vectors, bias[part.positions])
+        return logits
 
     @override
-    def add_product_gradients(
+    def add_logit_gradients(
         self,
-        grad_products: Float[Tensor, "N S"],
+        grad_logits: Float[Tensor, "N S"],
         query: Float[Tensor, "N P"],
         weights: Weights,
         locations: list[_Part],
@@ -187,7 +190,7 @@ class _RowsOfBands(VectorSource):
         gradients: Weights,
     ) -> None:
         for part in locations:
-            own = grad_products[:, part.positions]
+            own = grad_logits[:, part.positions]
             grad_rows = own.T @ query[:, part.columns]
             _add_rows(gradients[part.band], part.rows, grad_rows.to(gradients[part.band].dtype))
             grad_query[:, part.columns] += own @ _rows(weights[part.band], part.rows).to(query.dtype)

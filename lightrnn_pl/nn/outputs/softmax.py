@@ -26,7 +26,16 @@ from lightrnn_pl.nn.outputs.vector_sources import MatrixRows, VectorSource, Weig
 from lightrnn_pl.types import Hidden, Words, WordScores
 
 MAX_LOGITS = 2**26
-"""Logits that are stored at a time by default: 256 MiB of float32."""
+"""Logits that are computed at a time by default: 256 MiB of float32."""
+
+_MAX_KEPT = 2**27
+"""Exponentials that are stored for the backward pass by default: 512 MiB of float32."""
+
+_CPU_LOGITS = 2**20
+"""Logits that a CPU computes at a time: 4 MiB of float32, which fit into the cache."""
+
+_MIN_CHUNK = 256
+"""Words per chunk on a CPU; in smaller chunks, overhead takes longer than the arithmetic."""
 
 _CHUNK = 2**14
 """Words whose vectors ``word_vectors`` computes at a time."""
@@ -35,13 +44,15 @@ _CHUNK = 2**14
 class SoftmaxOutput(Output):
     """Abstract: subclasses define the output vectors, and may compute logits faster than from these vectors.
 
-    If the logits of all words fit into 256 MiB, they are computed at once.  Otherwise, they are computed in chunks of
-    words, and again in the backward pass, so that memory does not grow with V x tokens.
+    Losses are computed for a chunk of words at a time: at most 256 MiB of logits, or on a CPU as many as fit into its
+    cache.  The backward pass computes the logits again, unless those of all words fit into 512 MiB, so that memory does
+    not grow with V x tokens.
 
     Args:
         allocation: The word allocation, k = 1.
         hidden_dim: H.
-        chunk_size: Number of words whose logits are computed at a time; None selects it as described above.
+        chunk_size: Number of words whose logits are computed at a time, and again in the backward pass; None selects
+            it as described above.
 
     Raises:
         ValueError: If words have more than one code, or an argument is out of range.
@@ -138,8 +149,12 @@ class SoftmaxOutput(Output):
         return self.chunk_size or max(1, MAX_LOGITS // max(1, num_positions))
 
     def _spans(self, num_positions: int) -> list[tuple[int, int]]:
-        size = self._resolve_chunk_size(num_positions)
-        return [(start, min(start + size, self.num_words)) for start in range(0, self.num_words, size)]
+        return split_range(self.num_words, self._resolve_chunk_size(num_positions))
+
+
+def split_range(number: int, size: int) -> list[tuple[int, int]]:
+    """Consecutive chunks of at most ``size`` numbers from 0 to ``number`` - 1, as (first, end)."""
+    return [(start, min(start + size, number)) for start in range(0, number, size)]
 
 
 class WeightOutput(SoftmaxOutput):
@@ -157,18 +172,19 @@ class WeightOutput(SoftmaxOutput):
 
     @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
-        flat, words = hidden.flatten(0, 1), targets.flatten()
-        if self._resolve_chunk_size(len(flat)) >= self.num_words:
-            return -F.cross_entropy(self.logits(flat), words, reduction="none").view(targets.shape)
-        return -self._surprisal(flat, words).view(targets.shape)
+        return -self._surprisal(hidden.flatten(0, 1), targets.flatten()).view(targets.shape)
 
     @override
     def log_partition(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
         return self._surprisal(hidden, None)
 
     def _surprisal(self, hidden: Float[Tensor, "N H"], words: Int[Tensor, " N"] | None) -> Float[Tensor, " N"]:
-        spans = self._spans(len(hidden))
-        return surprisal(self.query(hidden), self.vector_weights, self.bias, words, self.source, spans)
+        keep = self.chunk_size is None and len(hidden) * self.num_words <= _MAX_KEPT
+        size = self._resolve_chunk_size(len(hidden))
+        if self.chunk_size is None and hidden.device.type == "cpu":
+            size = min(size, max(_MIN_CHUNK, _CPU_LOGITS // max(1, len(hidden))))
+        spans = split_range(self.num_words, size)
+        return surprisal(self.query(hidden), self.vector_weights, self.bias, words, self.source, spans, keep)
 
 
 class MatrixOutput(WeightOutput):

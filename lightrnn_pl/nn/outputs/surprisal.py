@@ -2,16 +2,17 @@
 
     log Z = log of the sum over all words of exp logit(w)        surprisal = log Z - logit(target)
 
-The logits are computed for a chunk of words at a time, and again in the backward pass.  Autograd would allocate a
-gradient of the size of all weights for each chunk.  Here, a single gradient is allocated, to which all chunks add.
+The logits are computed for a chunk of words at a time.  The backward pass computes them again, unless their
+exponentials fit into memory.  Autograd would allocate a gradient of the size of all weights for each chunk.  Here, a
+single gradient is allocated, to which all chunks add.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -25,6 +26,7 @@ def surprisal(
     words: Int[Tensor, " N"] | None,
     source: VectorSource,
     spans: list[tuple[int, int]],
+    keep: bool,
 ) -> Float[Tensor, " N"]:
     """Surprisal of one word per position, or log Z if ``words`` is None.
 
@@ -35,12 +37,27 @@ def surprisal(
         words: One word per position, or None.
         source: Computes the output vectors from ``weights``.
         spans: First word and end of each chunk; the chunks cover all words in order.
+        keep: Whether to store all N x V exponentials for the backward pass, instead of computing the logits again.
     """
     device = query.device.type
     # Use the precision of autocast for products, because autocast does not apply to a custom backward pass.
     narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else bias.dtype
     with torch.autocast(device, enabled=False):
-        return _Surprisal.apply(query, bias, words, source, spans, narrow, *weights)
+        return _Surprisal.apply(query, bias, words, source, spans, narrow, keep, *weights)
+
+
+class _Chunk(NamedTuple):
+    """What the backward pass needs of a chunk of words.
+
+    Attributes:
+        exponentials: exp(logit - maximum of the position).
+        maximum: The largest logit of each position.
+        locations: The locations of the output vectors of the words.
+    """
+
+    exponentials: Float[Tensor, "N C"]
+    maximum: Float[Tensor, " N"]
+    locations: Any
 
 
 class _Surprisal(torch.autograd.Function):
@@ -53,22 +70,29 @@ class _Surprisal(torch.autograd.Function):
         source: VectorSource,
         spans: list[tuple[int, int]],
         narrow: torch.dtype,
+        keep: bool,
         *weights: Tensor,
     ) -> Float[Tensor, " N"]:
         wide = torch.promote_types(bias.dtype, torch.float32)
         narrow_query = query.to(narrow)
-        parts = []
+        own = torch.zeros(len(query), dtype=wide, device=query.device)
+        kept, parts = [], []
         for start, stop in spans:
-            products = source.products(narrow_query, weights, source.locate(weights, slice(start, stop)))
-            parts.append((products + bias[start:stop].to(narrow)).to(wide).logsumexp(-1))
+            locations = source.locate(weights, slice(start, stop))
+            logits = source.logits(narrow_query, weights, locations, bias[start:stop]).to(wide)
+            if words is not None:
+                index, inside = _positions_in_chunk(words, start, stop)
+                own = torch.where(inside, logits.gather(1, index)[:, 0], own)
+            # In place: on a CPU, allocating memory takes as long as the arithmetic.
+            maximum = logits.amax(-1)
+            exponentials = logits.sub_(maximum[:, None]).exp_()
+            parts.append(exponentials.sum(-1).log() + maximum)
+            if keep and any(ctx.needs_input_grad):
+                kept.append(_Chunk(exponentials, maximum, locations))
         partition = torch.stack(parts).logsumexp(0)
         ctx.save_for_backward(query, bias, words, partition, *weights)
-        ctx.source, ctx.spans, ctx.narrow = source, spans, narrow
-        if words is None:
-            return partition.to(bias.dtype)
-        own_vectors = source.read(weights, source.locate(weights, words)).to(narrow)
-        own = (narrow_query * own_vectors).to(wide).sum(-1) + bias[words].to(wide)
-        return (partition - own).to(bias.dtype)
+        ctx.source, ctx.spans, ctx.narrow, ctx.kept = source, spans, narrow, kept
+        return (partition if words is None else partition - own).to(bias.dtype)
 
     @staticmethod
     @once_differentiable
@@ -76,21 +100,30 @@ class _Surprisal(torch.autograd.Function):
         query, bias, words, partition, *weights = ctx.saved_tensors
         source, wide, narrow_query = ctx.source, partition.dtype, query.to(ctx.narrow)
         grad_position = gradient.to(wide)[:, None]
-        grad_query = torch.zeros(query.shape, dtype=wide, device=query.device)
+        grad_query = torch.zeros(query.shape, dtype=ctx.narrow, device=query.device)
         gradients, grad_bias = [torch.zeros_like(weight) for weight in weights], torch.empty_like(bias)
-        for start, stop in ctx.spans:
-            span = slice(start, stop)
-            locations = source.locate(weights, span)
-            logits = (source.products(narrow_query, weights, locations) + bias[span].to(ctx.narrow)).to(wide)
+        kept, ctx.kept = ctx.kept, []  # modified in place below, so a second backward pass computes the logits again
+        for number, (start, stop) in enumerate(ctx.spans):
             # The gradient of log Z with respect to the logits: the probabilities.
-            grad_logits = logits.sub_(partition[:, None]).exp_().mul_(grad_position)
-            grad_bias[span] = grad_logits.sum(0)
-            source.add_product_gradients(
+            if kept:
+                grad_logits, maximum, locations = kept[number]
+                grad_logits.mul_((maximum - partition).exp()[:, None] * grad_position)
+            else:
+                locations = source.locate(weights, slice(start, stop))
+                logits = source.logits(narrow_query, weights, locations, bias[start:stop]).to(wide)
+                grad_logits = logits.sub_(partition[:, None]).exp_().mul_(grad_position)
+            if words is not None:
+                index, inside = _positions_in_chunk(words, start, stop)
+                grad_logits.scatter_add_(1, index, torch.where(inside[:, None], -grad_position, 0.0))
+            grad_bias[start:stop] = grad_logits.sum(0)
+            source.add_logit_gradients(
                 grad_logits.to(ctx.narrow), narrow_query, weights, locations, grad_query, gradients
             )
-        if words is not None:
-            grad_bias.index_add_(0, words, -grad_position[:, 0].to(bias.dtype))
-            locations = source.locate(weights, words)
-            source.add(gradients, locations, -(grad_position * query).to(bias.dtype))
-            grad_query -= grad_position * source.read(weights, locations)
-        return grad_query.to(query.dtype), grad_bias, None, None, None, None, *gradients
+        return grad_query.to(query.dtype), grad_bias, None, None, None, None, None, *gradients
+
+
+def _positions_in_chunk(
+    words: Int[Tensor, " N"], start: int, stop: int
+) -> tuple[Int[Tensor, "N 1"], Bool[Tensor, " N"]]:
+    """The index of each word in the chunk, and whether the chunk contains it; the index of other words is arbitrary."""
+    return (words - start).clamp(0, stop - start - 1)[:, None], (words >= start) & (words < stop)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 from typing_extensions import override
 
 Weights = Sequence[Tensor]
@@ -38,13 +39,15 @@ class VectorSource(ABC):
     def add(self, gradients: Weights, locations: Any, grad_vectors: Float[Tensor, "S P"]) -> None:
         """Add the gradient of the vectors at ``locations`` to the ``gradients`` of the parameters, in place."""
 
-    def products(self, query: Float[Tensor, "N P"], weights: Weights, locations: Any) -> Float[Tensor, "N S"]:
-        """The products of each query and each vector, in the precision of the queries."""
-        return query @ self.read(weights, locations).to(query.dtype).T
+    def logits(
+        self, query: Float[Tensor, "N P"], weights: Weights, locations: Any, bias: Float[Tensor, " S"]
+    ) -> Float[Tensor, "N S"]:
+        """The product of each query and each vector, plus the bias of the word, in the precision of the queries."""
+        return F.linear(query, self.read(weights, locations).to(query.dtype), bias.to(query.dtype))
 
-    def add_product_gradients(
+    def add_logit_gradients(
         self,
-        grad_products: Float[Tensor, "N S"],
+        grad_logits: Float[Tensor, "N S"],
         query: Float[Tensor, "N P"],
         weights: Weights,
         locations: Any,
@@ -54,16 +57,15 @@ class VectorSource(ABC):
         """Add the gradients of the queries and the parameters to ``grad_query`` and ``gradients``, in place.
 
         Args:
-            grad_products: The gradient of the result of ``products``, in the precision of the queries.
+            grad_logits: The gradient of the logits, in the precision of the queries, as ``grad_query``.
             query: The queries.
             weights: The parameters.
             locations: The vectors.
             grad_query: The gradient of the queries.
             gradients: The gradients of the parameters.
         """
-        vectors = self.read(weights, locations).to(query.dtype)
-        self.add(gradients, locations, (grad_products.T @ query).to(gradients[0].dtype))
-        grad_query += grad_products @ vectors
+        self.add(gradients, locations, (grad_logits.T @ query).to(gradients[0].dtype))
+        grad_query.addmm_(grad_logits, self.read(weights, locations).to(query.dtype))
 
 
 class MatrixRows(VectorSource):
@@ -83,6 +85,22 @@ class MatrixRows(VectorSource):
             gradients[0][locations] += grad_vectors
         else:
             gradients[0].index_add_(0, locations, grad_vectors)
+
+    @override
+    def add_logit_gradients(
+        self,
+        grad_logits: Float[Tensor, "N S"],
+        query: Float[Tensor, "N P"],
+        weights: Weights,
+        locations: slice | Int[Tensor, " S"],
+        grad_query: Float[Tensor, "N P"],
+        gradients: Weights,
+    ) -> None:
+        if not isinstance(locations, slice) or query.dtype != gradients[0].dtype:
+            super().add_logit_gradients(grad_logits, query, weights, locations, grad_query, gradients)
+            return
+        gradients[0][locations].addmm_(grad_logits.T, query)
+        grad_query.addmm_(grad_logits, weights[0][locations])
 
 
 def as_ids(words: slice | Int[Tensor, " S"], weights: Weights) -> Int[Tensor, " S"]:

@@ -106,7 +106,7 @@ def _log_probabilities_by_row(
     for row in rows.unique().tolist():
         positions, words = (rows == row).nonzero()[:, 0], layout.members[row]
         locations = layout.locations[row] if layout.locations else output.source.locate(weights, words)
-        logits = output.source.products(query[positions], weights, locations) + output.bias[words]
+        logits = output.source.logits(query[positions], weights, locations, output.bias[words])
         result[positions[:, None], layout.columns[words]] = logits.log_softmax(-1)
     return result
 
@@ -182,7 +182,7 @@ class _LogProbabilityInGroup(torch.autograd.Function):
         result = query.new_empty(len(query))
         saved = []
         for positions, words, locations in pieces:
-            logs = source.products(query[positions], weights, locations).add_(bias[words]).log_softmax(-1)
+            logs = source.logits(query[positions], weights, locations, bias[words]).log_softmax(-1)
             result[positions] = logs.gather(1, ranks[positions, None])[:, 0]
             if any(ctx.needs_input_grad):
                 saved.append(logs)
@@ -203,7 +203,7 @@ class _LogProbabilityInGroup(torch.autograd.Function):
             grad_logits[torch.arange(len(logs)), ranks[positions]] += 1
             grad_logits *= gradient[positions, None]
             grad_bias[words] = grad_logits.sum(0)
-            ctx.source.add_product_gradients(
+            ctx.source.add_logit_gradients(
                 grad_logits, query[positions], weights, locations, grad_query[positions], gradients
             )
         return grad_query, grad_bias, None, None, None, *gradients
