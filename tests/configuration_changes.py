@@ -47,6 +47,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "model/core/gru": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
     "model/core/lstm": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
+    "model/core/mingru": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
     "model/core/rnn": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
     "model/embedding/char_cnn": {
         "embedding_dim": 6,

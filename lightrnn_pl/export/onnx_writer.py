@@ -136,9 +136,8 @@ def import_onnx() -> Any:
 
 def _state(model: LanguageModel) -> list[dict[str, Any]]:
     """The name and the sizes of each part of the recurrent state."""
-    layers = model.core.layers
-    names = ("h", "c") if isinstance(layers, torch.nn.LSTM) else ("h",)
-    return [{"name": name, "layers": layers.num_layers, "size": layers.hidden_size} for name in names]
+    core = model.core
+    return [{"name": name, "layers": core.num_layers, "size": core.hidden_dim} for name in core.state_names]
 
 
 def _trace(step: CodeStep, path: Path, inputs: list[str], outputs: list[str], state: list[dict[str, Any]]) -> None:

@@ -1,15 +1,20 @@
-"""Recurrent cores with a common state type; each processes all steps in one fused call."""
+"""Recurrent cores with a common state type; each processes all steps in one fused call per layer."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import override
 
 from lightrnn_pl.checks import check_count, check_probability
+from lightrnn_pl.nn.dropout import dropout
+from lightrnn_pl.nn.linear_scan import linear_scan
 from lightrnn_pl.nn.part import Part
 from lightrnn_pl.types import Hidden, StepVectors
 
@@ -42,7 +47,8 @@ class Core(Part, ABC):
         ValueError: If an argument is out of range.
     """
 
-    layers: nn.RNNBase
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    """The name of each tensor of the state."""
 
     fast_in_bfloat16: ClassVar[bool] = False
     """Whether a CPU with bfloat16 instructions trains these layers faster in bfloat16 than in float32."""
@@ -53,45 +59,121 @@ class Core(Part, ABC):
         check_count("model.num_layers", num_layers)
         check_probability("model.dropout", dropout)
         self.hidden_dim = hidden_dim
-        layer_dropout = dropout if num_layers > 1 else 0.0
-        self.layers = self._build_layers(input_dim, hidden_dim, num_layers, layer_dropout)
+        self.num_layers = num_layers
+        self.dropout = dropout if num_layers > 1 else 0.0
 
     @abstractmethod
-    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
-        """The stacked layers, batch first."""
-
     def forward(self, inputs: StepVectors, state: State | None = None) -> tuple[Hidden, State]:
         """Hidden state after each step (B, S, H), and the state after the last step; None as ``state`` means zeros."""
-        carried = state if state is None or len(state) > 1 else state[0]
-        hidden, after = self.layers(inputs, carried)
-        return hidden, after if isinstance(after, tuple) else (after,)
 
     def last_hidden(self, state: State) -> Float[Tensor, "N H"]:
         """The hidden state after the last step, which the state contains."""
         return state[0][-1]
 
+    def zero_state(self, inputs: StepVectors) -> State:
+        """The initial state for the batch size, type and device of ``inputs``."""
+        return (inputs.new_zeros(self.num_layers, len(inputs), self.hidden_dim),) * len(self.state_names)
 
-class LSTMCore(Core):
+
+class FusedCore(Core):
+    """Abstract: the layers of a module of PyTorch that computes all steps of a layer in one call."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__(input_dim, hidden_dim, num_layers, dropout)
+        self.layers = self._module(input_dim, hidden_dim, num_layers, dropout=self.dropout, batch_first=True)
+
+    _module: ClassVar[Callable[..., nn.RNNBase]]
+    """The class of the module."""
+
+    @abstractmethod
+    def _layer(self, *arguments: Any) -> tuple[Tensor, ...]:
+        """The function that the module calls: outputs and states of given weights."""
+
+    @override
+    def forward(self, inputs: StepVectors, state: State | None = None) -> tuple[Hidden, State]:
+        if self.num_layers > 1 and self.training and inputs.device.type in ("cpu", "cuda"):
+            return self._layer_by_layer(inputs, self.zero_state(inputs) if state is None else state)
+        carried = state if state is None or len(state) > 1 else state[0]
+        hidden, after = self.layers(inputs, carried)
+        return hidden, after if isinstance(after, tuple) else (after,)
+
+    def _layer_by_layer(self, inputs: StepVectors, state: State) -> tuple[Hidden, State]:
+        """The same in one call per layer, for training.
+
+        cuDNN has faster kernels for single layers in float16, with at most 1,024 units (a multiple of 128) and a batch
+        of at most 128 (a multiple of 8; PyTorch's native/cudnn/RNN.cpp).  On a CPU, PyTorch computes one layer at a
+        time anyway, and our dropout is faster than the one between its layers.
+        """
+        hidden, after = inputs, []
+        for number, weights in enumerate(self.layers.all_weights):
+            if number and self.dropout:
+                hidden = dropout(hidden, self.dropout)
+            before: Any = tuple(part[number : number + 1] for part in state)
+            # Biases, one layer, no dropout, training, one direction, batch first.
+            options = (True, 1, 0.0, True, False, True)
+            hidden, *parts = self._layer(hidden, before if len(before) > 1 else before[0], weights, *options)
+            after.append(parts)
+        return hidden, tuple(torch.cat(parts) for parts in zip(*after, strict=True))
+
+
+class LSTMCore(FusedCore):
     """Long short-term memory, with the state (h, c)."""
 
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
     fast_in_bfloat16: ClassVar[bool] = True
+    _module: ClassVar[Callable[..., nn.RNNBase]] = nn.LSTM
 
     @override
-    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
-        return nn.LSTM(input_dim, hidden_dim, num_layers, dropout=dropout, batch_first=True)
+    def _layer(self, *arguments: Any) -> tuple[Tensor, ...]:
+        return torch.lstm(*arguments)
 
 
-class GRUCore(Core):
+class GRUCore(FusedCore):
     """Gated recurrent unit, with the state (h,)."""
 
+    _module: ClassVar[Callable[..., nn.RNNBase]] = nn.GRU
+
     @override
-    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
-        return nn.GRU(input_dim, hidden_dim, num_layers, dropout=dropout, batch_first=True)
+    def _layer(self, *arguments: Any) -> tuple[Tensor, ...]:
+        return torch.gru(*arguments)
 
 
-class RNNCore(Core):
+class RNNCore(FusedCore):
     """The simple recurrent network of LightRNN, Equation 1, with tanh and the state (h,)."""
 
+    _module: ClassVar[Callable[..., nn.RNNBase]] = nn.RNN
+
     @override
-    def _build_layers(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.RNNBase:
-        return nn.RNN(input_dim, hidden_dim, num_layers, dropout=dropout, batch_first=True)
+    def _layer(self, *arguments: Any) -> tuple[Tensor, ...]:
+        return torch.rnn_tanh(*arguments)
+
+
+class MinGRUCore(Core):
+    """The minimal GRU (Feng et al. 2024, "Were RNNs All We Needed?", section 3.1), with the state (h,).
+
+        h_s = (1 - z_s) h_(s-1) + z_s c_s        z_s = sigmoid(W_z x_s + b_z)        c_s = W_c x_s + b_c
+
+    The gate and the candidate do not depend on the previous hidden state, so a GPU computes all steps of a layer in
+    log2(S) sequential steps instead of S.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__(input_dim, hidden_dim, num_layers, dropout)
+        sizes = (input_dim, *[hidden_dim] * (num_layers - 1))
+        self.layers = nn.ModuleList(nn.Linear(size, 2 * hidden_dim) for size in sizes)
+
+    @override
+    def forward(self, inputs: StepVectors, state: State | None = None) -> tuple[Hidden, State]:
+        (before,) = self.zero_state(inputs) if state is None else state
+        hidden, after = inputs, []
+        for number, layer in enumerate(self.layers):
+            if number and self.dropout and self.training:
+                hidden = dropout(hidden, self.dropout)
+            projected = layer(hidden)
+            # Rounding errors of half precision would accumulate over the steps.
+            wide = torch.promote_types(projected.dtype, torch.float32)
+            logits, candidate = projected.to(wide).chunk(2, -1)
+            states = linear_scan(F.sigmoid(-logits), F.sigmoid(logits) * candidate, before[number].to(wide))
+            hidden = states.to(projected.dtype)
+            after.append(hidden[:, -1])
+        return hidden, (torch.stack(after),)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_probability
 from lightrnn_pl.nn.cores import Core, State, reset_state
+from lightrnn_pl.nn.dropout import Dropout
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.losses import ExactLoss, Loss
 from lightrnn_pl.nn.outputs.base import Output
@@ -57,8 +58,8 @@ class LanguageModel(nn.Module):
         self.output = output
         self.loss = loss or ExactLoss()
         self.loss.check(output)
-        self.input_dropout = nn.Dropout(input_dropout)
-        self.output_dropout = nn.Dropout(output_dropout)
+        self.input_dropout = Dropout(input_dropout)
+        self.output_dropout = Dropout(output_dropout)
         if init_scale is not None:
             for part in (self.embedding, self.core, self.output, self.loss):
                 part.initialise(init_scale)

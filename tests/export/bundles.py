@@ -19,6 +19,7 @@ MODELS = {
     "lightrnn with empty cells": ("model=lightrnn", "model.sides=[7,11]", "model.num_layers=1", "model.tied=true"),
     "cube": ("model=lightrnn", "model.components=3", "model/core=gru"),
     "one code": ("model=lightrnn", "model.components=1", "model/core=rnn"),
+    "minimal GRU": ("model=lightrnn", "model/core=mingru"),
     "hybrid": ("model=hybrid", *SLIM),
     "hybrid from characters": ("model=hybrid", "model/embedding=char_cnn", "model.embedding.features=[2,2,2,2,2,2]"),
     "slim": ("model=slim", *SLIM, "model.output.num_parts=2", "model.output.compression=0.5", "model/core=gru"),

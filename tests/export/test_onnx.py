@@ -11,6 +11,7 @@ import torch
 from lightrnn_pl.export.checks import largest_difference, onnx_perplexity
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
+from lightrnn_pl.nn.cores import LSTMCore
 from tests.export.bundles import MODELS, bundle_of
 
 onnx = pytest.importorskip("onnx")
@@ -53,7 +54,7 @@ def test_eight_bits_change_little_and_lose_no_word(name, tmp_path):
     assert sum(probability for _, probability in best) == pytest.approx(1, abs=1e-5)
     graphs = [onnx.load(str(tmp_path / "8" / graph["file"])).graph for graph in client.metadata["graphs"]]
     operators = {node.op_type for graph in graphs for node in graph.node}
-    assert ("DynamicQuantizeLSTM" in operators) == (bundle.model.core.layers.mode == "LSTM")
+    assert ("DynamicQuantizeLSTM" in operators) == isinstance(bundle.model.core, LSTMCore)
     assert "MatMulInteger" in operators or "QLinearMatMul" in operators
     assert client.metadata["weights"] == "8 bits"
 

@@ -15,9 +15,7 @@ def steps_of(model):
 
 
 def zeros(model, batch):
-    layers = model.core.layers
-    count = 2 if isinstance(layers, torch.nn.LSTM) else 1
-    return [torch.zeros(layers.num_layers, batch, layers.hidden_size) for _ in range(count)]
+    return list(model.core.zero_state(torch.zeros(batch, 1, 1)))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -29,7 +29,7 @@ def combinations():
         yield (f"model={model}",)
     for embedding, components in itertools.product(EMBEDDINGS, (1, 2, 3)):
         yield "model=lightrnn", f"model/embedding={embedding}", f"model.components={components}"
-    for core in ("gru", "rnn"):
+    for core in ("gru", "rnn", "mingru"):
         yield "model=lightrnn", f"model/core={core}"
 
 

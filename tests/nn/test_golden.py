@@ -20,6 +20,7 @@ STRATEGIES = {
     **{f"model={path.stem}": [] for path in Path(__file__).parents[2].glob("conf/model/[a-z]*.yaml")},
     "model/core=gru": [],
     "model/core=rnn": [],
+    "model/core=mingru": [],
     "model.components=3": [],
     "model.tied=true": [],
     **{

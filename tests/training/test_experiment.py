@@ -129,19 +129,20 @@ def test_runs_are_equal_if_and_only_if_their_seeds_are(tiny_text, tmp_path):
     assert perplexities[0] == perplexities[1] != perplexities[2]
 
 
-@pytest.mark.parametrize("step", [3, 13, 21])
-def test_a_run_resumes_after_ctrl_c(step, restore_sigint, monkeypatch, tiny_text, tmp_path):
-    whole = train(compose_run(tmp_path / "whole", tiny_text, *SMALL))
+@pytest.mark.parametrize(("step", "core"), [(3, "lstm"), (13, "lstm"), (21, "lstm"), (13, "mingru")])
+def test_a_run_resumes_after_ctrl_c(step, core, restore_sigint, monkeypatch, tiny_text, tmp_path):
+    overrides = (*SMALL, f"model/core={core}")
+    whole = train(compose_run(tmp_path / "whole", tiny_text, *overrides))
     run_dir = tmp_path / "run"
     monkeypatch.setenv("LIGHTRNN_TRUSTED_PACKAGES", "tests")
     interrupt = (f"+callbacks.interrupt._target_={__name__}.InterruptAt", f"+callbacks.interrupt.step={step}")
     with pytest.raises(SystemExit):
-        train(compose_run(run_dir, tiny_text, *SMALL, *interrupt))
+        train(compose_run(run_dir, tiny_text, *overrides, *interrupt))
     metrics = read_metrics(run_dir)
     assert metrics["status"] == "interrupted" and metrics["error"] is None
     assert (run_dir / "last.ckpt").is_file() == (step > 5)
 
-    resumed = train(compose_run(run_dir, tiny_text, *SMALL))
+    resumed = train(compose_run(run_dir, tiny_text, *overrides))
     assert resumed["status"] == "completed"
     assert (resumed["test"], resumed["table"]) == (whole["test"], whole["table"])
 
