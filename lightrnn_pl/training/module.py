@@ -7,12 +7,12 @@ the detached hidden state from one batch to the next.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lightrnn_pl.checks import check_choice
@@ -25,7 +25,8 @@ from lightrnn_pl.nn.losses import ExactLoss
 from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
 from lightrnn_pl.types import Hidden, WordMask, Words
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[..., Optimizer]
+"""Creates an optimizer of parameters, which are its first argument."""
 
 
 class LanguageModelingModule(pl.LightningModule):
@@ -115,8 +116,14 @@ class LanguageModelingModule(pl.LightningModule):
         self.log("valid/perplexity", perplexity(nll), prog_bar=True, rank_zero_only=True)
 
     def configure_optimizers(self) -> Optimizer:
-        """The optimizer; each parameter group stores its initial learning rate."""
-        optimizer = self._optimizer(self.model.parameters())
+        """The optimizer; each parameter group stores its initial learning rate.
+
+        On a CUDA device, it is fused if it can be.  With loss scaling, Lightning does not clip the gradients of fused
+        optimizers.
+        """
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        fused = self.device.type == "cuda" and not scaled and _can_be_fused(self._optimizer)
+        optimizer = self._optimizer(self.model.parameters(), **({"fused": True} if fused else {}))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         return optimizer
@@ -131,3 +138,10 @@ class LanguageModelingModule(pl.LightningModule):
         """Restore this rank's hidden state."""
         parts = select_own_rank(checkpoint["hidden_state"])
         self._state = None if parts is None else tuple(parts)
+
+
+def _can_be_fused(optimizer: OptimizerFactory) -> bool:
+    """Whether an optimizer of PyTorch has a fused version for GPUs, and neither ``fused`` nor ``foreach`` is set."""
+    constructor, configured = getattr(optimizer, "func", optimizer), getattr(optimizer, "keywords", {})
+    supported = constructor in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+    return supported and not {"fused", "foreach"} & configured.keys()

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightrnn_pl.building import instantiate
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run
 from tests.training.tiny_fit import batches, build_module, compose_tiny
@@ -40,9 +41,10 @@ CASES = [
 
 
 def take_steps(device: str, *overrides: str) -> None:
-    module = build_module(compose_tiny(*overrides, "model.dropout=0.1")).to(device).train()
+    config = compose_tiny(*overrides, "model.dropout=0.1")
+    module = build_module(config).to(device).train()
     module.log = lambda *arguments, **options: None
-    optimizer = module.configure_optimizers()
+    optimizer = instantiate(config.optimizer)(module.parameters())
     windows = [type(batch)(*(part.to(device) for part in batch)) for batch in batches()]
     for number, batch in enumerate(windows):
         with refuse_waits(device) if number else contextlib.nullcontext():  # layouts are computed in the first step
