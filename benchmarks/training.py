@@ -11,19 +11,15 @@ the increase over the imports.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness import (
     check_names,
-    compose_config,
     finish,
     median_seconds,
     peak_mib,
     run_in_process,
-    zipf_vocabulary,
-    zipf_words,
 )
 
 MODELS = "full,small,projected,hashed,slim,hierarchical,char_hierarchical,adaptive,lightrnn,hybrid,row_word"
@@ -36,51 +32,25 @@ _WARM_UP_WORDS = 200
 def run(model_name: str, num_words: int, arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
     """The results of one model with one vocabulary size."""
     import torch
-
-    from lightrnn_pl.building import build_allocation, build_model, instantiate
-    from lightrnn_pl.nn.cores import detach_state
-    from lightrnn_pl.nn.language_model import LanguageModel
+    from training_step import Setting, create_step
 
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    name, _, loss = model_name.partition(":")
-    overrides = [f"model={name}", *([f"model/loss={loss}"] if loss else [])]
-    if name != "small":
-        overrides.append(f"model.hidden_dim={arguments.hidden}")
-    config = compose_config(*overrides, "model.num_layers=1", "allocation=random")
-    shape = (arguments.batch, arguments.window)
-
-    def create(num_words: int) -> tuple[LanguageModel, Callable[[], None]]:
-        vocabulary = zipf_vocabulary(num_words)
-        words, targets = zipf_words(num_words, shape, 0), zipf_words(num_words, shape, 1)
-        model = build_model(config, build_allocation(config, vocabulary), vocabulary)
-        optimizer = instantiate(config.optimizer)(model.parameters())
-        previous: list[Any] = [None]
-
-        def step() -> None:
-            losses, state = model(words, targets, previous[0])
-            previous[0] = detach_state(state)
-            optimizer.zero_grad()
-            (losses.sum() / len(words)).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimizer.step()
-
-        return model, step
-
-    create(_WARM_UP_WORDS)[1]()  # load libraries that are loaded at first use
+    sizes = {"hidden": arguments.hidden, "batch": arguments.batch, "window": arguments.window, "dropout": 0.5}
+    create_step(model_name, Setting(_WARM_UP_WORDS, **sizes)).run()  # load libraries that are loaded at first use
     before = peak_mib()
-    model, step = create(num_words)
-    seconds = median_seconds(step)
+    step = create_step(model_name, Setting(num_words, **sizes))
+    seconds = median_seconds(step.run)
+    model: Any = step.model
     return {
         "model": model_name,
-        "embedding": config.model.embedding["_target_"].rpartition(".")[2],
-        "compression": config.model.embedding.get("compression"),
+        "embedding": type(model.embedding).__name__,
+        "compression": step.compression,
         "vocabulary": num_words,
-        "hidden": config.model.hidden_dim,
+        "hidden": model.output.hidden_dim,
         "phase": "training",
         "threads": threads,
         "seconds": seconds,
-        "words_per_second": shape[0] * shape[1] / seconds,
+        "words_per_second": arguments.batch * arguments.window / seconds,
         "peak_mib": peak_mib() - before,
         "weights_mib": sum(model.num_bytes.values()) / 2**20,
         "parameters": model.num_parameters,

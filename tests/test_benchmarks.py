@@ -1,10 +1,13 @@
-"""The benchmarks of output layers and of reading text."""
+"""The benchmarks of output layers, of reading text, of training next to the published model, and of a GPU."""
 
 import gzip
+import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,3 +57,105 @@ def test_text_reading(case, tmp_path):
     row = text_reading.measure(case, str(tmp_path / "text" / "news*"), str(tmp_path / "cache"))
     assert row["tokens"] == sum(len(text.split()) + text.count(b"\n") for text in texts)
     assert 20_000 <= row["tokens"] < 24_000
+
+
+def test_the_gpu_benchmark_in_its_reduced_form(tmp_path):
+    """The only test of the shell script; it takes as long as the imports."""
+    path = tmp_path / "out" / "gpu.json"
+    command = [BENCHMARKS / "gpu.sh", "--reduced", "--device", "cpu", "--json", path]
+    done = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(path.read_text())
+    parts = {part: rows for part, rows in result.items() if isinstance(rows, list)}
+    assert parts.keys() == {"peak", "tests", "training", "slim", "statistics", "speed"}
+    assert not [row for rows in parts.values() for row in rows if "error" in row]
+    assert [row["precision"] for row in parts["peak"]] == ["float32", "float16", "bfloat16"]
+    assert len(parts["speed"]) == 4 and all(row["share_of_peak"] > 0 for row in parts["speed"])
+    assert parts["training"][0]["test_perplexity"] > 1 and len(parts["slim"]) == 4
+    page = path.with_suffix(".md").read_text()
+    assert all(f"## {part}" in page for part, rows in parts.items() if rows) and "| word_language_model | 300 |" in page
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The benchmarks import each other as scripts do."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    names = ("harness", "output_layers", "training_step", "word_language_model", "gpu")
+    yield
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_the_gpu_benchmark_needs_a_gpu_unless_it_is_reduced(scripts, monkeypatch, capsys):
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu"])
+    with pytest.raises(SystemExit) as error:
+        gpu.main()
+    assert error.value.code == 2
+    assert capsys.readouterr().err.startswith("no GPU is available on this machine; --reduced --device cpu")
+
+
+def test_a_measurement_that_fails_is_reported_and_the_others_continue(scripts, monkeypatch, tmp_path):
+    gpu = importlib.import_module("gpu")
+
+    def measurements(arguments, device):
+        yield lambda: {"precision": "float32", "tflops": 1.0}
+        yield lambda: 1 / 0
+        yield lambda: {"precision": "float16", "tflops": 2.0}
+
+    monkeypatch.setitem(gpu.PARTS, "peak", measurements)
+    arguments = SimpleNamespace(parts="peak", minutes=1.0, reduced=True, json=tmp_path / "gpu.json")
+    rows = gpu.run(arguments, torch.device("cpu"))["peak"]
+    assert rows[1] == {"error": "ZeroDivisionError: division by zero"} and rows[2]["tflops"] == 2.0
+    assert "| float16 | 2 |  |" in (tmp_path / "gpu.md").read_text()
+    arguments.minutes = 0.0
+    assert gpu.run(arguments, torch.device("cpu"))["peak"] == [{"error": "not started after --minutes=0"}]
+
+
+def test_models_of_the_gpu_benchmark_exist(scripts):
+    gpu = importlib.import_module("gpu")
+    options = {name.split()[0].partition(":")[0] for name in gpu.MODELS.split(",")} - {gpu.PUBLISHED}
+    assert all((BENCHMARKS.parent / "conf" / "model" / f"{option}.yaml").is_file() for option in options)
+
+
+@pytest.mark.parametrize("name", ["word_language_model", "full", "lightrnn", "full model/core=mingru"])
+def test_operations_of_a_step(name, scripts):
+    """Matrix products of the LSTM, and of the output layer with its two gradients."""
+    training_step = importlib.import_module("training_step")
+    setting = training_step.Setting(num_words=100, hidden=8, batch=2, window=3)
+    step = training_step.create_step(name, setting)
+    words = 2 * 3
+    core = {"lightrnn": 2 * 8 * 8 * 8, "full model/core=mingru": 2 * 8 * 8}.get(name, 8 * 8 * 8)
+    output = 2 * 10 * 8 if name == "lightrnn" else 100 * 8
+    assert step.operations() == 6 * words * (core + output)
+    assert step.run().isfinite()
+
+
+def test_the_published_model_and_ours_have_the_same_size_and_are_compared(scripts):
+    benchmark = importlib.import_module("word_language_model")
+    setting = benchmark.Setting(num_words=60, hidden=8, batch=2, window=3)
+    rows = benchmark.compare(["full", "lightrnn"], setting, rounds=2)
+    assert [row["model"] for row in rows] == ["word_language_model", "full", "lightrnn"] and rows[0]["ratio"] == 1
+    assert all(row["words_per_second"] > 0 and row["ratio"] > 0 for row in rows)
+    published, ours = (benchmark.create_step(name, setting).model for name in ("word_language_model", "full"))
+    sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (published, ours)]
+    assert sizes[0] == sizes[1]
+    assert "| full | 60 | cpu | float32 |" in benchmark.markdown(rows)
+
+
+def test_the_published_model_trains_to_the_perplexity_of_ours(scripts, tmp_path, tiny_text):
+    benchmark = importlib.import_module("word_language_model")
+    files = [f"data.{split}={path}" for split, path in tiny_text.items()]
+    sizes = ("data.batch_size=4", "data.sequence_length=7", "data.eval_batch_size=3")
+    setting = benchmark.Setting(num_words=0, hidden=8, dropout=0.0)
+    overrides = ["data=text", *files, *sizes, f"paths.cache_dir={tmp_path}"]
+    rows = benchmark.perplexities(setting, 2, overrides)
+    published, ours = (row["validation_perplexity"] for row in rows if row["epoch"] == 2)
+    assert published == pytest.approx(ours, rel=0.05) and ours < rows[-2]["validation_perplexity"]
