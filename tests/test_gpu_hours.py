@@ -1,0 +1,49 @@
+"""The estimates of ``docs/performance.md``: the formula, and the number of products of each kind of output."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    yield importlib.import_module("gpu_hours")
+    for name in ("gpu_hours", "paper_tables"):
+        sys.modules.pop(name, None)
+
+
+def config_of(*overrides: str):
+    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
+        return compose("train", [*overrides])
+
+
+def test_cost_of_an_experiment(script):
+    cost = script.cost_of(config_of("experiment=slim/table2", "paper.model=ne"))
+    core, output = 2 * 8 * 300 * 300, 10_000 * 300
+    assert cost.operations == 6 * (core + output)
+    assert cost.sequential * 20 == 2 * cost.window
+    assert cost.words == 929_589 * 25
+    # Bound by the operations, and by the sequential steps.
+    assert cost.hours(1.0, 0.0) == pytest.approx(cost.words * cost.operations / 1e12 / 3600)
+    assert cost.hours(1e9, 30.0) == pytest.approx(cost.words / cost.window * 30e-6 * cost.sequential / 3600)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "products"),
+    [
+        (["experiment=lightrnn/table2", "data=ptb", "paper.model=lightrnn-200"], 2 * 100 * 200),
+        (["model=full", "data=ptb", "model.hidden_dim=8"], 10_000 * 8),
+        (["model=full", "model/loss=nce", "data=ptb", "model.hidden_dim=8", "model.loss.num_samples=50"], 50 * 8),
+        (["model=hierarchical", "data=ptb", "model.hidden_dim=8"], 200 * 8),
+    ],
+)
+def test_products_of_outputs(script, overrides, products):
+    config = config_of(*overrides, "model.num_layers=1")
+    steps, hidden = config.model.steps_per_word, config.model.hidden_dim
+    assert script.cost_of(config).operations == 6 * (steps * 8 * hidden * hidden + products)
