@@ -64,7 +64,7 @@ def serve(address: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address + ".new")
     listener.listen()
-    os.rename(address + ".new", address)  # clients wait for the final name
+    Path(address + ".new").rename(address)  # clients wait for the final name
     while True:
         connection, _ = listener.accept()
         with connection:

@@ -33,34 +33,38 @@ _MAX_ELEMENTS = 2**26
 
 
 class RowLayout(NamedTuple):
-    """The words of each row.
+    """The words of each row.  A GPU needs only the first two attributes, and does not wait for the others.
 
     Attributes:
         table: The word in each cell; -1 for empty cells.
         columns: The column of each word.
-        ranks: Index of each word among the words of its row.
-        members: The words of each row.
+        ranks: Index of each word among the words of its row; on a CPU only.
+        members: The words of each row; on a CPU only.
         locations: Where the vectors of each row are stored; None if this is computed when it is needed.
     """
 
     table: Int[Tensor, "R C"]
     columns: Int[Tensor, " V"]
-    ranks: Int[Tensor, " V"]
-    members: tuple[Int[Tensor, " _"], ...]
-    locations: list[Any] | None
+    ranks: Int[Tensor, " V"] | None = None
+    members: tuple[Int[Tensor, " _"], ...] = ()
+    locations: list[Any] | None = None
 
     @classmethod
     def of(cls, allocation: WordAllocation, output: SoftmaxOutput) -> RowLayout:
         """The layout of a table with two codes per word, whose vectors ``output`` defines."""
+        table = allocation.words()
         rows, columns = allocation.codes.long().unbind(1)
+        if rows.device.type != "cpu":
+            return cls(table, columns)
         order = allocation.cells().argsort()
         sizes = rows.bincount(minlength=allocation.sides[0])
         ranks = torch.empty_like(order)
         ranks[order] = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[rows[order]]
         members = order.split(sizes.tolist())
-        kept = output.source.keep_locations and rows.device.type == "cpu"
-        locations = [output.source.locate(output.vector_weights, words) for words in members] if kept else None
-        return cls(allocation.words(), columns, ranks, members, locations)
+        locations = None
+        if output.source.keep_locations:
+            locations = [output.source.locate(output.vector_weights, words) for words in members]
+        return cls(table, columns, ranks, members, locations)
 
 
 def log_probability_in_row(
@@ -124,6 +128,7 @@ def _gathered(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor
 
 def _by_row(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, layout: RowLayout) -> Tensor:
     query = output.query(hidden)
+    assert layout.ranks is not None
     ranks = layout.ranks[words]
     return log_probability_in_group(
         query, output.vector_weights, output.bias, rows, ranks, layout.members, output.source, layout.locations

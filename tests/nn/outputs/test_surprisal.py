@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from lightrnn_pl.nn.outputs.softmax import split_range
-from lightrnn_pl.nn.outputs.surprisal import MatrixRows, surprisal
+from lightrnn_pl.nn.outputs.surprisal import surprisal
+from lightrnn_pl.nn.outputs.vector_sources import MatrixRows
 
 
 def random_parts(scale: float = 1.0) -> list[torch.Tensor]:
@@ -24,7 +25,8 @@ def test_equals_cross_entropy_with_gradients(size, keep, scale):
     parts = random_parts(scale)
     weights = torch.rand(6, dtype=torch.float64)
     expected = F.cross_entropy(F.linear(*parts), WORDS, reduction="none")
-    actual = surprisal(*parts, WORDS, MatrixRows(), split_range(11, size), keep)
+    query, weight, bias = parts
+    actual = surprisal(query, (weight,), bias, WORDS, MatrixRows(), split_range(11, size), keep)
     torch.testing.assert_close(actual, expected)
     expected_gradients = torch.autograd.grad((weights * expected).sum(), parts)
     # The second pass computes the logits again.
@@ -37,7 +39,8 @@ def test_equals_cross_entropy_with_gradients(size, keep, scale):
 def test_log_partition(keep):
     parts = random_parts()
     expected = F.linear(*parts).logsumexp(-1)
-    actual = surprisal(*parts, None, MatrixRows(), split_range(11, 4), keep)
+    query, weight, bias = parts
+    actual = surprisal(query, (weight,), bias, None, MatrixRows(), split_range(11, 4), keep)
     torch.testing.assert_close(actual, expected)
     results = (torch.autograd.grad((values**2).sum(), parts) for values in (actual, expected))
     torch.testing.assert_close(*results)
@@ -47,5 +50,5 @@ def test_log_partition(keep):
 def test_mixed_precision_never_gives_a_probability_above_one(keep):
     query, weight, bias = (part.detach().float() for part in random_parts(10.0))
     with torch.autocast("cpu", torch.bfloat16):
-        losses = surprisal(query, weight, bias, WORDS, MatrixRows(), split_range(11, 4), keep)
+        losses = surprisal(query, (weight,), bias, WORDS, MatrixRows(), split_range(11, 4), keep)
     assert losses.dtype == torch.float32 and (losses >= 0).all()
