@@ -1,8 +1,9 @@
 """Builds objects from the configuration. This is the only module that calls Hydra's ``instantiate``.
 
-Hydra's ``_target_`` is the registry of strategies.  A configuration may come from a checkpoint of unknown origin, so
-every target must be defined in one of ``TRUSTED_PACKAGES``, or in a package listed in the environment variable
-LIGHTRNN_TRUSTED_PACKAGES (comma-separated).
+Hydra's ``_target_`` is the registry of strategies.  Only the user's own configurations are instantiated, and every
+target must be defined in one of ``TRUSTED_PACKAGES``, or in a package listed in the environment variable
+LIGHTRNN_TRUSTED_PACKAGES (comma-separated).  This prevents mistakes, not attacks: configurations from bundles are read
+by ``stored_model``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_side
 from lightrnn_pl.checks import check_choice
 from lightrnn_pl.nn.adaptive_vectors import frequency_cutoffs
 from lightrnn_pl.nn.cores import Core
+from lightrnn_pl.nn.embeddings import Embedding
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.losses import Loss
 from lightrnn_pl.nn.outputs import Output
@@ -122,19 +124,44 @@ def build_model(
             whose state is loaded afterwards.
         tokens: Word ids of the training text, or None if it is not available.
     """
-    model = config.model
-    embedding = _complete(instantiate(model.embedding), allocation=allocation, vocabulary=vocabulary, tokens=tokens)
-    core = build_core(model, embedding.embedding_dim)
-    output, loss = build_layers(model, allocation, vocabulary, core.hidden_dim, tokens)
+    return assemble_model(config.model, allocation, vocabulary, _instantiate_part, initialize, tokens)
+
+
+def assemble_model(
+    settings: Mapping[str, Any] | DictConfig,
+    allocation: WordAllocation,
+    vocabulary: Vocabulary,
+    make: Callable[[Any, type, str], Callable[..., Any]],
+    initialize: bool = True,
+    tokens: Any = None,
+) -> LanguageModel:
+    """The language model whose parts are created by ``make``; see :func:`build_model`.
+
+    Args:
+        settings: ``config.model``.
+        allocation: The codes of the words.
+        vocabulary: The words of the model.
+        make: Returns the partial constructor of a part, given its configuration, its contract and its key.
+        initialize: Whether to initialize the parameters.
+        tokens: Word ids of the training text.
+    """
+    text = {"vocabulary": vocabulary, "tokens": tokens}
+
+    def part(name: str, contract: type, **arguments: Any) -> Any:
+        return _complete(make(settings[name], contract, f"model.{name}"), **arguments)
+
+    embedding = part("embedding", Embedding, allocation=allocation, **text)
+    core = part("core", Core, input_dim=embedding.embedding_dim)
+    output = part("output", Output, allocation=allocation, hidden_dim=core.hidden_dim, **text)
     return LanguageModel(
         embedding,
         core,
         output,
-        loss,
-        input_dropout=model.input_dropout,
-        output_dropout=model.output_dropout,
-        init_scale=model.init_scale if initialize else None,
-        tied=model.tied,
+        part("loss", Loss, **text),
+        input_dropout=settings["input_dropout"],
+        output_dropout=settings["output_dropout"],
+        init_scale=settings["init_scale"] if initialize else None,
+        tied=settings["tied"],
     )
 
 
@@ -159,6 +186,10 @@ def build_optimizer(config: DictConfig, parameters: Iterable[torch.nn.Parameter]
         ValueError: If a value or the name of an argument is invalid.
     """
     return _complete(instantiate(config), params=parameters)
+
+
+def _instantiate_part(node: Any, contract: type, key: str) -> Callable[..., Any]:
+    return instantiate(node)
 
 
 def _complete(partial: Callable[..., Any], **arguments: Any) -> Any:
@@ -218,14 +249,19 @@ def _targets(config: Any) -> Iterator[str]:
             yield from _targets(value)
 
 
+def user_packages() -> tuple[str, ...]:
+    """The packages that the user trusts: the environment variable LIGHTRNN_TRUSTED_PACKAGES."""
+    names = os.environ.get("LIGHTRNN_TRUSTED_PACKAGES", "").split(",")
+    return tuple(name.strip() for name in names if name.strip())
+
+
 def _check_target(target: str) -> None:
-    user_packages = os.environ.get("LIGHTRNN_TRUSTED_PACKAGES", "")
-    trusted = (*TRUSTED_PACKAGES, *(name.strip() for name in user_packages.split(",") if name.strip()))
-    if _is_in_packages(target, trusted):
+    trusted = (*TRUSTED_PACKAGES, *user_packages())
+    if is_in_packages(target, trusted):
         resolved = hydra.utils.get_object(target)
         # A trusted module may import untrusted objects (lightrnn_pl.files.os.system), so check where it is defined.
         defined_in = str(getattr(resolved, "__module__", None) or type(resolved).__module__)
-        if _is_in_packages(defined_in, trusted):
+        if is_in_packages(defined_in, trusted):
             return
     raise ValueError(
         f"_target_: {target} is not defined in a trusted package ({', '.join(trusted)}); if you trust it, add its "
@@ -233,5 +269,6 @@ def _check_target(target: str) -> None:
     )
 
 
-def _is_in_packages(name: str, packages: Sequence[str]) -> bool:
+def is_in_packages(name: str, packages: Sequence[str]) -> bool:
+    """Whether a module or an object is in one of the packages, by its full name."""
     return any(name == package or name.startswith(package + ".") for package in packages)

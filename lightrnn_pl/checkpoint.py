@@ -1,15 +1,14 @@
 """The bundle: a trained model in one file, with everything needed to use it.
 
 A bundle contains the weights, the allocation, the vocabulary, the configuration, the evaluation protocol and
-fingerprints of these parts.  It is written atomically and loaded with ``weights_only=True``.  Loading verifies the
-fingerprints.  The checkpoint that a training run resumes from is a different file, written by Lightning.
+fingerprints of these parts.  It is written atomically.  Loading reads data only: it runs no code from the file,
+validates its content (``bundle_content``), and builds the model from a closed set of classes (``stored_model``).  The
+checkpoint that a training run resumes from is a different file, written by Lightning.
 """
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,8 @@ from omegaconf import DictConfig
 from lightrnn_pl.allocation.allocation_file import write_table
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.allocation.word_vectors import write_vectors
-from lightrnn_pl.building import as_config, as_plain, build_model
+from lightrnn_pl.building import as_config, as_plain
+from lightrnn_pl.bundle_content import BundleContent, parse_content, settings_fingerprint, weights_fingerprint
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.generation import Continuation, Sampling, beam_search, continue_text
@@ -32,6 +32,8 @@ from lightrnn_pl.inference.scoring import score_lines
 from lightrnn_pl.model_folder import WEIGHTS, is_model_folder, read_model_folder
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.run_folder import bundle_file
+from lightrnn_pl.stored_model import restore_model
+from lightrnn_pl.tensor_file import read_tensors
 from lightrnn_pl.vocabulary import Vocabulary
 
 FORMAT = "lightrnn_pl bundle"
@@ -171,12 +173,13 @@ class Bundle:
         state = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         return {
             "state": state,
-            "weights": _weights_fingerprint(state),
+            "weights": weights_fingerprint(state),
             "sides": list(self.model.allocation.sides),
             "table": self.model.allocation.fingerprint(),
             "vocabulary": self.vocabulary.state_dict(),
             "words": self.vocabulary.fingerprint(),
-            "config": as_plain(self.config),
+            "config": (config := as_plain(self.config)),
+            "settings": settings_fingerprint(config),
             "protocol": self.protocol,
             "metrics": self.metrics,
         }
@@ -202,20 +205,16 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     """
     path = Path(path)
     if is_model_folder(path):
-        content: Mapping[str, Any] = read_model_folder(path)
+        content = parse_content(path, read_model_folder(path), (path / WEIGHTS).stat().st_size)
     else:
         path = bundle_file(path)
         content = _read(path)
-    vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
-    codes = content["state"]["embedding.allocation.codes"]
-    _check_parts(path, content, vocabulary, codes)
-    config = as_config(content["config"])
-    model = build_model(config, WordAllocation(codes, tuple(content["sides"])), vocabulary, initialize=False)
+    vocabulary = content.words_and_counts()
     try:
-        model.load_state_dict(content["state"])
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not match the model in its configuration") from error
-    return Bundle(model.to(device).eval(), vocabulary, config, content["protocol"], content["metrics"])
+        model = restore_model(content.config, content.allocation(), vocabulary, content.state)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be loaded: {error}") from error
+    return Bundle(model.to(device).eval(), vocabulary, as_config(content.config), content.protocol, content.metrics)
 
 
 def load_allocation(path: str | Path) -> tuple[Vocabulary, WordAllocation]:
@@ -226,8 +225,7 @@ def load_allocation(path: str | Path) -> tuple[Vocabulary, WordAllocation]:
         ValueError: If the file is damaged, is not a bundle, or has an unsupported version.
     """
     content = _read(Path(path))
-    vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
-    return vocabulary, WordAllocation(content["state"]["embedding.allocation.codes"], tuple(content["sides"]))
+    return content.words_and_counts(), content.allocation()
 
 
 def resolve_checkpoint(checkpoint: str | None) -> Path:
@@ -265,52 +263,18 @@ def weights_file(path: str | Path) -> Path:
     return bundle_file(path)
 
 
-def _weights_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        if not name.endswith("allocation.codes"):  # the allocation has its own fingerprint
-            digest.update(name.encode())
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> BundleContent:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; pass a run folder or its best.ckpt")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is damaged or not a checkpoint; pass the best.ckpt of a run folder")
-    try:
-        with zipfile.ZipFile(path) as parts:
-            if (broken := parts.testzip()) is not None:
-                raise ValueError(f"the checksum of {broken} does not match")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load may raise any exception on arbitrary bytes
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} is damaged or not a checkpoint: {reason}") from error
+    content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
             f"{path} is not a lightrnn_pl bundle; pass the best.ckpt of a run folder (last.ckpt is only for resuming "
             "training)"
         )
-    if content["version"] != VERSION:
+    if content.get("version") != VERSION:
         raise ValueError(
-            f"{path} is a bundle of version {content['version']}, but this release reads version {VERSION}; "
+            f"{path} is a bundle of version {content.get('version')!s:.20}, but this release reads version {VERSION}; "
             "use the release of lightrnn_pl that wrote it"
         )
-    return content
-
-
-def _check_parts(path: Path, content: Mapping[str, Any], vocabulary: Vocabulary, codes: torch.Tensor) -> None:
-    if _weights_fingerprint(content["state"]) != content["weights"]:
-        raise ValueError(f"{path} is damaged: its weights differ from those that were saved; restore it from a copy")
-    table = WordAllocation(codes, tuple(content["sides"])).fingerprint()
-    if table != content["table"]:
-        raise ValueError(
-            f"{path} contains the allocation {table[:12]}, but its weights were trained with {content['table'][:12]}; "
-            "use the original file written by the run"
-        )
-    if vocabulary.fingerprint() != content["words"] or len(vocabulary) != len(codes):
-        raise ValueError(
-            f"{path} contains a different vocabulary than the one its weights were trained with; "
-            "use the original file written by the run"
-        )
+    return parse_content(path, content, path.stat().st_size)

@@ -1,4 +1,7 @@
-"""Checks of configured values.  Each raises a ``ValueError`` that names the key and the value."""
+"""Checks of configured values.  Each raises a ``ValueError`` that names the key and the value.
+
+The functions at the end format values and errors for messages.
+"""
 
 from __future__ import annotations
 
@@ -102,6 +105,16 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise ValueError(f"{name} must be {' or '.join(choices)}, got {value!r}")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception of another library, in one line of limited length."""
+    return shortened(" ".join(str(error).split()) or type(error).__name__, 400)
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, or its beginning and an ellipsis if it is longer than ``length``."""
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _example(value: object) -> str:

@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from lightrnn_pl.checks import one_line
 from lightrnn_pl.files import atomic_write, file_hash, write_json
 from lightrnn_pl.packing import Recipe, unpack_state
 from lightrnn_pl.vocabulary import Vocabulary
@@ -27,7 +29,7 @@ WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.tx
 MODEL_TYPE = "lightrnn"
 _BUNDLE_KEY = "lightrnn_pl"
 """The key of config.json that contains the parts of the bundle."""
-_PARTS = ("weights", "sides", "table", "words", "config", "protocol", "metrics")
+_PARTS = ("weights", "sides", "table", "words", "config", "settings", "protocol", "metrics")
 
 
 def is_model_folder(path: Path) -> bool:
@@ -71,30 +73,53 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
         ValueError: If a file is missing or damaged, the folder has an unsupported version, or safetensors is not
             installed.
     """
-    try:
-        metadata = json.loads((folder / CONFIG).read_text(encoding="utf-8"))[_BUNDLE_KEY]
-        assert metadata["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(
-            f"{folder / CONFIG} is damaged or was not written by lightrnn_pl; export the model again"
-        ) from error
-    if metadata.get("version") != VERSION:
-        raise ValueError(
-            f"{folder} is a model folder of version {metadata.get('version')}, but this release reads version "
-            f"{VERSION}; use the release of lightrnn_pl that wrote it"
-        )
+    metadata = _read_metadata(folder)
     safetensors = _safetensors()
-    if file_hash(folder / WEIGHTS) != metadata["file"]:
+    if file_hash(folder / WEIGHTS) != metadata.file:
         raise ValueError(f"{folder / WEIGHTS} is damaged: it differs from the exported file; restore it from a copy")
     try:
-        state = unpack_state(safetensors.load_file(folder / WEIGHTS), metadata["packed"])
+        state = unpack_state(safetensors.load_file(folder / WEIGHTS), metadata.packed)
     except Exception as error:  # safetensors may raise any exception on arbitrary bytes
-        raise ValueError(f"{folder / WEIGHTS} is damaged: {error}; restore it from a copy") from error
+        raise ValueError(f"{folder / WEIGHTS} is damaged: {one_line(error)}; restore it from a copy") from error
     try:
         vocabulary = Vocabulary.load(folder / VOCABULARY)
     except FileNotFoundError as error:
         raise ValueError(f"{folder} has no {VOCABULARY}; export the model again") from error
-    return {"state": state, "vocabulary": vocabulary.state_dict(), **{part: metadata[part] for part in _PARTS}}
+    parts = metadata.model_extra or {}
+    return {
+        "state": state,
+        "vocabulary": vocabulary.state_dict(),
+        **{part: parts[part] for part in _PARTS if part in parts},
+    }
+
+
+class _Metadata(BaseModel):
+    """The entry of config.json that describes the bundle; the parts of the bundle are validated with its content."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    file: str
+    packed: Recipe
+
+
+def _read_metadata(folder: Path) -> _Metadata:
+    path = folder / CONFIG
+    damaged = f"{path} is damaged or was not written by lightrnn_pl; export the model again"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(damaged) from error
+    metadata = description.get(_BUNDLE_KEY) if isinstance(description, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise ValueError(damaged)
+    if metadata.get("version") != VERSION:
+        raise ValueError(
+            f"{folder} is a model folder of version {metadata.get('version')!s:.20}, but this release reads version "
+            f"{VERSION}; use the release of lightrnn_pl that wrote it"
+        )
+    try:
+        return _Metadata.model_validate(metadata)
+    except ValidationError as error:
+        raise ValueError(damaged) from error
 
 
 def _safetensors() -> Any:

@@ -9,6 +9,7 @@ Integers are restored exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,8 +85,8 @@ def unpack_state(stored: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tens
     """The state packed by ``pack_state``.  The result is deterministic to the bit.
 
     Raises:
-        KeyError: If a tensor is missing.
-        ValueError: If the recipe contains an unknown kind of packing.
+        KeyError: If a tensor or an entry of the recipe is missing.
+        ValueError: If the recipe contains an unknown kind of packing or does not match the tensors.
     """
     scales = {name + _SCALES for name in recipe}
     state = {name: tensor for name, tensor in stored.items() if name not in recipe and name not in scales}
@@ -93,8 +94,11 @@ def unpack_state(stored: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tens
         if how["kind"] == "same":
             continue
         shape, dtype = tuple(how["shape"]), getattr(torch, how["dtype"])
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         if how["kind"] == "bits":
+            # Checked before memory is allocated for the integers.
+            if not 1 <= how["bits"] <= 63 or len(stored[name]) != -(-count * how["bits"] // 8):
+                raise ValueError(f"the tensor {name} does not have {count} integers of {how['bits']} bits")
             numbers = unpack_numbers(stored[name].numpy(), how["bits"], count) + how["least"]
             state[name] = torch.from_numpy(numbers).to(dtype).view(shape)
         elif how["kind"] == "half":

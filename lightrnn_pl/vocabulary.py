@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.files import atomic_write
 
 _HEADER = "#lightrnn_pl.vocabulary"
+_COUNT = re.compile(r"[0-9]{1,18}")
 
 
 class Vocabulary:
@@ -172,18 +174,34 @@ class Vocabulary:
             FileNotFoundError: If the file does not exist.
             ValueError: If the file has a different format.  The message contains the first invalid line.
         """
-        with Path(path).open(encoding="utf-8", newline="\n") as file:
-            name, _, markers = file.readline().partition("\t")
-            if name != _HEADER:
-                raise ValueError(f"{path} is not a lightrnn_pl vocabulary file: line 1 must begin with {_HEADER!r}")
-            words, counts = [], []
-            for number, line in enumerate(file, start=2):
-                word, tab, count = line.removesuffix("\n").partition("\t")
-                if not (word and tab and count.isdigit()):
-                    raise ValueError(f"{path}, line {number}: expected word<TAB>count, found {line[:80]!r}")
-                words.append(word)
-                counts.append(int(count))
-        return cls(words, counts, **json.loads(markers))
+        path = Path(path)
+        try:
+            with path.open(encoding="utf-8", newline="\n") as file:
+                name, _, markers = file.readline().partition("\t")
+                if name != _HEADER:
+                    raise ValueError(f"line 1 must begin with {_HEADER!r}")
+                words, counts = [], []
+                for number, line in enumerate(file, start=2):
+                    word, tab, count = line.removesuffix("\n").partition("\t")
+                    if not (word and tab and _COUNT.fullmatch(count)):
+                        raise ValueError(f"line {number}: expected word<TAB>count, found {line[:80]!r}")
+                    words.append(word)
+                    counts.append(int(count))
+            return cls(words, counts, **_parse_markers(markers))
+        except ValueError as error:
+            raise ValueError(f"{path} is not a lightrnn_pl vocabulary file: {error}") from error
+
+
+def _parse_markers(text: str) -> dict[str, str | None]:
+    try:
+        markers = json.loads(text)
+        valid = markers.keys() == {"unknown", "begin", "end"}
+        valid = valid and all(marker is None or isinstance(marker, str) for marker in markers.values())
+    except (ValueError, AttributeError, RecursionError):
+        valid = False
+    if not valid:
+        raise ValueError(f"line 1: expected the markers unknown, begin and end, found {text[:80]!r}")
+    return markers
 
 
 @dataclass(frozen=True)

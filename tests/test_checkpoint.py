@@ -8,6 +8,7 @@ import torch
 import lightrnn_pl
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.building import as_config, build_model
+from lightrnn_pl.bundle_content import settings_fingerprint
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.vocabulary import VocabularyRules
 from tests.tiny_model import CONFIG
@@ -107,12 +108,22 @@ def test_rejects_a_damaged_file(bundle, tmp_path, damage):
         load(path)
 
 
+def test_rejects_a_different_configuration(bundle, tmp_path):
+    path = tmp_path / "best.ckpt"
+    bundle.save(path)
+    config = torch.load(path, weights_only=True)["config"]
+    config["model"]["output_dropout"] = 0.25
+    overwrite_parts(path, config=config)
+    with pytest.raises(ValueError, match="contains another configuration"):
+        load(path)
+
+
 def test_rejects_untrusted_targets(bundle, tmp_path):
     path = tmp_path / "best.ckpt"
     bundle.save(path)
     config = torch.load(path, weights_only=True)["config"]
     config["model"]["core"]["_target_"] = "os.system"
-    overwrite_parts(path, config=config)
+    overwrite_parts(path, config=config, settings=settings_fingerprint(config))
     with pytest.raises(ValueError, match=r"os\.system is not defined in a trusted package"):
         load(path)
 

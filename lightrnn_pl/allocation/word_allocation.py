@@ -103,6 +103,11 @@ class WordAllocation(nn.Module):
         return len(self.sides)
 
     @property
+    def num_cells(self) -> int:
+        """The number of cells of the table, with or without words."""
+        return math.prod(self.sides)
+
+    @property
     def num_bytes(self) -> int:
         """Size of the codes in bytes; they are not counted among a model's parameters."""
         return self.codes.numel() * self.codes.element_size()

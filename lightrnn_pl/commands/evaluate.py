@@ -15,7 +15,7 @@ from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_dev
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.evaluation.protocol import protocol_lines
-from lightrnn_pl.evaluation.text_data import datamodule_for_text
+from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
 from lightrnn_pl.files import file_hash, write_json
 from lightrnn_pl.inference.text_lines import require_file
 from lightrnn_pl.ngrams.interpolation import check_interpolation, interpolate, print_interpolation
@@ -84,7 +84,8 @@ def _datamodule(config: DictConfig, bundle: Bundle) -> tuple[Any, list[str]]:
     options = {} if config.eval_batch_size is None else {"eval_batch_size": config.eval_batch_size}
     if config.text is not None:
         return datamodule_for_text(bundle, config.text, **options), ["test"]
-    data = as_plain(bundle.config.data if config.get("data") is None else config.data)
+    is_own = config.get("data") is None
+    data = (own_data(bundle) or {}) if is_own else as_plain(config.data)
     unknown = set(config.splits) - {"train", "valid", "test"}
     if unknown or not config.splits:
         raise ValueError(
@@ -93,7 +94,7 @@ def _datamodule(config: DictConfig, bundle: Bundle) -> tuple[Any, list[str]]:
     splits = [split for split in config.splits if split == "train" or data.get(split, "") is not None]
     if not splits:
         raise ValueError(f"the corpus has none of the splits {list(config.splits)}; pass data.valid, data.test or text")
-    return instantiate({**data, **options}), splits
+    return own_datamodule(bundle, **options) if is_own else instantiate({**data, **options}), splits
 
 
 def _interpolation_corpus(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:

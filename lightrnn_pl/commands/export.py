@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint
 from lightrnn_pl.checks import check_choice, check_count, check_flag
 from lightrnn_pl.commands.unused_options import check_unused
-from lightrnn_pl.evaluation.text_data import datamodule_for_text
+from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
 from lightrnn_pl.export.card import model_card
 from lightrnn_pl.export.folders import check_free, folder_bytes, new_folder
 from lightrnn_pl.export.formats import FORMATS, Validation
@@ -68,15 +67,14 @@ def _validation(config: DictConfig, bundle: Bundle) -> tuple[Validation | None, 
     """The text on which perplexity is measured, or None and the reason."""
     if config.valid is None:
         return None, "disabled by valid=null"
-    own = as_plain(bundle.config)["data"] if "data" in bundle.config else None
     if config.valid != "own":
         require_file("valid", config.valid)
         loader = datamodule_for_text(bundle, config.valid).loader_for(bundle.vocabulary, "test")
         return Validation(loader, Path(config.valid).name, config.words), ""
-    if own is None:
+    if own_data(bundle) is None:
         return None, "the configuration of the model does not contain a corpus; pass a text with valid=FILE"
     try:
-        loader = instantiate(own).loader_for(bundle.vocabulary, "valid")
+        loader = own_datamodule(bundle).loader_for(bundle.vocabulary, "valid")
     except (OSError, ValueError) as error:
         return None, f"the corpus of the model is not available: {error}; pass another text with valid=FILE"
     return Validation(loader, "its validation text", config.words), ""

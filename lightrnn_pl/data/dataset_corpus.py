@@ -15,6 +15,9 @@ from typing_extensions import override
 from lightrnn_pl.data.archive_members import is_archive_name
 from lightrnn_pl.data.corpus import SPLITS, Corpus, arrow_column, content_hash
 
+_FILE_FORMATS = ("parquet", "json", "csv", "text")
+"""Other readers of the library can run code from files or connect to databases."""
+
 
 class DatasetCorpus(Corpus):
     """Abstract: a corpus whose splits are datasets.
@@ -110,6 +113,8 @@ class HubCorpus(DatasetCorpus):
 
         if split in self._opened:
             return self._opened[split]
+        if _is_builder(self.id) and self.id not in _FILE_FORMATS:
+            raise ValueError(f"data.id={self.id} must be the name of a dataset or one of {', '.join(_FILE_FORMATS)}")
         if not _is_builder(self.id) or any(map(_is_on_hub, _strings(self.data_files))):
             self._require_hub()
         try:

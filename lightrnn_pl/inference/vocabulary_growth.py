@@ -37,12 +37,13 @@ from lightrnn_pl.allocation.new_word_cells import (
 )
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.word_allocation import WordAllocation
-from lightrnn_pl.building import build_model
+from lightrnn_pl.building import as_plain
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.cores import State
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import LinearCodeOutput
+from lightrnn_pl.stored_model import restore_model
 from lightrnn_pl.vocabulary import Vocabulary
 
 
@@ -195,11 +196,13 @@ def _with_allocation(
 ) -> LanguageModel:
     """The same weights with another allocation."""
     parameter = next(model.parameters())
-    grown = build_model(config, allocation, vocabulary).to(parameter.device, parameter.dtype).eval()
     # The codes are the only part of the state whose size depends on the vocabulary.
-    codes = {name: part for name, part in grown.state_dict().items() if name.endswith("allocation.codes")}
-    grown.load_state_dict({**model.state_dict(), **codes})
-    return grown
+    state = {
+        name: allocation.codes if name.endswith("allocation.codes") else part.cpu()
+        for name, part in model.state_dict().items()
+    }
+    grown = restore_model(as_plain(config), allocation, vocabulary, state)
+    return grown.to(parameter.device, parameter.dtype).eval()
 
 
 @torch.no_grad()

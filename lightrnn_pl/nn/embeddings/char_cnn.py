@@ -28,6 +28,9 @@ from lightrnn_pl.vocabulary import Vocabulary
 _CHUNK = 4096
 """Words whose vectors are computed at a time in evaluation."""
 
+_MAX_WORD_LENGTH = 1000
+"""Limits the memory of the spellings."""
+
 
 class CharCNNEmbedding(WordEmbedding):
     """Computes the vector of a word from the vectors of its characters.
@@ -76,6 +79,10 @@ class CharCNNEmbedding(WordEmbedding):
                 f"model.embedding.widths={widths} and model.embedding.features={features} must be non-empty lists of "
                 "the same length, with a number of filters for each width"
             )
+        check_count("model.embedding.max_word_length", max_word_length)
+        for key, length in (("widths", max(widths)), ("max_word_length", max_word_length)):
+            if length > _MAX_WORD_LENGTH:
+                raise ValueError(f"model.embedding.{key} must be at most {_MAX_WORD_LENGTH} characters, got {length}")
         num_features = sum(features)
         super().__init__(allocation, num_features if embedding_dim is None else embedding_dim, steps_per_word)
         check_count("model.embedding.char_dim", char_dim)

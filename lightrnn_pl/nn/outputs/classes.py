@@ -49,6 +49,14 @@ class WordClasses(ABC):
         """
 
 
+class SavedClasses(WordClasses):
+    """The classes that are saved with the weights, so nothing is computed or read."""
+
+    @override
+    def __call__(self, vocabulary: Vocabulary, num_classes: int | None, tokens: Any = None) -> Int[Tensor, " V"]:
+        raise MissingSourceError("the classes have not been loaded")
+
+
 class RandomClasses(WordClasses):
     """Random classes of equal size (Kim et al. 2016), by default ceil(sqrt(V)).
 

@@ -7,6 +7,7 @@ sub-vectors of each word, and does not change during training.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Integer
@@ -134,6 +135,16 @@ class SubvectorMap(nn.Module, ABC):
     def initial_subvectors(self) -> Float[Tensor, "M P"] | None:
         """Initial values of the sub-vectors, if the map provides them; otherwise None."""
         return None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        table = self.table() if self.table_bytes else None
+        if table is not None:
+            starts, stops = torch.tensor([self.span(part) for part in range(self.num_parts)]).to(table.device).unbind(1)
+            if ((table < starts) | (table >= stops)).any():
+                raise ValueError(
+                    f"{prefix}numbers contains sub-vectors outside of the sets of {self.num_subvectors} sub-vectors"
+                )
 
     def extra_repr(self) -> str:
         """Description shown by ``print``."""
