@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typing_extensions import override
@@ -124,12 +125,28 @@ def _is_cache_error(error: OSError, folder: Path) -> bool:
 def _open(folder: Path, splits: list[str]) -> TokenCache | None:
     """The cache in ``folder``, or None if it does not exist or is incomplete."""
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if any((folder / name).stat().st_size != size for name, size in meta["sizes"].items()):
+        meta = _Meta.model_validate_json((folder / "meta.json").read_bytes())
+        if any((folder / name).stat().st_size != size for name, size in meta.sizes.items()):
             return None
-        return TokenCache(folder, Vocabulary.load(folder / "vocabulary"), meta["num_tokens"])
-    except (OSError, ValueError, KeyError):
+        cache = TokenCache(folder, Vocabulary.load(folder / "vocabulary"), meta.num_tokens)
+        return cache if all(_is_valid(cache, split) for split in splits) else None
+    except (OSError, ValueError):
         return None
+
+
+class _Meta(BaseModel):
+    """The content of meta.json."""
+
+    num_tokens: dict[str, int]
+    sizes: dict[str, int]
+
+
+def _is_valid(cache: TokenCache, split: str) -> bool:
+    """Whether all ids of a split are words of the vocabulary, and its lines have as many ids as there are."""
+    tokens, lengths = cache.tokens(split), cache.lengths(split)
+    blocks = (tokens[start : start + _CHUNK] for start in range(0, len(tokens), _CHUNK))
+    in_range = all(block.min() >= 0 and block.max() < len(cache.vocabulary) for block in blocks)
+    return in_range and split in cache.num_tokens and lengths.min() >= 0 and lengths.sum(dtype=np.int64) == len(tokens)
 
 
 def _build(folder: Path, corpus: Corpus, rules: VocabularyRules, splits: list[str]) -> None:

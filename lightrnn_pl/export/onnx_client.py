@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+_MAX_CELLS = 2**31
 Ids = NDArray[np.int64]
 Logs = NDArray[np.float32]
 State = list[NDArray[np.float32]]
@@ -44,13 +45,25 @@ class OnnxModel:
     Args:
         folder: The folder of the export.
         threads: Number of threads of onnxruntime.
+
+    Raises:
+        ValueError: If a file is missing or damaged.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
         import onnxruntime
 
-        folder = Path(folder)
+        try:
+            self._read(Path(folder), onnxruntime, threads)
+        except Exception as error:  # onnxruntime and invalid metadata cause many kinds of exceptions
+            reason = " ".join(str(error).split())[:400] or type(error).__name__
+            raise ValueError(f"{folder} is damaged or was not written by lightrnn-export: {reason}") from error
+
+    def _read(self, folder: Path, onnxruntime: Any, threads: int) -> None:
         self.metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        for name in [*(graph["file"] for graph in self.metadata["graphs"]), self.metadata["vocabulary"]]:
+            if Path(name).name != name:
+                raise ValueError(f"{name} is not the name of a file in the folder")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         self._graphs = [
@@ -63,6 +76,10 @@ class OnnxModel:
         self.sides: list[int] = self.metadata["sides"]
         self.codes = self._table(folder)
         cells = np.ravel_multi_index(tuple(self.codes.T), self.sides)
+        if len(self.ids) != len(self.words) or len(self.metadata["graphs"]) != len(self.sides):
+            raise ValueError("the vocabulary contains a word twice, or the number of graphs is not that of the sides")
+        if math.prod(self.sides) > _MAX_CELLS:
+            raise ValueError(f"the table with sides {self.sides} is too large")
         self.word_of_cell = np.full(math.prod(self.sides), -1, dtype=np.int64)
         self.word_of_cell[cells] = np.arange(len(self.words))
 
@@ -71,7 +88,7 @@ class OnnxModel:
         if self.metadata["table"] is None:
             return np.arange(len(self.words))[:, None]
         codes = np.zeros((len(self.words), len(self.sides)), dtype=np.int64)
-        with (folder / self.metadata["table"]).open(encoding="utf-8", newline="") as file:
+        with (folder / Path(self.metadata["table"]).name).open(encoding="utf-8", newline="") as file:
             for word, *word_codes in list(csv.reader(file, delimiter="\t"))[1:]:
                 codes[self.ids[word]] = [int(code) for code in word_codes]
         return codes
@@ -170,7 +187,10 @@ def main() -> None:
         parser.error(f"{arguments.folder} does not contain metadata.json; pass a folder written with format=onnx")
     if arguments.next is not None and arguments.next < 1:
         parser.error(f"--next must be at least 1, got {arguments.next}")
-    model = OnnxModel(arguments.folder)
+    try:
+        model = OnnxModel(arguments.folder)
+    except ValueError as error:
+        parser.error(str(error))
     for line in sys.stdin:
         if arguments.next is None:
             print(f"{math.fsum(model.score(line)):.6f}\t{line.strip()}")

@@ -29,6 +29,8 @@ BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _LN10 = math.log(10)
 _LOG_ZERO = -99.0
 """The value that represents the logarithm of zero."""
+_MAX_LOG = 1e-3
+"""Log-probabilities may be slightly above 0 because of rounding."""
 _BLOCK = 1 << 18
 
 
@@ -130,7 +132,7 @@ class _Reader:
         if self._next() != b"\\data\\":
             raise self._error("an ARPA file must begin with \\data\\")
         counts: list[int] = []
-        while (match := re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", line := self._next())) is not None:
+        while (match := re.fullmatch(rb"ngram\s+(\d{1,2})\s*=\s*(\d{1,15})", line := self._next())) is not None:
             if int(match[1]) != len(counts) + 1:
                 raise self._error(f"expected the number of {len(counts) + 1}-grams")
             counts.append(int(match[2]))
@@ -208,10 +210,14 @@ class _Reader:
                     )
                 flat, starts = fields.flatten(), np.concatenate([[0], np.cumsum(lengths)[:-1]])
                 log_probability = _natural(flat.take(pa.array(starts)))
+                if not (log_probability <= _MAX_LOG).all():
+                    raise self._error(f"a log-probability in the next {len(lines):,} lines is not a number up to 0")
                 columns = [flat.take(pa.array(starts + index)) for index in range(1, order + 1)]
                 backoff = np.zeros(len(lines))
                 weighted = np.flatnonzero(lengths == order + 2)
                 backoff[weighted] = _natural(flat.take(pa.array(starts[weighted] + order + 1)))
+                if not (backoff < np.inf).all():
+                    raise self._error(f"a back-off weight in the next {len(lines):,} lines is not finite")
             except pa.ArrowInvalid as error:
                 raise self._error(f"in the next {len(lines):,} lines: {error}") from error
             self._line += len(lines)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from lightrnn_pl.run_folder import SWEEP_RECORDS, RunFolder
@@ -80,7 +81,7 @@ def read_run(path: str | Path) -> Run:
     choices: dict[str, str] = {}
     unreadable = None
     try:
-        config = _mapping(_yaml(folder.config) or _yaml(folder.hydra / folder.config.name, resolve=False))
+        config = _mapping(_yaml(folder.config) or _yaml(folder.hydra / folder.config.name))
         metrics = _mapping(folder.read_metrics())
         overrides = tuple(map(str, _yaml(folder.hydra / "overrides.yaml") or metrics.get("overrides") or ()))
         choices = _mapping(_choices(folder.hydra / "hydra.yaml") or metrics.get("choices"))
@@ -123,21 +124,34 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
 def _sweep_record(path: Path) -> dict[str, Any]:
     """The record of the job in ``path`` that a sweep wrote (see ``cli/sweep.py``); empty if there is none."""
     for record in (path.parent / SWEEP_RECORDS).glob("*.json"):
-        content = json.loads(record.read_text(encoding="utf-8"))
-        if Path(content["folder"]).resolve() == path.resolve():
-            return content
+        try:
+            content = json.loads(record.read_text(encoding="utf-8"))
+            if Path(content["folder"]).resolve() == path.resolve():
+                return content
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue  # not a record
     return {}
 
 
 def _choices(path: Path) -> dict[str, str]:
     """The chosen options, without those of Hydra's own groups."""
-    hydra = (_yaml(path, resolve=False) or {}).get("hydra") or {}
+    hydra = (_yaml(path) or {}).get("hydra") or {}
     choices = (hydra.get("runtime") or {}).get("choices") or {}
     return {group: option for group, option in choices.items() if option and not group.startswith("hydra")}
 
 
-def _yaml(path: Path, resolve: bool = True) -> Any:
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=resolve) if path.is_file() else None
+def _yaml(path: Path) -> Any:
+    """The content of a YAML file, without resolving interpolations, which could read environment variables.
+
+    Raises:
+        ValueError: If the file contains aliases, by which a small file can describe a huge structure.
+    """
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        raise ValueError(f"{path} contains YAML aliases")
+    return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
 
 
 def _mapping(content: Any) -> dict[str, Any]:

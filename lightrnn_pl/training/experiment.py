@@ -28,7 +28,7 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
-from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO
+from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO, ResumePoint, cannot_resume
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
 from lightrnn_pl.training.configuration_keys import check_keys
@@ -57,6 +57,7 @@ class _Run:
     reallocation: Reallocation
     metrics: RunMetrics
     plots: RunPlots
+    resume_point: ResumePoint
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -93,7 +94,8 @@ def train(config: DictConfig) -> dict[str, Any]:
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None and is_first_rank():
             log.info("resuming from %s", checkpoint)
-        run.trainer.fit(run.module, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
+        with _explain_invalid_checkpoint(checkpoint, run.resume_point):
+            run.trainer.fit(run.module, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
         run.reallocation.finish()
     if not run.trainer.is_global_zero:
         return {}
@@ -134,7 +136,7 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
     metrics = RunMetrics(folder.metrics, metadata, reallocation)
     plots = RunPlots(config.name, folder.perplexity_plot, metrics, record)
     best_bundle = BestBundle(folder.best, _BundleFactory(config, datamodule.vocabulary, datamodule.protocol()))
-    resume_point = instantiate(config.resume_point, path=folder.last)
+    resume_point: ResumePoint = instantiate(config.resume_point, path=folder.last)
     final_validation = FinalValidation(metrics, best_bundle, reallocation)
     extra = [instantiate(callback) for callback in config.callbacks.values() if callback]
     loggers = [instantiate(logger) for logger in config.logger.values() if logger]
@@ -159,7 +161,7 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
         if not config.resume:
             folder.clear()
         folder.write_config(config)
-    return _Run(trainer, module, datamodule, reallocation, metrics, plots)
+    return _Run(trainer, module, datamodule, reallocation, metrics, plots, resume_point)
 
 
 def _check_trainer_and_optimizer(config: DictConfig) -> None:
@@ -253,6 +255,23 @@ def _record_setup_failure(config: DictConfig, folder: RunFolder) -> Iterator[Non
             folder.write_metrics(metrics)
             dashboard.finish([], metrics)
         raise
+
+
+@contextlib.contextmanager
+def _explain_invalid_checkpoint(checkpoint: Path | None, resume_point: ResumePoint) -> Iterator[None]:
+    """Replace the exceptions that invalid content of a checkpoint causes while it is restored.
+
+    Raises:
+        ValueError: Naming the file and the remedy.
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # Lightning and the callbacks raise many kinds of exceptions
+        if checkpoint is None or resume_point.is_restored:
+            raise
+        raise cannot_resume(checkpoint) from error
 
 
 @contextlib.contextmanager

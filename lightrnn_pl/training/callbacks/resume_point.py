@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from lightrnn_pl.checks import check_count, check_number
 from lightrnn_pl.files import atomic_write
+from lightrnn_pl.tensor_file import read_tensors
 from lightrnn_pl.training.progress import validates_after
 from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
 
@@ -33,18 +34,33 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load a checkpoint.
+        """Load a checkpoint, which may contain tensors and plain values only.
 
         Raises:
             ValueError: If the file is damaged; the message contains the remedy.
         """
         try:
-            return super().load_checkpoint(path, *args, **kwargs)
-        except Exception as error:  # a damaged file can cause any kind of exception
-            raise ValueError(
-                f"{path} is damaged, so the run cannot resume; delete it to restart the run from scratch. "
-                "Restarting overwrites best.ckpt (the best model so far); make a copy first"
-            ) from error
+            checkpoint = read_tensors(Path(path))
+        except ValueError as error:
+            raise cannot_resume(path) from error
+        state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+        if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+            raise cannot_resume(path)
+        for name, tensor in state.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise ValueError(
+                    f"the run in {Path(path).parent} has diverged: {name} contains NaN or infinite values; restart it "
+                    "with resume=false and a lower learning rate"
+                )
+        return checkpoint
+
+
+def cannot_resume(path: str | Path) -> ValueError:
+    """The error for a checkpoint that is damaged."""
+    return ValueError(
+        f"{path} is damaged, so the run cannot resume; delete it to restart the run from scratch. "
+        "Restarting overwrites best.ckpt (the best model so far); make a copy first"
+    )
 
 
 class ResumePoint(pl.Callback):
@@ -54,6 +70,9 @@ class ResumePoint(pl.Callback):
         path: The file.
         every_minutes: Minimum time between two checkpoints.
         every_steps: Training steps between two checkpoints; if not None, ``every_minutes`` is ignored.
+
+    Attributes:
+        is_restored: Whether training has started, after everything in the checkpoint was restored.
     """
 
     def __init__(self, path: str | Path, every_minutes: float = 2.0, every_steps: int | None = None) -> None:
@@ -66,6 +85,7 @@ class ResumePoint(pl.Callback):
         self._written = time.monotonic()
         self._due = False
         self._generators: dict[str, Any] | None = None
+        self.is_restored = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the random generators of the checkpoint."""
@@ -74,6 +94,7 @@ class ResumePoint(pl.Callback):
             torch.set_rng_state(self._generators["cpu"])
             if torch.cuda.is_available() and self._generators["cuda"] is not None:
                 torch.cuda.set_rng_state(self._generators["cuda"])
+        self.is_restored = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Write a checkpoint if one is due, unless a validation or the end of the epoch follows this batch."""
