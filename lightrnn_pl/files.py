@@ -46,6 +46,12 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         Path(temporary).unlink(missing_ok=True)
 
 
+def remove_partial_files(folder: Path) -> None:
+    """Delete the temporary files of ``atomic_write`` that killed processes left in ``folder``."""
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically."""
     with atomic_write(path, "w") as file:

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightrnn_pl.files import atomic_write, write_json
+from lightrnn_pl.files import atomic_write, remove_partial_files, write_json
 
 SWEEP_RECORDS = ".jobs"
 """Subfolder of a sweep folder with the status of each job."""
@@ -64,6 +64,11 @@ class RunFolder:
         """The existing allocation files by round, in ascending order."""
         files = {int(path.stem.rpartition("_")[2]): path for path in self.tables.glob("round_*.npz")}
         return dict(sorted(files.items()))
+
+    def remove_leftovers(self) -> None:
+        """Delete the incomplete files that a killed process left; no other process may use the folder."""
+        for folder in (self.path, self.tables):
+            remove_partial_files(folder)
 
     def clear(self) -> None:
         """Delete the files of an earlier run."""

@@ -158,6 +158,7 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
         model.output.initialise_for_allocation()
     # The folder is changed only once everything has been built: a run that cannot start must not delete another.
     if is_first_rank():
+        folder.remove_leftovers()
         if not config.resume:
             folder.clear()
         folder.write_config(config)

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.base import Solver, finite_costs
+from lightrnn_pl.allocation.solvers.forbidden_codes import without_forbidden_codes
 from lightrnn_pl.allocation.solvers.transport import separable_bound
 from lightrnn_pl.checks import check_count, check_number
 
@@ -43,6 +44,7 @@ class AlternatingSolver(Solver):
 
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         codes = problem.codes_of(problem.cells[: problem.num_words]) if problem.codes is None else problem.codes
+        codes = without_forbidden_codes(problem, codes)
         return improve(problem, codes, self.max_sweeps, self.tolerance), separable_bound(problem)
 
 

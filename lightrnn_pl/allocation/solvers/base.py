@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
+from lightrnn_pl.allocation.solvers.forbidden_codes import MAX_PAIRS, without_forbidden_codes
 
 GIB = 2**30
 
@@ -24,16 +25,21 @@ class Solver(abc.ABC):
 
         Raises:
             ValueError: If no assignment avoids the forbidden codes, or if the problem is too large for this solver.
+                For more than ``forbidden_codes.MAX_PAIRS`` pairs of words and cells, only ``exact`` and ``mcmf`` are
+                guaranteed to find an assignment that avoids them.
         """
         start = time.perf_counter()
         codes, lower_bound = self._assign(problem)
+        codes = without_forbidden_codes(problem, codes)
         if problem.codes is not None and problem.cost(problem.codes) <= problem.cost(codes):
             codes = problem.codes  # after a reallocation, training has to adapt; keep the codes if there is no gain
         result = problem.result(codes, lower_bound, time.perf_counter() - start)
         if np.isinf(result.cost):
             raise ValueError(
-                f"{type(self).__name__} found no assignment that avoids all forbidden codes (+inf); allow more "
-                "codes, or use solver=exact, which finds an assignment if one exists"
+                f"{type(self).__name__} found no assignment that avoids all forbidden codes (+inf), which is "
+                f"guaranteed only for up to {MAX_PAIRS:,} pairs of words and cells, but there are "
+                f"{problem.num_words * problem.num_cells:,}; allow more codes, or use solver=exact, which finds an "
+                "assignment if one exists"
             )
         return replace(result, solver=type(self.choose(problem)).__name__)
 

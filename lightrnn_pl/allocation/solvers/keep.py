@@ -19,4 +19,8 @@ class KeepSolver(Solver):
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         if problem.codes is None:
             raise ValueError("KeepSolver needs the current codes; create the problem with codes")
+        if np.isinf(problem.cost(problem.codes)):
+            raise ValueError(
+                "KeepSolver keeps the current codes, but some of them are forbidden (+inf); use another solver"
+            )
         return problem.codes, problem.floor
