@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from lightrnn_pl.checks import one_line
 from lightrnn_pl.files import atomic_write, remove_partial_files, write_json
 
 SWEEP_RECORDS = ".jobs"
@@ -52,9 +54,17 @@ class RunFolder:
         """The metrics written so far; empty if there are none.
 
         Raises:
-            ValueError: If the file is not JSON.
+            ValueError: If the file is damaged.
         """
-        return json.loads(self.metrics.read_text(encoding="utf-8")) if self.metrics.is_file() else {}
+        if not self.metrics.is_file():
+            return {}
+        try:
+            content = json.loads(self.metrics.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{self.metrics} is damaged: {error}; delete it, or restore it from a copy") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.metrics} is damaged: it is not a mapping; delete it, or restore it from a copy")
+        return content
 
     def round_table(self, number: int) -> Path:
         """The file with the allocation of a round, counted from 1."""
@@ -76,6 +86,25 @@ class RunFolder:
             path.unlink(missing_ok=True)
         for table in self.round_tables().values():
             table.unlink()
+
+
+def read_yaml(path: Path) -> dict[str, Any] | list[Any]:
+    """The content of a YAML file that this package or Hydra wrote, without resolving interpolations.
+
+    Interpolations of an untrusted file could read environment variables.
+
+    Raises:
+        ValueError: If the file is damaged, or contains aliases, by which a small file can describe a huge structure.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError("it contains aliases")
+        content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        assert isinstance(content, dict | list)
+        return content  # type: ignore[return-value]
+    except Exception as error:  # YAML and OmegaConf raise many kinds of exceptions
+        raise ValueError(f"{path} is damaged: {one_line(error)}; delete it, or restore it from a copy") from error
 
 
 def bundle_file(path: str | Path) -> Path:

@@ -20,6 +20,7 @@ import hashlib
 import json
 import re
 import shutil
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -126,10 +127,14 @@ def _open(folder: Path, splits: list[str]) -> TokenCache | None:
     """The cache in ``folder``, or None if it does not exist or is incomplete."""
     try:
         meta = _Meta.model_validate_json((folder / "meta.json").read_bytes())
+        files = {"vocabulary", *(f"{split}.{suffix}" for split in splits for suffix in ("bin", "lines"))}
+        if meta.sizes.keys() != files or meta.num_tokens.keys() != set(splits):
+            return None
         if any((folder / name).stat().st_size != size for name, size in meta.sizes.items()):
             return None
-        cache = TokenCache(folder, Vocabulary.load(folder / "vocabulary"), meta.num_tokens)
-        return cache if all(_is_valid(cache, split) for split in splits) else None
+        if any(_checksum(folder / name) != checksum for name, checksum in meta.checksums.items()):
+            return None
+        return TokenCache(folder, Vocabulary.load(folder / "vocabulary"), meta.num_tokens)
     except (OSError, ValueError):
         return None
 
@@ -139,14 +144,15 @@ class _Meta(BaseModel):
 
     num_tokens: dict[str, int]
     sizes: dict[str, int]
+    checksums: dict[str, int] = {}  # missing in caches of earlier releases
 
 
-def _is_valid(cache: TokenCache, split: str) -> bool:
-    """Whether all ids of a split are words of the vocabulary, and its lines have as many ids as there are."""
-    tokens, lengths = cache.tokens(split), cache.lengths(split)
-    blocks = (tokens[start : start + _CHUNK] for start in range(0, len(tokens), _CHUNK))
-    in_range = all(block.min() >= 0 and block.max() < len(cache.vocabulary) for block in blocks)
-    return in_range and split in cache.num_tokens and lengths.min() >= 0 and lengths.sum(dtype=np.int64) == len(tokens)
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
 
 
 def _build(folder: Path, corpus: Corpus, rules: VocabularyRules, splits: list[str]) -> None:
@@ -164,7 +170,9 @@ def _build(folder: Path, corpus: Corpus, rules: VocabularyRules, splits: list[st
             num_tokens[split] = _write(folder, corpus, split, encoder)
     vocabulary.save(folder / "vocabulary")
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    write_json(folder / "meta.json", {"version": _VERSION, "num_tokens": num_tokens, "sizes": sizes})
+    checksums = {name: _checksum(folder / name) for name in sizes}
+    meta = {"version": _VERSION, "num_tokens": num_tokens, "sizes": sizes, "checksums": checksums}
+    write_json(folder / "meta.json", meta)
 
 
 def _write(folder: Path, corpus: Corpus, split: str, encoder: LineEncoder) -> int:

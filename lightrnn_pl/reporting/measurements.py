@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from lightrnn_pl.checks import one_line
 from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
 from lightrnn_pl.reporting.report_rows import Row
 from lightrnn_pl.reporting.run_groups import Group, Spread
@@ -67,10 +70,18 @@ def find_measurements(paths: Iterable[str | Path]) -> list[Measurement]:
 
 
 def measurement_rows(measurements: Sequence[Measurement], groups: Sequence[Group]) -> list[Row]:
-    """The rows of all measurements; models are named as in ``groups``, and seeds are combined into one row."""
+    """The rows of all measurements; models are named as in ``groups``, and seeds are combined into one row.
+
+    Raises:
+        ValueError: If a measurement does not have the content that its command writes.
+    """
     singles: list[_Single] = []
     for measurement in measurements:
-        singles += _READERS[measurement.kind](measurement.content, groups)
+        try:
+            singles += [_checked(single) for single in _READERS[measurement.kind](measurement.content, groups)]
+        except Exception as error:  # missing keys and other types cause many kinds of exceptions
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise ValueError(f"{measurement.path} is damaged ({reason}); write it again, or omit it") from error
     by_row: dict[tuple[Any, ...], list[_Single]] = {}
     for single in singles:
         by_row.setdefault((single.label, single.paper, single.small, single.text), []).append(single)
@@ -91,6 +102,16 @@ class _Single:
     small: bool = False
     text: Any = None
     corpus: str | None = None
+
+
+_METRICS = TypeAdapter(dict[str, float | None])
+
+
+def _checked(single: _Single) -> _Single:
+    """The measurement itself, if its metrics are numbers and it can be compared with others."""
+    _METRICS.validate_python(dict(single.metrics), strict=True)
+    hash((single.label, single.text))
+    return single
 
 
 def _spreads(members: Sequence[_Single]) -> dict[str, Spread]:
@@ -179,7 +200,7 @@ def _read(path: Path) -> Measurement | None:
         if path.stat().st_size > _MAX_BYTES:
             return None
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if isinstance(content, dict):
         if isinstance(content.get("interpolation"), dict) and content["interpolation"].get("combined"):

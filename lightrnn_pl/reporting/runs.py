@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
+from pydantic import BaseModel, JsonValue
 
-from lightrnn_pl.run_folder import SWEEP_RECORDS, RunFolder
+from lightrnn_pl.run_folder import SWEEP_RECORDS, RunFolder, read_yaml
 
 _SKIPPED_FOLDERS = ("wandb",)
 """Folders that are not searched, because W&B writes files called config.yaml too."""
@@ -81,8 +80,8 @@ def read_run(path: str | Path) -> Run:
     choices: dict[str, str] = {}
     unreadable = None
     try:
-        config = _mapping(_yaml(folder.config) or _yaml(folder.hydra / folder.config.name))
-        metrics = _mapping(folder.read_metrics())
+        config = _checked(_Config, _yaml(folder.config) or _yaml(folder.hydra / folder.config.name))
+        metrics = _checked(_Metrics, folder.read_metrics())
         overrides = tuple(map(str, _yaml(folder.hydra / "overrides.yaml") or metrics.get("overrides") or ()))
         choices = _mapping(_choices(folder.hydra / "hydra.yaml") or metrics.get("choices"))
     except Exception as error:  # a broken file can cause any kind of exception
@@ -141,17 +140,78 @@ def _choices(path: Path) -> dict[str, str]:
 
 
 def _yaml(path: Path) -> Any:
-    """The content of a YAML file, without resolving interpolations, which could read environment variables.
+    return read_yaml(path) if path.is_file() else None
+
+
+class _Config(BaseModel):
+    """The keys of a configuration that reports read; all others are allowed."""
+
+    name: str | int | float | None = None
+    model: dict[str, JsonValue] | None = None
+    data: dict[str, JsonValue] | None = None
+    paper: dict[str, JsonValue] | None = None
+
+
+class _Result(BaseModel):
+    perplexity: float | None = None
+
+
+class _Validation(BaseModel):
+    epoch: float | None = None
+    valid_perplexity: float | None = None
+    seconds: float | None = None
+
+
+class _Move(BaseModel):
+    seconds: float | None = None
+
+
+class _Round(BaseModel):
+    round: int | None = None
+    valid_perplexity: float | None = None
+    reallocation: _Move | None = None
+
+
+class _Typical(BaseModel):
+    rows: list[JsonValue] | None = None
+
+
+class _Checkpoint(BaseModel):
+    path: str | None = None
+    sha256: str | None = None
+
+
+class _Metrics(BaseModel):
+    """The keys of metrics that reports read; all others are allowed."""
+
+    status: str | None = None
+    name: str | int | float | None = None
+    seed: int | None = None
+    error: str | None = None
+    parameters: int | None = None
+    components: int | None = None
+    vocabulary: int | None = None
+    bytes: dict[str, int] | None = None
+    tokens: dict[str, int | None] | None = None
+    words_per_second: float | None = None
+    seconds: float | None = None
+    history: list[_Validation] | None = None
+    rounds: list[_Round] | None = None
+    validation: _Result | None = None
+    test: _Result | None = None
+    protocol: dict[str, JsonValue] | None = None
+    typical: _Typical | None = None
+    checkpoint: _Checkpoint | None = None
+
+
+def _checked(schema: type[BaseModel], content: Any) -> dict[str, Any]:
+    """The content, after its types were checked.
 
     Raises:
-        ValueError: If the file contains aliases, by which a small file can describe a huge structure.
+        ValueError: If it does not match ``schema``.
     """
-    if not path.is_file():
-        return None
-    text = path.read_text(encoding="utf-8")
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-        raise ValueError(f"{path} contains YAML aliases")
-    return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    schema.model_validate(_mapping(content), strict=True)
+    return _mapping(content)
 
 
 def _mapping(content: Any) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lightrnn_pl.building import as_plain
-from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.run_folder import RunFolder, read_yaml
 
 DEFINES_A_RUN = (
     "data",
@@ -36,8 +36,9 @@ def check_same_run(folder: RunFolder, config: DictConfig) -> None:
     """
     if not folder.config.is_file():
         return
-    before, now = OmegaConf.to_container(OmegaConf.load(folder.config)), as_plain(config)
-    assert isinstance(before, dict)
+    before, now = read_yaml(folder.config), as_plain(config)
+    if not isinstance(before, dict):
+        raise ValueError(f"{folder.config} is damaged: it is not a mapping; delete it, or restore it from a copy")
     differing = [
         key for part in DEFINES_A_RUN for key in _differences(part, value_at(before, part), value_at(now, part))
     ]
