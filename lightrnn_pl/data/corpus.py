@@ -23,6 +23,7 @@ from lightrnn_pl.data.line_blocks import is_compressed, line_blocks
 
 SPLITS = ("train", "valid", "test")
 _ROWS = 16384
+_UNSUPPORTED = (".zst", ".lz4", ".7z", ".br")
 
 
 class Corpus(ABC):
@@ -133,6 +134,7 @@ class TextCorpus(Corpus):
 
         Raises:
             FileNotFoundError: If a file does not exist, or no file matches a pattern.
+            ValueError: If the list is empty, or the compression of a file is not supported.
         """
         files = []
         for pattern in self._patterns[split]:
@@ -153,6 +155,12 @@ class TextCorpus(Corpus):
             files += matching_files
         if not files:
             raise ValueError(f"data.{split} is an empty list; pass at least one file")
+        for path in files:
+            if path.suffix in _UNSUPPORTED:
+                raise ValueError(
+                    f"data.{split}: the compression of {path} is not supported; decompress it, or compress it with "
+                    "gzip, bzip2 or xz (.gz, .bz2, .xz)"
+                )
         return files
 
     @override

@@ -47,7 +47,9 @@ def line_blocks(file: BinaryIO, name: str) -> Iterator[pa.StringArray]:
                 block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             yield _split_lines(block, name, first_line)
             first_line += block.count(b"\n")
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if suffix not in _OPENERS:
+            raise
         raise ValueError(f"{name} is damaged or truncated ({error}); obtain the file again") from error
 
 

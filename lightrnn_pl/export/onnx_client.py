@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import heapq
 import json
 import math
@@ -25,6 +26,12 @@ _MAX_CELLS = 2**31
 Ids = NDArray[np.int64]
 Logs = NDArray[np.float32]
 State = list[NDArray[np.float32]]
+
+
+def fingerprint(metadata: dict[str, Any]) -> str:
+    """SHA-256 of the metadata, without the fingerprint itself."""
+    content = {key: value for key, value in metadata.items() if key != "fingerprint"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class Position(NamedTuple):
@@ -61,6 +68,13 @@ class OnnxModel:
 
     def _read(self, folder: Path, onnxruntime: Any, threads: int) -> None:
         self.metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        if "fingerprint" in self.metadata:  # not in exports of earlier releases
+            if self.metadata["fingerprint"] != fingerprint(self.metadata):
+                raise ValueError("metadata.json was changed")
+            for name, expected in self.metadata["sha256"].items():
+                with (folder / name).open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                        raise ValueError(f"{name} was changed")
         for name in [*(graph["file"] for graph in self.metadata["graphs"]), self.metadata["vocabulary"]]:
             if Path(name).name != name:
                 raise ValueError(f"{name} is not the name of a file in the folder")
@@ -82,6 +96,9 @@ class OnnxModel:
             raise ValueError(f"the table with sides {self.sides} is too large")
         self.word_of_cell = np.full(math.prod(self.sides), -1, dtype=np.int64)
         self.word_of_cell[cells] = np.arange(len(self.words))
+        if any(self.metadata[key] not in (None, *self.ids) for key in ("context", "unknown", "end")):
+            raise ValueError("a marker is not in the vocabulary")
+        self.spell(self.start(), np.array([0]))  # checks the inputs and outputs of all graphs
 
     def _table(self, folder: Path) -> Ids:
         """The codes of each word, (V, k); with one code per word, the code is the word id."""

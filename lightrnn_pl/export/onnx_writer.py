@@ -23,7 +23,7 @@ from lightrnn_pl.allocation.allocation_file import code_names
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.export import onnx_client
 from lightrnn_pl.export.step_modules import CodeStep
-from lightrnn_pl.files import write_json
+from lightrnn_pl.files import file_hash, write_json
 from lightrnn_pl.model_folder import VOCABULARY
 from lightrnn_pl.nn.language_model import LanguageModel
 
@@ -95,7 +95,7 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         bundle.save_table(folder / "table.tsv")
     shutil.copyfile(onnx_client.__file__, folder / "client.py")
     content = bundle.content()
-    metadata = {
+    metadata: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "opset": OPSET,
@@ -116,6 +116,9 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         "fingerprints": {name: content[name] for name in ("weights", "table", "words")},
         "metrics": bundle.metrics,
     }
+    written = (path for path in sorted(folder.iterdir()) if path.suffix in (".onnx", ".bin", ".txt", ".tsv"))
+    metadata["sha256"] = {path.name: file_hash(path) for path in written}
+    metadata["fingerprint"] = onnx_client.fingerprint(metadata)
     write_json(folder / METADATA, metadata)
     return metadata
 

@@ -28,7 +28,7 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
-from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO, ResumePoint, cannot_resume
+from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO, InvalidCheckpointError, ResumePoint
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
 from lightrnn_pl.training.configuration_keys import check_keys
@@ -267,12 +267,10 @@ def _explain_invalid_checkpoint(checkpoint: Path | None, resume_point: ResumePoi
     """
     try:
         yield
-    except (ValueError, OSError):
-        raise
     except Exception as error:  # Lightning and the callbacks raise many kinds of exceptions
-        if checkpoint is None or resume_point.is_restored:
+        if checkpoint is None or resume_point.is_restored or "cannot resume" in str(error):
             raise
-        raise cannot_resume(checkpoint) from error
+        raise InvalidCheckpointError(checkpoint) from error
 
 
 @contextlib.contextmanager

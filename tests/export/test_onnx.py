@@ -94,6 +94,12 @@ def test_wrong_weights_are_detected(tmp_path):
     numbers = np.fromfile(path, dtype=np.float32)
     numbers[: len(numbers) // 2] *= 1.01
     numbers.tofile(path)
+    with pytest.raises(ValueError, match=r"weights\.bin was changed"):
+        OnnxModel(tmp_path)
+    # Without fingerprints, the comparison with the model detects them.
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    del metadata["fingerprint"]
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     assert min(largest_difference(bundle, OnnxModel(tmp_path), [5, 6, 7])) > 1e-4
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
@@ -41,26 +42,38 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         try:
             checkpoint = read_tensors(Path(path))
+            state = _Checkpoint.model_validate(checkpoint, strict=True).state_dict
         except ValueError as error:
-            raise cannot_resume(path) from error
-        state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-        if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-            raise cannot_resume(path)
+            raise InvalidCheckpointError(path) from error
         for name, tensor in state.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise ValueError(
-                    f"the run in {Path(path).parent} has diverged: {name} contains NaN or infinite values; restart it "
-                    "with resume=false and a lower learning rate"
+                    f"the run in {Path(path).parent} has diverged: {name} contains NaN or infinite values, so it "
+                    "cannot resume; restart it with resume=false and a lower learning rate"
                 )
         return checkpoint
 
 
-def cannot_resume(path: str | Path) -> ValueError:
-    """The error for a checkpoint that is damaged."""
-    return ValueError(
-        f"{path} is damaged, so the run cannot resume; delete it to restart the run from scratch. "
-        "Restarting overwrites best.ckpt (the best model so far); make a copy first"
-    )
+class InvalidCheckpointError(ValueError):
+    """A checkpoint to resume from is damaged."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(
+            f"{path} is damaged, so the run cannot resume; delete it to restart the run from scratch. "
+            "Restarting overwrites best.ckpt (the best model so far); make a copy first"
+        )
+
+
+class _Checkpoint(BaseModel):
+    """The parts of a checkpoint without which training would silently restart from its beginning."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    epoch: int
+    global_step: int
+    state_dict: dict[str, torch.Tensor]
+    loops: Annotated[dict[str, Any], Field(min_length=1)]
+    callbacks: Annotated[dict[str, Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=1)]
+    optimizer_states: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
 class ResumePoint(pl.Callback):
