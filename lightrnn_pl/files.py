@@ -6,13 +6,17 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of full disks.  EFBIG: the file exceeds the limit of the process or of the file system."""
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 """Errors of folders in which no file can be created.  EEXIST: a file has the folder's name."""
 
@@ -21,7 +25,8 @@ _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXI
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary file next to ``path`` and rename it to ``path`` if the block ends without an error.
 
-    The file is flushed to disk before it is renamed, so a crash leaves either the old file or the new one.
+    The file is flushed to disk before it is renamed, so a crash leaves either the old file or the new one.  Temporary
+    files of processes that were killed while they wrote the same file are deleted.
 
     Raises:
         OSError: If the device has no space left or the folder is not writable.  The message contains the path and a
@@ -30,7 +35,7 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path), suffix=".part")
     except OSError as error:
         raise explain_unwritable(error, path) from error
     try:
@@ -50,6 +55,32 @@ def remove_partial_files(folder: Path) -> None:
     """Delete the temporary files of ``atomic_write`` that killed processes left in ``folder``."""
     for path in folder.glob(".*.part"):
         path.unlink(missing_ok=True)
+
+
+def temporary_prefix(path: Path) -> str:
+    """The prefix of the names of temporary files for ``path``, which end in ``.part``.
+
+    It contains the machine and the process.  Temporary files of processes of this machine that have ended are deleted.
+    """
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{machine}-(\d+)-.*\.part")
+    for leftover in path.parent.iterdir():
+        if (match := pattern.fullmatch(leftover.name)) is not None and not _is_running(int(match[1])):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+    return f".{path.name}.{machine}-{os.getpid()}-"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_json(path: str | Path, content: Any) -> None:

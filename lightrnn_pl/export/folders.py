@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightrnn_pl.files import explain_unwritable
+from lightrnn_pl.files import explain_unwritable, temporary_prefix
 from lightrnn_pl.model_folder import CONFIG, MODEL_TYPE
 
 
@@ -25,7 +25,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     check_free(path, overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path), suffix=".part"))
     except OSError as error:
         raise explain_unwritable(error, path) from error
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -116,9 +117,12 @@ async def read_json(request: Request) -> dict[str, Any]:
     """Read the JSON object in the body of a request.
 
     Raises:
-        HTTPException: With status 415 if the content type is not JSON, 413 if the body is too large, or 400 if it is
-            not a JSON object.
+        HTTPException: With status 403 if a page of another site sent the request, 415 if the content type is not JSON,
+            413 if the body is too large, or 400 if it is not a JSON object.
     """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).hostname != request.url.hostname:
+        raise HTTPException(403, "requests from other sites are not allowed")
     # HTML forms on other sites cannot send this content type without a CORS preflight, which is never answered.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "the request must have the header Content-Type: application/json")

@@ -44,8 +44,17 @@ def generator(request) -> np.random.Generator:
     return np.random.default_rng([SEED, zlib.crc32(request.node.name.encode())])
 
 
+@pytest.fixture(autouse=True)
+def tries(record_property):
+    """Record the number of files, for ``docs/robustness.py``."""
+    outcome.tries = 0
+    yield
+    record_property("tries", outcome.tries or 60 * FACTOR)
+
+
 def outcome(read) -> str:
     """``refused`` if ``read`` raises an error in one line; otherwise its result."""
+    outcome.tries += 1
     try:
         return read()
     except (ValueError, OSError) as error:
