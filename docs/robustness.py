@@ -39,8 +39,9 @@ def test_rows() -> tuple[list[str], bool]:
     """One row of the table for each test, and whether all passed."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.xml"
+        options = ["-q", f"--junitxml={results}", "-o", "junit_family=xunit1"]
         subprocess.run(
-            [sys.executable, "-m", "pytest", "tests/robustness", "-q", f"--junitxml={results}", "-n", "0"],
+            [sys.executable, "-m", "pytest", "tests/robustness", *options],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             check=False,

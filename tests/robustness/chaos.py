@@ -37,8 +37,12 @@ SECONDS = 120
 """Maximum time of a process."""
 
 
-def write_text(folder: Path) -> dict[str, Path]:
-    """Three small files of random sentences."""
+def write_inputs(folder: Path) -> dict[str, Path]:
+    """Three small files of random sentences, and next to them the folder ``runs`` with two runs."""
+    from tests.reporting.folders import make_run
+
+    for seed in (1, 2):
+        make_run(folder / "runs" / str(seed), seed=seed)
     generator = np.random.default_rng(0)
     files = {}
     for split, lines in (("train", 250), ("valid", 40), ("test", 40)):
@@ -75,14 +79,13 @@ def report(folder: Path, files: dict[str, Path]) -> None:
     from omegaconf import OmegaConf
 
     from lightrnn_pl.commands.report import report as write_report
-    from tests.reporting.folders import make_run
 
-    if not (folder / "runs").is_dir():
-        shutil.rmtree(folder / "new", ignore_errors=True)
-        for seed in (1, 2):
-            make_run(folder / "new" / str(seed), seed=seed)
-        (folder / "new").rename(folder / "runs")
-    options = {"runs": [str(folder / "runs")], "output": str(folder / "report"), "title": "chaos", "keep": None}
+    options = {
+        "runs": [str(files["train"].parent / "runs")],
+        "output": str(folder / "report"),
+        "title": "chaos",
+        "keep": None,
+    }
     write_report(OmegaConf.create(options))
 
 
@@ -182,7 +185,7 @@ class Chaos:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.generator = folder, np.random.default_rng(seed)
-        self.files = write_text(folder)
+        self.files = write_inputs(folder)
         self.tries: dict[str, int] = {}
         self.failures: dict[str, list[str]] = {}
         self.expected: dict[str, tuple[dict[str, str], float]] = {}
