@@ -14,7 +14,7 @@ from lightrnn_pl.data.tokens import open_cache
 from lightrnn_pl.vocabulary import VocabularyRules
 
 LINES = b"a b\n" * 999
-UTF8, COMPRESSED, NO_WORDS = "is not UTF-8", "is damaged or truncated", "contains no words"
+UTF8, COMPRESSED, NO_WORDS = "is (not UTF-8|NUL)", "is damaged or truncated", "contains no words"
 
 REFUSED = {
     "an empty file": ("t.txt", b"", "is empty"),

@@ -216,7 +216,8 @@ def test_tied_must_agree_with_the_weights(name, tmp_path):
         content["config"]["model"]["tied"] = not content["config"]["model"]["tied"]
 
     path = forge(bundle, tmp_path / "best.ckpt", change)
-    if bundle.config.model.tied:
+    # Adaptive vectors of the input are stored by row only if they are tied, so the untied model is a different one.
+    if bundle.config.model.tied and name != "row word with adaptive vectors":
         assert load(path).score(["the été w3"]) == bundle.score(["the été w3"])
     else:
         refused(path, "cannot be loaded: the configuration does not describe the stored model")
