@@ -101,7 +101,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "model/row_word_adaptive": {
         "cutoffs": [5, 20],
         "div_value": 2.0,
-        "row_sizes": [2, 5, 7],
+        "row_sizes": "auto",
         "embedding.cutoffs": [5, 20],
         "embedding.div_value": 2.0,
         "output.cutoffs": [5, 20],
