@@ -63,6 +63,8 @@ def test_takes_a_step(row, configured, tiny, tmp_path, monkeypatch):
     config.paths.run_dir = str(tmp_path / "run")
     config.data = tiny
     config.model.hidden_dim = 40  # divisible by the rows' K of 8 and 10
+    if "cutoffs" in config.model:
+        config.model.cutoffs = [5, 20]  # below the size of the tiny vocabulary
     metrics = experiment.train(config)
     assert metrics["status"] == "completed" and metrics["history"][-1]["step"] == 1
     assert 1 < metrics["test"]["perplexity"] < 10 * metrics["vocabulary"]
