@@ -14,14 +14,16 @@ import torch
 from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters, column_clusters
+from lightrnn_pl.allocation.initial.cost_estimate import CostEstimate, column_cost, row_cost
+from lightrnn_pl.allocation.initial.progress_bar import progress_bar
 from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation, validate_sides
 from lightrnn_pl.checks import check_choice, check_count
 
 log = logging.getLogger(__name__)
 
-_MAX_CLUSTERED_ROW = 1000
-"""Largest number of cells per row for column clusters: the exact assignment of a row takes 50 ms per iteration."""
+_MAX_CLUSTERED_ROW = 4000
+"""Largest number of cells per row for column clusters, whose time and memory are proportional to its square."""
 
 
 class InitialAllocation(abc.ABC):
@@ -59,7 +61,7 @@ class ClusteredAllocation(InitialAllocation):
     Args:
         iterations: Number of iterations of the clustering.
         columns: How the words of a row are assigned to its cells.  ``clusters``: words that differ from the mean of
-            their row in a similar way share a column (for rows of up to 1,000 cells).  ``frequency``: in the order of
+            their row in a similar way share a column (for rows of up to 4,000 cells).  ``frequency``: in the order of
             descending frequency.  ``random``: at random.
         seed: Seed of all random numbers.
 
@@ -78,6 +80,17 @@ class ClusteredAllocation(InitialAllocation):
     def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
         """A unit vector for each word, (V, dimension); zero for words without a vector."""
 
+    def vectors_cost(self, num_words: int, num_tokens: int) -> CostEstimate:
+        """The estimated cost of :meth:`vectors`; by default that of vectors that already exist."""
+        return CostEstimate()
+
+    def cost(self, num_words: int, num_tokens: int, num_rows: int, row_size: int) -> CostEstimate:
+        """The estimated cost of an allocation without bands, whose words have 64-dimensional vectors."""
+        cost = self.vectors_cost(num_words, num_tokens).then(row_cost(num_words, num_rows, 64, self.iterations))
+        if self.columns == "clusters" and row_size <= _MAX_CLUSTERED_ROW:
+            cost = cost.then(column_cost(num_words, row_size, 64, self.iterations))
+        return cost
+
     @override
     def __call__(
         self,
@@ -90,15 +103,20 @@ class ClusteredAllocation(InitialAllocation):
     ) -> WordAllocation:
         validate_sides(num_words, tuple(sides))
         row_size = math.prod(sides[1:])
-        log.info("Creating the initial allocation of %s words by clustering word vectors ...", f"{num_words:,}")
+        log.info(
+            "Creating the initial allocation of %s words by clustering word vectors: %s ...",
+            f"{num_words:,}",
+            self.cost(num_words, int(np.sum(counts)), sides[0], row_size),
+        )
         started = time.monotonic()
         vectors = self.vectors(words, tokens)
         rows = np.empty(num_words, dtype=np.int64)
-        for band in bands or [RowBand(slice(0, num_words), slice(0, sides[0]), row_size)]:
-            clusters = balanced_clusters(
-                vectors[band.words], counts[band.words], band.capacities(), self.iterations, self.seed
-            )
-            rows[band.words] = clusters + band.rows.start
+        with progress_bar("clustering words into rows", self.iterations * num_words) as advance:
+            for band in bands or [RowBand(slice(0, num_words), slice(0, sides[0]), row_size)]:
+                clusters = balanced_clusters(
+                    vectors[band.words], counts[band.words], band.capacities(), self.iterations, self.seed, advance
+                )
+                rows[band.words] = clusters + band.rows.start
         # Rows of different sizes are for outputs that predict words instead of columns.
         columns = self.columns if bands is None else "frequency"
         if columns == "clusters" and row_size > _MAX_CLUSTERED_ROW:
@@ -110,7 +128,8 @@ class ClusteredAllocation(InitialAllocation):
             )
             columns = "random"
         if columns == "clusters":
-            positions = column_clusters(vectors, rows, counts, row_size, self.iterations, self.seed)
+            with progress_bar("clustering words into columns", self.iterations * num_words) as advance:
+                positions = column_clusters(vectors, rows, counts, row_size, self.iterations, self.seed, advance)
         else:
             # The words of a row occupy its first cells, so that empty cells come last.
             drawn = np.random.default_rng(self.seed).random(num_words)

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.base import ClusteredAllocation
 from lightrnn_pl.allocation.initial.cooccurrence_vectors import cooccurrence_vectors
+from lightrnn_pl.allocation.initial.cost_estimate import CostEstimate, cooccurrence_cost
 from lightrnn_pl.checks import check_count
 
 
@@ -50,3 +51,7 @@ class CooccurrenceAllocation(ClusteredAllocation):
         if tokens is None:
             raise ValueError("allocation=cooccurrence needs the training text, but tokens is None")
         return cooccurrence_vectors(tokens, len(words), self.dimension, self.num_contexts, self.seed)
+
+    @override
+    def vectors_cost(self, num_words: int, num_tokens: int) -> CostEstimate:
+        return cooccurrence_cost(num_words, num_tokens, self.dimension)

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from lightrnn_pl.allocation.initial.progress_bar import progress_bar
+
 log = logging.getLogger(__name__)
 
 _NEIGHBORS = ((1, 1.0), (2, 0.5), (-1, 0.7))
@@ -45,8 +47,15 @@ def cooccurrence_vectors(
     """
     num_contexts = min(num_contexts, num_words)
     counts = _count_neighbors(tokens, num_words, num_contexts)
-    parts = [weight * _positive_information(matrix) for matrix, (_, weight) in zip(counts, _NEIGHBORS, strict=True)]
-    matrix = sparse.hstack(parts).tocsr().astype(np.float32)
+    with progress_bar("factorizing the co-occurrence matrix", None):
+        parts = [weight * _positive_information(matrix) for matrix, (_, weight) in zip(counts, _NEIGHBORS, strict=True)]
+        matrix = sparse.hstack(parts).tocsr().astype(np.float32)
+        del counts, parts  # most of the memory
+        return _reduce_dimension(matrix, dimension, seed)
+
+
+def _reduce_dimension(matrix: sparse.csr_matrix, dimension: int, seed: int) -> Float[np.ndarray, "V dimension"]:
+    """Unit vectors from the left singular vectors of ``matrix``, scaled by the roots of the singular values."""
     dimension = min(dimension, *matrix.shape)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Sparse")  # sparse CSR tensors are in beta
@@ -68,17 +77,20 @@ def _count_neighbors(tokens: TrainingTokens, num_words: int, num_contexts: int) 
     counts = [sparse.csr_matrix(shape, dtype=np.float32) for _ in _NEIGHBORS]
     reach = max(abs(offset) for offset, _ in _NEIGHBORS)
     before = np.empty(0, dtype=np.int32)
-    for block in _blocks(tokens):
-        text = np.concatenate([before, block])
-        for number, (offset, _) in enumerate(_NEIGHBORS):
-            # Each pair is counted in the block of its later word.
-            first = max(len(before), abs(offset))
-            later, earlier = text[first:], text[first - abs(offset) : max(0, len(text) - abs(offset))]
-            words, contexts = (later, earlier) if offset > 0 else (earlier, later)
-            is_context = contexts < num_contexts
-            pairs = words[is_context], contexts[is_context]
-            counts[number] += sparse.coo_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=shape).tocsr()
-        before = text[-reach:]
+    total = len(tokens) if isinstance(tokens, np.ndarray) else None
+    with progress_bar("counting co-occurrences", total) as advance:
+        for block in _blocks(tokens):
+            text = np.concatenate([before, block])
+            for number, (offset, _) in enumerate(_NEIGHBORS):
+                # Each pair is counted in the block of its later word.
+                first = max(len(before), abs(offset))
+                later, earlier = text[first:], text[first - abs(offset) : max(0, len(text) - abs(offset))]
+                words, contexts = (later, earlier) if offset > 0 else (earlier, later)
+                is_context = contexts < num_contexts
+                pairs = words[is_context], contexts[is_context]
+                counts[number] += sparse.coo_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=shape).tocsr()
+            before = text[-reach:]
+            advance(len(block))
     return counts
 
 

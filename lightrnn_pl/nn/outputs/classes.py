@@ -19,6 +19,7 @@ from typing_extensions import override
 from lightrnn_pl.allocation.allocation_file import read_table
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters
 from lightrnn_pl.allocation.initial.cooccurrence_vectors import cooccurrence_vectors
+from lightrnn_pl.allocation.initial.progress_bar import progress_bar
 from lightrnn_pl.checks import check_count, check_number, check_seed
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -144,7 +145,8 @@ class ClusteredClasses(WordClasses):
         capacities = np.full(num_classes, num_words // num_classes)
         capacities[: num_words % num_classes] += 1
         vectors = cooccurrence_vectors(tokens, num_words, self.dimension, self.num_contexts, self.seed)
-        clusters = balanced_clusters(vectors, vocabulary.counts, capacities, self.iterations, self.seed)
+        with progress_bar("clustering words into classes", self.iterations * num_words) as advance:
+            clusters = balanced_clusters(vectors, vocabulary.counts, capacities, self.iterations, self.seed, advance)
         return torch.from_numpy(clusters.astype(np.int64))
 
 
