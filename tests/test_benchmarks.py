@@ -159,3 +159,16 @@ def test_the_published_model_trains_to_the_perplexity_of_ours(scripts, tmp_path,
     rows = benchmark.perplexities(setting, 2, overrides)
     published, ours = (row["validation_perplexity"] for row in rows if row["epoch"] == 2)
     assert published == pytest.approx(ours, rel=0.05) and ours < rows[-2]["validation_perplexity"]
+
+
+def test_clustering(tmp_path):
+    counts = np.maximum(1, 2000 // np.arange(1, 201))
+    np.save(tmp_path / "counts.npy", counts)
+    command = [sys.executable, str(BENCHMARKS / "clustering.py"), "--counts", str(tmp_path / "counts.npy")]
+    sizes = ("--tokens", "5000", "--iterations", "2", "--methods", "default", "approximate")
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    default, approximate = (line.split(" | ") for line in done.stdout.splitlines()[-2:])
+    assert default[:2] == ["| 200", "default"] and approximate[:2] == ["| 200", "approximate"]
+    assert all(0 < float(row[-2]) < 1 and 0 < float(row[-1].rstrip(" |")) < 1 for row in (default, approximate))
+    assert default[-2:] != approximate[-2:]

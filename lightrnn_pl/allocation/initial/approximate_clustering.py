@@ -5,15 +5,19 @@ cluster.  A word chooses the cluster with the smallest sum of distance and price
 respect the capacities.  The last pass enforces the capacities, most frequent words first, and an auction then
 reassigns the words for which another row is nearly as good, or better.
 
-The columns of a row are assigned greedily, most frequent words first, and by an auction in the last iteration.
+The columns of a row are assigned greedily, most frequent words first, and by an auction in the last iteration.  Rows
+are divided among threads; the result does not depend on their number.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import no_type_check
 
 import numba
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
@@ -142,20 +146,32 @@ def approximate_column_clusters(
         is_auction = iteration == iterations - 1 and num_columns <= MAX_AUCTION_ROW
         centers = _sums(deviations, weights, columns, num_columns)
         centers /= np.maximum(np.bincount(columns, weights, num_columns), 1e-9)[:, None].astype(np.float32)
-        norms = (centers**2).sum(axis=1)
-        for row in row_slices:
-            size = row.stop - row.start
-            costs = (norms[:size] - 2 * deviations[row] @ centers[:size].T) * weights[row, None]
-            one_word = np.ones(size, dtype=np.int64)
-            if is_auction:
-                columns[row] = assign_codes(costs, one_word)
-            else:
-                zeros = np.zeros(size, dtype=np.float32)
-                columns[row] = _choose(costs, zeros, zeros, one_word)
-            advance(size)
+        assign = partial(_assign_columns, deviations, weights, centers, is_auction)
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            for row, row_columns in zip(row_slices, threads.map(assign, row_slices), strict=True):
+                columns[row] = row_columns
+                advance(len(row_columns))
     result = np.empty_like(columns)
     result[order] = columns
     return result
+
+
+def _assign_columns(
+    deviations: Float[np.ndarray, "V dimension"],
+    weights: Float[np.ndarray, " V"],
+    centers: Float[np.ndarray, "columns dimension"],
+    is_auction: bool,
+    row: slice,
+) -> Int[np.ndarray, " words"]:
+    """The columns of the words of one row."""
+    size = row.stop - row.start
+    centers = centers[:size]
+    costs = ((centers**2).sum(axis=1) - 2 * deviations[row] @ centers.T) * weights[row, None]
+    one_word = np.ones(size, dtype=np.int64)
+    if is_auction:
+        return assign_codes(costs, one_word)
+    zeros = np.zeros(size, dtype=np.float32)
+    return _choose(costs, zeros, zeros, one_word)
 
 
 def _costs(
@@ -182,7 +198,7 @@ def _sums(
     return csr_matrix((weights, (clusters, np.arange(len(vectors)))), shape=shape) @ vectors
 
 
-@numba.njit(cache=True, fastmath={"nnan", "nsz", "reassoc"})
+@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
 @no_type_check
 def _choose(costs, prices, steps, free):
     """The cluster with the smallest sum of cost and price for each word, in order.

@@ -90,7 +90,7 @@ def assign_codes(
     return codes
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 @no_type_check
 def mean_excess(cost):
     """Mean over the words of the mean finite cost above the cheapest one, for costs of shape (V, side)."""
@@ -122,7 +122,7 @@ def largest_magnitude(cost):
     return largest
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 @no_type_check
 def _auction_codes(cost, capacity, prices, epsilon, max_bids):
     """One phase: words bid until each has a slot, or until ``max_bids`` bids were made; updates ``prices`` in place.

@@ -104,6 +104,15 @@ def test_columns_are_as_close_as_in_the_exact_clustering(vectors):
     assert column_variance(vectors, rows, greedy) <= 1.1 * exact < column_variance(vectors, rows, rows % 7)
 
 
+def test_columns_do_not_depend_on_the_number_of_threads(vectors):
+    rows = np.arange(NUM_WORDS) % NUM_ROWS
+    results = []
+    for num_threads in 1, 3:
+        with approximate(), mock.patch("torch.get_num_threads", return_value=num_threads):
+            results.append(column_clusters(vectors, rows, COUNTS, NUM_COLUMNS, 4, 0))
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize("bands", [None, row_bands(24, [6], [2, 9])])
 def test_the_allocation_depends_only_on_the_seed(bands):
     tokens = np.random.default_rng(0).zipf(1.3, 5000) % 24
