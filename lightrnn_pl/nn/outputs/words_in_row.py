@@ -83,9 +83,13 @@ def log_probability_in_row(
         words: The words.
         layout: The words of each row.
     """
-    if hidden.device.type == "cpu":
-        return _by_row(output, hidden, rows, words, layout)
-    return _gathered(output, hidden, rows, words, layout)
+    if hidden.device.type != "cpu":
+        return _gathered(output, hidden, rows, words, layout)
+    assert layout.ranks is not None
+    query, ranks = output.query(hidden), layout.ranks[words]
+    return log_probability_in_group(
+        query, output.vector_weights, output.bias, rows, ranks, layout.members, output.source, layout.locations
+    )
 
 
 def log_probabilities_in_row(
@@ -124,15 +128,6 @@ def _gathered(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor
     if len(blocks) == 1 or not torch.is_grad_enabled():
         return torch.cat([block(*parts) for parts in blocks])
     return torch.cat([checkpoint(block, *parts, use_reentrant=False, preserve_rng_state=False) for parts in blocks])
-
-
-def _by_row(output: SoftmaxOutput, hidden: Tensor, rows: Tensor, words: Tensor, layout: RowLayout) -> Tensor:
-    query = output.query(hidden)
-    assert layout.ranks is not None
-    ranks = layout.ranks[words]
-    return log_probability_in_group(
-        query, output.vector_weights, output.bias, rows, ranks, layout.members, output.source, layout.locations
-    )
 
 
 def log_probability_in_group(
@@ -199,7 +194,8 @@ class _LogProbabilityInGroup(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
         query, bias, ranks, *others = ctx.saved_tensors
-        weights, saved = others[: -len(ctx.pieces)], others[-len(ctx.pieces) :]
+        num_weights = len(others) - len(ctx.pieces)
+        weights, saved = others[:num_weights], others[num_weights:]
         grad_query, grad_bias = torch.zeros_like(query), torch.zeros_like(bias)
         gradients = [torch.zeros_like(weight) for weight in weights]
         for (positions, words, locations), logs in zip(ctx.pieces, saved, strict=True):

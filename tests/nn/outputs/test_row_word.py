@@ -81,6 +81,16 @@ class RowWordContract(CodeOutputContract):
                 actual = values_and_gradients(words_in_row._gathered(*arguments), output.vectors, hidden)
                 torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-10)
 
+    def test_no_positions_have_zero_gradients(self):
+        output = self.make_largest()
+        hidden = self.random_hidden(output, 0)[:, 0]
+        nothing = torch.zeros(0, dtype=torch.int64)
+        arguments = output.vectors, hidden, nothing, nothing, output._current_layout()
+        result = words_in_row.log_probability_in_row(*arguments)
+        assert result.shape == (0,)
+        for gradient in torch.autograd.grad(result.sum(), output.vectors.vector_weights):
+            assert not gradient.any()
+
     def test_one_hidden_state_per_word_predicts_both_codes(self):
         output = self.make_largest()
         hidden = self.random_hidden(output)[:, :1]
