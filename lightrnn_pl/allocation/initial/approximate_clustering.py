@@ -19,8 +19,8 @@ import numba
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import csr_matrix
 
+from lightrnn_pl.allocation.initial.centers import mean_vectors, unit_centers
 from lightrnn_pl.allocation.initial.progress_bar import Advance
 from lightrnn_pl.allocation.solvers.transport import assign_codes
 
@@ -76,8 +76,7 @@ def approximate_clusters(
             # The expected increase, so that prices remain at zero where the capacity is not used up.
             np.maximum(prices - step * mean_capacity * len(block) / num_words, 0, out=prices)
             advance(len(block))
-        centers = _sums(vectors, weights, clusters, num_clusters)
-        centers /= np.maximum(np.linalg.norm(centers, axis=1, keepdims=True), 1e-9)
+        centers = unit_centers(vectors, weights, clusters, num_clusters)
 
     free = capacities.astype(np.int64)
     remaining_prices = np.where(free > 0, prices, np.inf).astype(np.float32)
@@ -138,14 +137,12 @@ def approximate_column_clusters(
     row_slices = [slice(stop - size, stop) for size, stop in zip(sizes.tolist(), stops, strict=True) if size]
     # Words in the order of their rows, so that a row is a slice.
     rows, weights = rows[order], weights[order]
-    means = _sums(vectors[order], weights, rows, num_rows)
-    means /= np.maximum(np.bincount(rows, weights, num_rows), 1e-9)[:, None].astype(np.float32)
-    deviations = vectors[order] - means[rows]
+    vectors = vectors[order]
+    deviations = vectors - mean_vectors(vectors, weights, rows, num_rows)[rows]
     columns = np.concatenate([generator.permutation(row.stop - row.start) for row in row_slices])
     for iteration in range(iterations):
         is_auction = iteration == iterations - 1 and num_columns <= MAX_AUCTION_ROW
-        centers = _sums(deviations, weights, columns, num_columns)
-        centers /= np.maximum(np.bincount(columns, weights, num_columns), 1e-9)[:, None].astype(np.float32)
+        centers = mean_vectors(deviations, weights, columns, num_columns)
         assign = partial(_assign_columns, deviations, weights, centers, is_auction)
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             for row, row_columns in zip(row_slices, threads.map(assign, row_slices), strict=True):
@@ -185,17 +182,6 @@ def _costs(
     np.subtract(1, costs, out=costs)
     costs *= weights[words, None]
     return costs
-
-
-def _sums(
-    vectors: Float[np.ndarray, "V dimension"],
-    weights: Float[np.ndarray, " V"],
-    clusters: Int[np.ndarray, " V"],
-    num_clusters: int,
-) -> Float[np.ndarray, "{num_clusters} dimension"]:
-    """The weighted sum of the vectors of each cluster."""
-    shape = num_clusters, len(vectors)
-    return csr_matrix((weights, (clusters, np.arange(len(vectors)))), shape=shape) @ vectors
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})

@@ -19,6 +19,7 @@ from lightrnn_pl.allocation.initial.approximate_clustering import (
     approximate_clusters,
     approximate_column_clusters,
 )
+from lightrnn_pl.allocation.initial.centers import mean_vectors, unit_centers
 from lightrnn_pl.allocation.initial.progress_bar import Advance, no_progress
 from lightrnn_pl.allocation.solvers.transport import assign_codes
 
@@ -71,9 +72,7 @@ def balanced_clusters(
         np.subtract(1, distances, out=distances)
         distances *= weights[:, None]
         clusters = assign_codes(distances, capacities)
-        sums = np.zeros_like(centers)
-        np.add.at(sums, clusters, vectors * weights[:, None])
-        centers = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+        centers = unit_centers(vectors, weights, clusters, num_clusters)
         mean = distances[np.arange(len(vectors)), clusters].mean()
         log.debug("clustering %d: mean distance %.4f, %.1f s", iteration, mean, time.monotonic() - started)
         advance(len(vectors))
@@ -115,10 +114,7 @@ def column_clusters(
     for words in members:
         columns[words] = generator.permutation(len(words))
     for _ in range(iterations):
-        sums = np.zeros((num_columns, vectors.shape[1]), dtype=np.float32)
-        np.add.at(sums, columns, deviations * weights[:, None])
-        totals = np.bincount(columns, weights, minlength=num_columns)
-        centers = sums / np.maximum(totals, 1e-9)[:, None].astype(np.float32)
+        centers = mean_vectors(deviations, weights, columns, num_columns)
         for words in members:
             distances = -2 * deviations[words] @ centers[: len(words)].T + (centers[: len(words)] ** 2).sum(1)
             columns[words] = linear_sum_assignment(distances * weights[words, None])[1]
