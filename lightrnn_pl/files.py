@@ -51,6 +51,31 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         Path(temporary).unlink(missing_ok=True)
 
 
+@contextmanager
+def temporary_folder(path: str | Path) -> Iterator[Path]:
+    """A new folder next to ``path``, to be renamed to ``path`` once it is complete; deleted at the end of the block.
+
+    Its parent is a temporary folder of its own, which can take an earlier version of ``path``.  Temporary folders of
+    processes that were killed while they wrote the same folder are deleted.
+
+    Raises:
+        OSError: If the device has no space left or the folder is not writable.  The message contains the path and a
+            remedy.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=temporary_prefix(path), suffix=".part", ignore_cleanup_errors=True
+        ) as temporary:
+            # Only the owner can access the folder that tempfile creates, so the new folder is inside.
+            new = Path(temporary) / "new"
+            new.mkdir()
+            yield new
+    except OSError as error:
+        raise explain_unwritable(error, path) from error
+
+
 def remove_partial_files(folder: Path) -> None:
     """Delete the temporary files of ``atomic_write`` that killed processes left in ``folder``."""
     for path in folder.glob(".*.part"):

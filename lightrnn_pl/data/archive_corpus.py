@@ -7,7 +7,6 @@ import gzip
 import lzma
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from lightrnn_pl.data.archive_members import ArchiveError, MemberPatterns, is_zi
 from lightrnn_pl.data.corpus import SPLITS, Corpus, content_hash
 from lightrnn_pl.data.line_blocks import is_compressed, line_blocks
 from lightrnn_pl.data.remote_file import RemoteError
-from lightrnn_pl.files import explain_unwritable
+from lightrnn_pl.files import temporary_folder
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
@@ -120,7 +119,7 @@ class ArchiveCorpus(Corpus):
         splits = [split for split in self._members if (training if split == "train" else not stored.exists())]
         with contextlib.ExitStack() as stack:
             if not set(splits) <= {"train"}:
-                partial = Path(stack.enter_context(_temporary_folder(stored)))
+                partial = stack.enter_context(_new_folder(stored))
             patterns = {split: self._patterns(split) for split in splits}
             for index, (selecting, name, member) in enumerate(tar_members(file, patterns)):
                 file_name = f"{index:06d}-{PurePosixPath(name).name}"
@@ -172,18 +171,12 @@ class ArchiveCorpus(Corpus):
 
 
 @contextlib.contextmanager
-def _temporary_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that is renamed to ``folder`` if the block ends without an error."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as partial:
-            temporary = Path(partial) / "members"
-            temporary.mkdir()
-            yield temporary
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not folder.exists():  # otherwise, another process stored the same members
-                    raise
-    except OSError as error:
-        raise explain_unwritable(error, folder) from error
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that is renamed to ``path`` if the block ends without an error."""
+    with temporary_folder(path) as new:
+        yield new
+        try:
+            new.rename(path)
+        except OSError:
+            if not path.exists():  # otherwise, another process stored the same members
+                raise

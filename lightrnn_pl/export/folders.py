@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightrnn_pl.files import explain_unwritable, temporary_prefix
+from lightrnn_pl.files import temporary_folder
 from lightrnn_pl.model_folder import CONFIG, MODEL_TYPE
 
 
@@ -23,24 +21,12 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     check_free(path, overwrite)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path), suffix=".part"))
-    except OSError as error:
-        raise explain_unwritable(error, path) from error
-    try:
-        # Only the owner can access the folder that mkdtemp creates, so the export gets its own.
-        new = temporary / "new"
-        new.mkdir()
+    with temporary_folder(path) as new:
         yield new
         check_free(path, overwrite)
         if path.exists():
-            path.rename(temporary / "old")
+            path.rename(new.with_name("old"))
         new.rename(path)
-    except OSError as error:
-        raise explain_unwritable(error, path) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_free(path: Path, overwrite: bool) -> None:
