@@ -46,7 +46,7 @@ _WARM_UP_WORDS = 200
 def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
     """The results of one layer in one phase."""
     from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
-    from lightrnn_pl.building import build_layers
+    from lightrnn_pl.building import build_part
     from lightrnn_pl.nn.outputs import Output
 
     torch.set_num_threads(threads)
@@ -64,7 +64,9 @@ def run(output: str, phase: str, arguments: argparse.Namespace, threads: int) ->
 
     def create(num_words: int) -> tuple[Output, Callable[[], None]]:
         table = WordAllocation.in_order(num_words, balanced_sides(num_words, num_components))
-        layer, loss = build_layers(config.model, table, zipf_vocabulary(num_words), arguments.hidden)
+        text = {"vocabulary": zipf_vocabulary(num_words), "tokens": None}
+        layer = build_part(config.model, "output", allocation=table, hidden_dim=arguments.hidden, **text)
+        loss = build_part(config.model, "loss", **text)
         for part in (layer, loss):
             part.initialise(0.1)
             part.to(device)

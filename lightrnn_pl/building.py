@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightrnn_pl.allocation.row_bands import RowBand, balanced_row_sizes, row_bands, sides_of
 from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
 from lightrnn_pl.checks import check_choice
-from lightrnn_pl.nn.adaptive_vectors import frequency_cutoffs
+from lightrnn_pl.nn.adaptive_vectors import frequency_cutoffs, vector_sizes
 from lightrnn_pl.nn.cores import Core
 from lightrnn_pl.nn.embeddings import Embedding
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -98,9 +98,7 @@ def _row_bands(model: DictConfig, vocabulary: Vocabulary) -> list[RowBand] | Non
     cutoffs = frequency_cutoffs(model.cutoffs, num_words, dim, ratio, "model")
     if isinstance(row_sizes, str):
         check_choice("model.row_sizes", row_sizes, ("auto",))
-        row_sizes = balanced_row_sizes(
-            vocabulary.counts, cutoffs, [int(dim // ratio**number) for number in range(len(cutoffs) + 1)]
-        )
+        row_sizes = balanced_row_sizes(vocabulary.counts, cutoffs, vector_sizes(dim, ratio, len(cutoffs) + 1))
     return row_bands(num_words, cutoffs, list(row_sizes))
 
 
@@ -165,18 +163,16 @@ def assemble_model(
     )
 
 
-def build_core(model: DictConfig, input_dim: int) -> Core:
-    """The recurrent layers described by ``config.model``, for inputs of size ``input_dim``."""
-    return _complete(instantiate(model.core), input_dim=input_dim)
+def build_part(model: DictConfig, name: str, **arguments: Any) -> Any:
+    """The part ``name`` of ``config.model``: its embedding, core, output or loss; see :func:`build_model`.
 
-
-def build_layers(
-    model: DictConfig, allocation: WordAllocation, vocabulary: Vocabulary, hidden_dim: int, tokens: Any = None
-) -> tuple[Output, Loss]:
-    """The output layer and the loss described by ``config.model``; see :func:`build_model`."""
-    optional = {"vocabulary": vocabulary, "tokens": tokens}
-    output = _complete(instantiate(model.output), allocation=allocation, hidden_dim=hidden_dim, **optional)
-    return output, _complete(instantiate(model.loss), **optional)
+    Args:
+        model: ``config.model``.
+        name: The key of the part.
+        arguments: The arguments that are not configured: ``input_dim`` of a core, ``allocation`` and ``hidden_dim`` of
+            an output, and ``vocabulary`` and ``tokens``, which are passed only if the part declares them.
+    """
+    return _complete(instantiate(model[name]), **arguments)
 
 
 def build_optimizer(config: DictConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:

@@ -63,6 +63,11 @@ def frequency_cutoffs(
     return chosen
 
 
+def vector_sizes(dim: int, div_value: float, num_bands: int) -> list[int]:
+    """The size of the vectors of each band: ``dim``, and less by the factor ``div_value`` from band to band."""
+    return [int(dim // div_value**number) for number in range(num_bands)]
+
+
 class AdaptiveVectors(nn.Module):
     """A matrix of vectors for each band of words, and one projection for all bands but the first.
 
@@ -89,7 +94,7 @@ class AdaptiveVectors(nn.Module):
         self.dim = dim
         starts, stops = [0, *cutoffs], [*cutoffs, num_words]
         self.bands = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
-        sizes = [int(dim // div_value**number) for number in range(len(self.bands))]
+        sizes = vector_sizes(dim, div_value, len(self.bands))
         ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
         self.columns = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
         self.weights = nn.ParameterList(
@@ -115,7 +120,7 @@ class AdaptiveVectors(nn.Module):
     def store_in_order(self, words: Int[Tensor, " V"]) -> None:
         """Store the vectors of each band in the order of ``words``, so that those of consecutive words are together.
 
-        The vectors are not moved, so this changes which vector a word has.
+        The parameters keep their values, so most words get other vectors.
         """
         positions = torch.empty(len(words), dtype=torch.int32, device=words.device)
         for band in self.bands:

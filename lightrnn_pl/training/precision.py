@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from lightrnn_pl.building import build_core, instantiate
+from lightrnn_pl.building import build_part, instantiate
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 """The precisions that an error message suggests, if the machine supports them."""
@@ -62,7 +62,7 @@ def _fast_precisions(config: DictConfig, device: torch.device) -> list[str]:
         return ["bf16-mixed", "16-mixed"] if major >= 8 else ["16-mixed"] if major == 7 else []
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         with torch.random.fork_rng(devices=[]):
-            return ["bf16-mixed"] if build_core(config.model, _INPUT_DIM).fast_in_bfloat16 else []
+            return ["bf16-mixed"] if build_part(config.model, "core", input_dim=_INPUT_DIM).fast_in_bfloat16 else []
     return []
 
 
@@ -73,7 +73,7 @@ def _trains(config: DictConfig, precision: str) -> bool:
     if str(precision).startswith("bf16") != plugin.precision.startswith("bf16"):
         return False  # on CPUs, Lightning replaces 16-mixed by bf16-mixed
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        core = plugin.convert_module(build_core(config.model, _INPUT_DIM)).to(device)
+        core = plugin.convert_module(build_part(config.model, "core", input_dim=_INPUT_DIM)).to(device)
         inputs = torch.zeros(1, 2, _INPUT_DIM, device=device, dtype=next(core.parameters()).dtype)
         try:
             with plugin.forward_context():
