@@ -160,6 +160,9 @@ def assemble_model(
         output_dropout=settings["output_dropout"],
         init_scale=settings["init_scale"] if initialize else None,
         tied=settings["tied"],
+        # Bundles of earlier versions do not have these settings.
+        locked_dropout=settings.get("locked_dropout", False),
+        word_dropout=settings.get("word_dropout", 0.0),
     )
 
 

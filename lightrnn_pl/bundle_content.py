@@ -62,6 +62,8 @@ class ModelSettings(_Strict):
     tied: bool
     input_dropout: float
     output_dropout: float
+    locked_dropout: bool = False
+    word_dropout: float = 0.0
 
 
 class RunSettings(_Strict):

@@ -6,17 +6,22 @@ ONE_CODE = ("model.components=1", "model/embedding=full", "model/output=full")
 LONG_ROUND = ("reallocation.max_rounds=1", "reallocation.epochs_per_round=4", "trainer.max_epochs=4")
 UNTIL_CONVERGED = ("reallocation.patience=1", "reallocation.epochs_per_round=null", "trainer.max_epochs=4")
 
+CORE = {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1, "locked_dropout": True, "weight_dropout": 0.5}
+
 CHANGES: dict[str, dict[str, Any]] = {
     "train": {
         "name": "other",
         "seed": 1,
         "loss_reduction": "word",
+        "regularization.activation": 1.0,
+        "regularization.temporal_activation": 1.0,
         "resume_point.every_steps": 1,
         "resume_point.every_minutes": 0.0,
     },
     "data/_common": {
         "batch_size": 3,
         "sequence_length": 5,
+        "random_lengths": True,
         "eval_batch_size": 2,
         "batching": "sentence",
         "cache": False,
@@ -42,13 +47,16 @@ CHANGES: dict[str, dict[str, Any]] = {
         "input_dropout": 0.1,
         "core_dropout": 0.1,
         "output_dropout": 0.1,
+        "locked_dropout": True,
+        "word_dropout": 0.1,
+        "weight_dropout": 0.1,
         "init_scale": 0.2,
         "tied": True,
     },
-    "model/core/gru": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
-    "model/core/lstm": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
-    "model/core/mingru": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
-    "model/core/rnn": {"hidden_dim": 12, "num_layers": 1, "dropout": 0.1},
+    "model/core/gru": CORE,
+    "model/core/lstm": CORE,
+    "model/core/mingru": CORE,
+    "model/core/rnn": CORE,
     "model/embedding/char_cnn": {
         "embedding_dim": 6,
         "char_dim": 7,
@@ -153,7 +161,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "optimizer/adagrad": {"lr": 0.3},
     "optimizer/adam": {"lr": 0.3},
     "optimizer/adamw": {"lr": 0.3, "weight_decay": 0.5},
-    "optimizer/sgd": {"lr": 0.3},
+    "optimizer/sgd": {"lr": 0.3, "weight_decay": 0.5},
+    "averaging/ema": {"decay": 0.5},
+    "averaging/nt_asgd": {"patience": (0, "optimizer.lr=9", *LONG_ROUND)},
     "schedule/kim": {
         "decay": (0.1, *LONG_ROUND),
         "min_gain": (99.0, "optimizer.lr=0.05", *LONG_ROUND),

@@ -108,7 +108,7 @@ def make_all(config) -> list[Any]:
     return [
         instantiate(node)
         for key, node in config.items()
-        if OmegaConf.is_dict(node) and "_target_" in node and key not in ("data", "bootstrap", "resume_point")
+        if OmegaConf.is_dict(node) and "_target_" in node and key not in ("data", "bootstrap", "resume_point", "averaging")
     ]
 
 
@@ -145,6 +145,7 @@ def make_loggers(config):
 
 
 MAKERS = {
+    "averaging": lambda config: [instantiate(config.averaging, reallocation=None)] if config.averaging else [],
     "callbacks": lambda config: [instantiate(callback) for callback in config.callbacks.values() if callback],
     "data": make_data,
     "debug": make_trainer,

@@ -114,6 +114,8 @@ class StreamBatches(Loader):
         ignored: A word that is an input but not a target (the begin marker).
         drop_remainder: If True, all streams have the same length, and the last N mod (number of streams) tokens are
             dropped.  If False, every token is a target exactly once, and shorter streams are padded and masked.
+        seed: Seed of random window lengths with the mean T (Merity et al. 2018, section 4.1), which differ between
+            epochs; None to use T for all windows.
         rank: Index of this process.
         world_size: Number of processes.
 
@@ -130,13 +132,14 @@ class StreamBatches(Loader):
         context: int,
         ignored: int | None = None,
         drop_remainder: bool = True,
+        seed: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         super().__init__()
         check_sizes(batch_size, sequence_length)
         self.tokens, self.sequence_length = tokens, sequence_length
-        self.context, self.ignored = context, ignored
+        self.context, self.ignored, self.seed = context, ignored, seed
         num_streams = batch_size * world_size
         if drop_remainder:
             length = check_streams(len(tokens), num_streams, sequence_length)
@@ -151,15 +154,40 @@ class StreamBatches(Loader):
         return -(-self._length // self.sequence_length)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        if self.seed is None:
+            bounds = np.minimum(np.arange(len(self) + 1) * self.sequence_length, self._length)
+        else:
+            bounds = random_bounds(self._length, len(self), (self.seed, epoch))
         for window in range(start, len(self)):
-            first = window * self.sequence_length
-            columns = np.arange(first, min(first + self.sequence_length, self._length))
+            columns = np.arange(bounds[window], bounds[window + 1])
             positions = self._starts[:, None] + columns
             inside = positions < self._ends[:, None]
             positions = np.where(inside, positions, 0)
             previous = np.where(positions > 0, self.tokens[positions - 1], self.context)
             reset = np.full(len(positions), window == 0)
             yield make_batch(previous, self.tokens[positions], inside, reset, self.ignored)
+
+
+def random_bounds(length: int, num_windows: int, seed: tuple[int, ...]) -> NDArray[np.int64]:
+    """Where the windows of a stream start, and where the last one ends, shape (windows + 1,).
+
+    As in Merity et al. (2018), lengths are normally distributed around their mean, or in 5% of windows around half of
+    it, with a standard deviation of a seventh (5 of 35 words).  They are then scaled so that the number of windows is
+    the same in every epoch.
+
+    Args:
+        length: Number of words in the stream, at least the number of windows.
+        num_windows: Number of windows.
+        seed: Seed of the lengths.
+    """
+    generator = np.random.default_rng(seed)
+    halved = generator.random(num_windows) < 0.05
+    lengths = np.maximum(np.where(halved, 0.5, 1.0) + generator.normal(0, 1 / 7, num_windows), 1 / 7)
+    bounds = np.rint(np.cumsum(lengths) / lengths.sum() * length).astype(np.int64)
+    # At least one word per window.
+    windows = np.arange(1, num_windows + 1)
+    bounds = np.maximum.accumulate(np.maximum(bounds, windows) - windows) + windows
+    return np.concatenate([[0], np.minimum(bounds, length - num_windows + windows)])
 
 
 class SentenceBatches(Loader):

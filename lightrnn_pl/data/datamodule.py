@@ -46,7 +46,8 @@ class CorpusDataModule(pl.LightningDataModule):
         cache_dir: Folder of the token caches.
         expected: Corpus sizes reported in a paper: ``tokens`` and ``vocabulary`` of the training split, and ``source``.
         name: Name of the corpus in reports and in the cache folder.
-        seed: Seed of the order of lines in sentence batching.
+        seed: Seed of the order of lines in sentence batching, and of random window lengths.
+        random_lengths: Whether windows have random lengths in training, with the mean T; see :class:`StreamBatches`.
 
     Raises:
         ValueError: If an argument is invalid.  The message contains the key, its value and a remedy.
@@ -65,6 +66,7 @@ class CorpusDataModule(pl.LightningDataModule):
         expected: Mapping[str, Any] | None = None,
         name: str = "corpus",
         seed: int = 0,
+        random_lengths: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(batch_size, sequence_length)
@@ -72,12 +74,14 @@ class CorpusDataModule(pl.LightningDataModule):
         check_choice("data.batching", batching, ("stream", "sentence"))
         if batching == "sentence" and not cache:
             raise ValueError("data.batching=sentence sorts lines by length, which needs data.cache=true")
+        if random_lengths and (batching != "stream" or not cache):
+            raise ValueError("data.random_lengths=true needs data.batching=stream and data.cache=true")
         self.corpus = corpus
         self.rules = vocabulary or VocabularyRules()
         self.batch_size, self.sequence_length, self.eval_batch_size = batch_size, sequence_length, eval_batch_size
         self.batching, self.cache, self.cache_dir = batching, cache, cache_dir
         self.expected = dict(expected or {})
-        self.title, self.seed = name, seed
+        self.title, self.seed, self.random_lengths = name, seed, random_lengths
         self._opened: TokenCache | _UncachedCorpus | None = None
 
     @classmethod
@@ -334,9 +338,10 @@ class CorpusDataModule(pl.LightningDataModule):
         training: bool = False,
     ) -> Loader:
         options = self._loader_options(vocabulary)
-        if self.batching == "stream":
-            return StreamBatches(tokens, batch_size, window, drop_remainder=training, **options)
         seed = self.seed if training else None
+        if self.batching == "stream":
+            lengths_seed = seed if self.random_lengths else None
+            return StreamBatches(tokens, batch_size, window, drop_remainder=training, seed=lengths_seed, **options)
         return SentenceBatches(tokens, lengths, batch_size, window, seed=seed, **options)
 
     def _require_split(self, split: str) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from lightrnn_pl.checks import check_count, check_probability
-from lightrnn_pl.nn.dropout import dropout
+from lightrnn_pl.nn.dropout import Dropout, dropout
 from lightrnn_pl.nn.linear_scan import linear_scan
 from lightrnn_pl.nn.part import Part
 from lightrnn_pl.types import Hidden, StepVectors
@@ -41,7 +41,10 @@ class Core(Part, ABC):
         input_dim: D.
         hidden_dim: H.
         num_layers: Number of stacked layers.
-        dropout: Dropout probability between layers; recurrent connections have no dropout (Zaremba et al. 2014).
+        dropout: Dropout probability between layers (Zaremba et al. 2014).
+        locked_dropout: Whether this dropout has the same mask in all steps of a window.
+        weight_dropout: Dropout probability of the recurrent weights, drawn once per window (DropConnect; Merity et al.
+            2018, section 2).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -53,14 +56,29 @@ class Core(Part, ABC):
     fast_in_bfloat16: ClassVar[bool] = False
     """Whether a CPU with bfloat16 instructions trains these layers faster in bfloat16 than in float32."""
 
-    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        locked_dropout: bool = False,
+        weight_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         check_count("model.hidden_dim", hidden_dim)
         check_count("model.num_layers", num_layers)
         check_probability("model.dropout", dropout)
+        check_probability("model.weight_dropout", weight_dropout)
         self.hidden_dim = hidden_dim
         self.num_layers = num_layers
-        self.dropout = dropout if num_layers > 1 else 0.0
+        self.dropout = Dropout(dropout, locked_dropout)
+        self.weight_dropout = weight_dropout
+        self.layers = self._make_layers(input_dim)
+
+    @abstractmethod
+    def _make_layers(self, input_dim: int) -> nn.Module:
+        """The trained layers, which must read vectors of size ``input_dim``."""
 
     @abstractmethod
     def forward(self, inputs: StepVectors, state: State | None = None) -> tuple[Hidden, State]:
@@ -78,12 +96,14 @@ class Core(Part, ABC):
 class FusedCore(Core):
     """Abstract: the layers of a module of PyTorch that computes all steps of a layer in one call."""
 
-    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
-        super().__init__(input_dim, hidden_dim, num_layers, dropout)
-        self.layers = self._module(input_dim, hidden_dim, num_layers, dropout=self.dropout, batch_first=True)
+    layers: nn.RNNBase
 
     _module: ClassVar[Callable[..., nn.RNNBase]]
     """The class of the module."""
+
+    @override
+    def _make_layers(self, input_dim: int) -> nn.RNNBase:
+        return self._module(input_dim, self.hidden_dim, self.num_layers, batch_first=True)
 
     @abstractmethod
     def _layer(self, *arguments: Any) -> tuple[Tensor, ...]:
@@ -91,7 +111,7 @@ class FusedCore(Core):
 
     @override
     def forward(self, inputs: StepVectors, state: State | None = None) -> tuple[Hidden, State]:
-        if self.num_layers > 1 and self.training and inputs.device.type in ("cpu", "cuda"):
+        if self.training and (self.num_layers > 1 or self.weight_dropout):
             return self._layer_by_layer(inputs, self.zero_state(inputs) if state is None else state)
         carried = state if state is None or len(state) > 1 else state[0]
         hidden, after = self.layers(inputs, carried)
@@ -105,15 +125,22 @@ class FusedCore(Core):
         time anyway, and our dropout is faster than the one between its layers.
         """
         hidden, after = inputs, []
-        for number, weights in enumerate(self.layers.all_weights):
-            if number and self.dropout:
-                hidden = dropout(hidden, self.dropout)
+        for number, parameters in enumerate(self.layers.all_weights):
+            if number:
+                hidden = self.dropout(hidden)
+            weights = self._with_dropped_weights(*parameters) if self.weight_dropout else parameters
             before: Any = tuple(part[number : number + 1] for part in state)
             # Biases, one layer, no dropout, training, one direction, batch first.
             options = (True, 1, 0.0, True, False, True)
             hidden, *parts = self._layer(hidden, before if len(before) > 1 else before[0], weights, *options)
             after.append(parts)
         return hidden, tuple(torch.cat(parts) for parts in zip(*after, strict=True))
+
+    def _with_dropped_weights(self, inputs: Tensor, recurrent: Tensor, *biases: Tensor) -> list[Tensor]:
+        """The weights of a layer with dropout of the recurrent ones, in one contiguous block, as cuDNN expects them."""
+        weights = (inputs, dropout(recurrent, self.weight_dropout), *biases)
+        parts = torch.cat([part.flatten() for part in weights]).split([part.numel() for part in weights])
+        return [part.view_as(like) for part, like in zip(parts, weights, strict=True)]
 
 
 class LSTMCore(FusedCore):
@@ -157,18 +184,25 @@ class MinGRUCore(Core):
     log2(S) sequential steps instead of S.
     """
 
-    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
-        super().__init__(input_dim, hidden_dim, num_layers, dropout)
-        sizes = (input_dim, *[hidden_dim] * (num_layers - 1))
-        self.layers = nn.ModuleList(nn.Linear(size, 2 * hidden_dim) for size in sizes)
+    layers: nn.ModuleList
+
+    @override
+    def _make_layers(self, input_dim: int) -> nn.ModuleList:
+        if self.weight_dropout:
+            raise ValueError(
+                f"model.weight_dropout={self.weight_dropout} needs recurrent weights, which {type(self).__name__} does "
+                "not have; set it to 0"
+            )
+        sizes = (input_dim, *[self.hidden_dim] * (self.num_layers - 1))
+        return nn.ModuleList(nn.Linear(size, 2 * self.hidden_dim) for size in sizes)
 
     @override
     def forward(self, inputs: StepVectors, state: State | None = None) -> tuple[Hidden, State]:
         (before,) = self.zero_state(inputs) if state is None else state
         hidden, after = inputs, []
         for number, layer in enumerate(self.layers):
-            if number and self.dropout and self.training:
-                hidden = dropout(hidden, self.dropout)
+            if number:
+                hidden = self.dropout(hidden)
             projected = layer(hidden)
             # Rounding errors of half precision would accumulate over the steps.
             wide = torch.promote_types(projected.dtype, torch.float32)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_probability
 from lightrnn_pl.nn.cores import Core, State, reset_state
-from lightrnn_pl.nn.dropout import Dropout
+from lightrnn_pl.nn.dropout import Dropout, word_dropout
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.losses import ExactLoss, Loss
 from lightrnn_pl.nn.outputs.base import Output
@@ -29,6 +29,8 @@ class LanguageModel(nn.Module):
         loss: The training loss; None means the exact negative log-likelihood.
         input_dropout: Dropout probability of the step vectors.
         output_dropout: Dropout probability of the hidden states before the output.
+        locked_dropout: Whether both have the same mask in all steps of a window.
+        word_dropout: Dropout probability of whole words at the input.
         init_scale: Parameters are initialized uniformly in [-init_scale, init_scale], unless a part has its own
             initialization; None skips the initialization, for parameters that are loaded afterwards.
         tied: Whether the output shares the vectors of the embedding.
@@ -47,19 +49,23 @@ class LanguageModel(nn.Module):
         output_dropout: float = 0.0,
         init_scale: float | None = 0.1,
         tied: bool = False,
+        locked_dropout: bool = False,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if embedding.allocation is not output.allocation:
             raise ValueError("embedding and output must share one WordAllocation object, got two different ones")
         check_probability("model.input_dropout", input_dropout)
         check_probability("model.output_dropout", output_dropout)
+        check_probability("model.word_dropout", word_dropout)
         self.embedding = embedding
         self.core = core
         self.output = output
         self.loss = loss or ExactLoss()
         self.loss.check(output)
-        self.input_dropout = Dropout(input_dropout)
-        self.output_dropout = Dropout(output_dropout)
+        self.input_dropout = Dropout(input_dropout, locked_dropout)
+        self.output_dropout = Dropout(output_dropout, locked_dropout)
+        self.word_dropout = word_dropout
         if init_scale is not None:
             for part in (self.embedding, self.core, self.output, self.loss):
                 part.initialise(init_scale)
@@ -102,10 +108,23 @@ class LanguageModel(nn.Module):
             state: The state after the previous window; None means zeros.
             reset: True for streams whose state is first set to zero, (B,).
         """
+        hidden, state = self.core_states(words, targets, state, reset)
+        return self.output_dropout(hidden), state
+
+    def core_states(
+        self,
+        words: Words,
+        targets: Words,
+        state: State | None = None,
+        reset: Bool[Tensor, " B"] | None = None,
+    ) -> tuple[Hidden, State]:
+        """The same without ``output_dropout``."""
         if reset is not None:
             state = reset_state(state, reset)
-        hidden, state = self.core(self.input_dropout(self.embedding(words, targets)), state)
-        return self.output_dropout(hidden), state
+        vectors = self.embedding(words, targets)
+        if self.training and self.word_dropout:
+            vectors = word_dropout(vectors, words, targets, self.allocation.num_words, self.word_dropout)
+        return self.core(self.input_dropout(vectors), state)
 
     def forward(
         self,

@@ -14,16 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 
 KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        *("name", "seed", "loss_reduction", "resume", "resume_point", "sweep", "paths", "paper", "data", "model"),
-        *("allocation", "reallocation", "bootstrap", "solver", "optimizer", "schedule", "trainer"),
-        *("callbacks", "logger"),
+        *("name", "seed", "loss_reduction", "regularization", "averaging", "resume", "resume_point", "sweep"),
+        *("paths", "paper", "data", "model", "allocation", "reallocation", "bootstrap", "solver", "optimizer"),
+        *("schedule", "trainer", "callbacks", "logger"),
     ),
     "model": (
         *("components", "steps_per_word", "sides", "row_sizes", "embedding_dim", "hidden_dim", "num_layers", "dropout"),
-        *("input_dropout", "core_dropout", "output_dropout", "init_scale", "tied"),
+        *("input_dropout", "core_dropout", "output_dropout", "locked_dropout", "word_dropout"),
+        *("weight_dropout", "init_scale", "tied"),
         *("embedding", "core", "output", "loss"),
     ),
     "paths": ("run_dir", "cache_dir"),
+    "regularization": ("activation", "temporal_activation"),
     "reallocation": (
         *("objective", "max_rounds", "patience", "min_gain", "min_learning_rate", "epochs_per_round"),
         *("min_round_gain", "max_hours", "statistics", "storage", "inputs", "sample_every", "measure"),

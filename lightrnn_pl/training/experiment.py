@@ -138,20 +138,30 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
     best_bundle = BestBundle(folder.best, _BundleFactory(config, datamodule.vocabulary, datamodule.protocol()))
     resume_point: ResumePoint = instantiate(config.resume_point, path=folder.last)
     final_validation = FinalValidation(metrics, best_bundle, reallocation)
+    averaging = [instantiate(config.averaging, reallocation=reallocation)] if config.averaging else []
     extra = [instantiate(callback) for callback in config.callbacks.values() if callback]
     loggers = [instantiate(logger) for logger in config.logger.values() if logger]
     for logger in loggers:
         logger.log_hyperparams({**as_plain(config), "commit": metadata["commit"]})
     trainer: pl.Trainer = instantiate(
         config.trainer,
-        # At the end of a validation: set the learning rate, record the metrics, save the best model, then reallocate.
-        callbacks=[schedule, metrics, best_bundle, reallocation, plots, resume_point, final_validation, *extra],
+        # At the end of a validation: set the learning rate, record the metrics, save the best model, reallocate, and
+        # only then restore the weights that their average has replaced.
+        callbacks=[
+            *(schedule, metrics, best_bundle, reallocation, plots, *averaging, resume_point, final_validation, *extra)
+        ],
         logger=loggers,
         # Lightning adds its own progress bar unless this is False.
         enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in extra),
         plugins=[AtomicCheckpointIO()],
     )
-    module = LanguageModelingModule(model, instantiate(config.optimizer), config.loss_reduction)
+    module = LanguageModelingModule(
+        model,
+        instantiate(config.optimizer),
+        config.loss_reduction,
+        activation_regularization=config.regularization.activation,
+        temporal_activation_regularization=config.regularization.temporal_activation,
+    )
     if _checkpoint_to_resume(config, folder) is None:  # a resumed run has its allocation in the checkpoint
         initial = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
         allocation.assign(initial.codes)

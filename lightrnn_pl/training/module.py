@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightrnn_pl.checks import check_choice
+from lightrnn_pl.checks import check_choice, check_number
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.distributed import all_reduce
 from lightrnn_pl.evaluation.perplexity import perplexity
@@ -38,18 +38,31 @@ class LanguageModelingModule(pl.LightningModule):
         loss_reduction: ``window`` minimizes the loss summed over the words of a window and averaged over streams; the
             papers' learning rate of 1.0 and maximum gradient norm of 5.0 assume it (Zaremba et al., 2014).  ``word``
             minimizes the mean loss per word.
+        activation_regularization: Factor of the mean square of the hidden states after dropout, which is added to the
+            mean loss per word (AR; Merity et al. 2018, section 4.6).
+        temporal_activation_regularization: Factor of the mean square of the difference between consecutive hidden
+            states before dropout (TAR).
 
     Attributes:
         observer: Called with the hidden states, targets and mask of each training batch, unless it is None.
     """
 
     def __init__(
-        self, model: LanguageModel, optimizer: OptimizerFactory, loss_reduction: Literal["window", "word"] = "window"
+        self,
+        model: LanguageModel,
+        optimizer: OptimizerFactory,
+        loss_reduction: Literal["window", "word"] = "window",
+        activation_regularization: float = 0.0,
+        temporal_activation_regularization: float = 0.0,
     ) -> None:
         super().__init__()
         check_choice("loss_reduction", loss_reduction, ("window", "word"))
+        check_number("regularization.activation", activation_regularization, at_least=0)
+        check_number("regularization.temporal_activation", temporal_activation_regularization, at_least=0)
         self.model = model
         self.loss_reduction = loss_reduction
+        self.activation_regularization = activation_regularization
+        self.temporal_activation_regularization = temporal_activation_regularization
         self._optimizer = optimizer
         self.observer: Callable[[Hidden, Words, WordMask], None] | None = None
         self._state: State | None = None
@@ -80,7 +93,8 @@ class LanguageModelingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one window; logs the mean negative log-likelihood per word."""
-        hidden, state = self.model.hidden(batch.inputs, batch.targets, self._state, batch.reset)
+        states, state = self.model.core_states(batch.inputs, batch.targets, self._state, batch.reset)
+        hidden = self.model.output_dropout(states)
         losses = self.model.loss(self.model.output, hidden, batch.targets)
         self._state = detach_state(state)
         if self.observer is not None:
@@ -92,7 +106,20 @@ class LanguageModelingModule(pl.LightningModule):
         # A sampled loss is not a likelihood, so it is logged under another name.
         name = "train/nll" if isinstance(self.model.loss, ExactLoss) else "train/loss"
         self.log(name, mean.detach(), prog_bar=True)
-        return mean if self.loss_reduction == "word" else total / len(batch.inputs)
+        penalty = self._penalty(states, hidden)
+        if self.loss_reduction == "word":
+            return mean + penalty
+        return total / len(batch.inputs) + penalty * batch.targets.shape[1]
+
+    def _penalty(self, states: Hidden, hidden: Hidden) -> Tensor | float:
+        """Both regularizers, for hidden states before and after dropout; means over all steps of the window."""
+        penalty: Tensor | float = 0.0
+        if self.activation_regularization:
+            penalty = self.activation_regularization * hidden.float().square().mean()
+        if self.temporal_activation_regularization and states.shape[1] > 1:
+            differences = states[:, 1:].float() - states[:, :-1].float()
+            penalty = penalty + self.temporal_activation_regularization * differences.square().mean()
+        return penalty
 
     def on_validation_epoch_start(self) -> None:
         """Reset the hidden state and the sums."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
+from lightrnn_pl.data.batches import SentenceBatches, StreamBatches, random_bounds
 from lightrnn_pl.data.streaming import LINES_PER_CHUNK, UncachedBatches, assign_chunks, chunks
 
 CONTEXT = 999
@@ -79,6 +79,37 @@ def test_training_streams_are_contiguous_and_equal(length, batch_size, window, w
     assert [target for stream in streams for target in stream] == tokens[:used].tolist()
     assert len({len(stream) for stream in streams}) == 1
     assert length - used < num_streams
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 9))
+def test_random_windows_cover_the_stream_in_order(num_windows, mean, seed):
+    length = num_windows * mean
+    bounds = random_bounds(length, num_windows, (seed, 0))
+    assert len(bounds) == num_windows + 1 and (bounds[0], bounds[-1]) == (0, length)
+    assert (np.diff(bounds) >= 1).all()
+
+
+def test_random_windows_are_distributed_as_in_the_paper():
+    lengths = np.diff(random_bounds(35 * 20_000, 20_000, (0, 0)))
+    usual = lengths[lengths > 26]
+    assert np.std(usual) == pytest.approx(5, abs=0.5) and usual.mean() == pytest.approx(36, abs=0.5)
+    assert (lengths <= 24).mean() == pytest.approx(0.05, abs=0.02) and lengths.min() >= 5
+
+
+def test_random_windows_contain_the_words_of_fixed_ones_and_differ_between_epochs():
+    def loader(seed):
+        return StreamBatches(distinct_tokens(210), 3, 7, context=CONTEXT, seed=seed)
+
+    lengths = []
+    for varying in (loader(0), loader(0), loader(1)):
+        for _ in range(2):
+            batches = list(varying)
+            assert len(batches) == len(varying)
+            lengths.append([batch.targets.shape[1] for batch in batches])
+        assert streams_of(varying) == streams_of(loader(None))
+        assert varying.state_dict()["num_batches"] == len(loader(None))
+    assert lengths[:2] == lengths[2:4] and lengths[0] != lengths[1] and lengths[0] != lengths[4]
+    assert {batch.targets.shape[1] for batch in loader(None)} == {7}
 
 
 def test_begin_marker_is_an_input_but_not_a_target():

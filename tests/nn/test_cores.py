@@ -65,18 +65,71 @@ def test_layer_by_layer_equals_the_module_of_pytorch_with_gradients(core):
 @pytest.mark.parametrize("core", ALL)
 def test_dropout_is_applied_between_layers_in_training(core, monkeypatch):
     """If all elements are dropped, the second layer does not depend on what the first one reads."""
-    probabilities = []
-
-    def drop_all(hidden, probability):
-        probabilities.append(probability)
-        return torch.zeros_like(hidden)
-
-    monkeypatch.setattr(cores, "dropout", drop_all)
     core, inputs = make(core, dropout=0.3), random_inputs()
-    assert torch.equal(core.train()(inputs)[0], core(inputs + 1)[0]) and probabilities == [0.3] * 2
-    assert not torch.equal(core.eval()(inputs)[0], core(inputs + 1)[0]) and len(probabilities) == 2
+    monkeypatch.setattr(core.dropout, "forward", lambda hidden: torch.zeros_like(hidden) if core.training else hidden)
+    assert core.dropout.p == 0.3 and torch.equal(core.train()(inputs)[0], core(inputs + 1)[0])
+    assert not torch.equal(core.eval()(inputs)[0], core(inputs + 1)[0])
     single = make(type(core), layers=1, dropout=0.3).train()
     assert not torch.equal(single(inputs)[0], single(inputs + 1)[0])
+
+
+@pytest.mark.parametrize("core", FUSED)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_weight_dropout_equals_a_loop_over_the_layers_with_gradients(core, layers, monkeypatch):
+    masks = iter(torch.randint(3, (layers, 40 * 7, 7), generator=torch.Generator().manual_seed(2)).double())
+    used = []
+
+    def drop(weights, probability):
+        assert probability == 0.5
+        used.append(next(masks)[: len(weights)])
+        return weights * used[-1]
+
+    monkeypatch.setattr(cores, "dropout", drop)
+    dropped, inputs = make(core, layers), random_inputs()
+    dropped.weight_dropout = 0.5
+    hidden, state = dropped.train()(inputs)
+    gradients = torch.autograd.grad((hidden**2).sum(), list(dropped.parameters()))
+    # The same values in a module of PyTorch, with the mask applied to its weights and to their gradients.
+    plain = make(core, layers)
+    with torch.no_grad():
+        for number, mask in enumerate(used):
+            plain.get_parameter(f"layers.weight_hh_l{number}").mul_(mask)
+    expected, after = plain.eval()(inputs)
+    torch.testing.assert_close((hidden, state), (expected, after))
+    names = [name for name, _ in plain.named_parameters()]
+    for name, actual, gradient in zip(
+        names, gradients, torch.autograd.grad((expected**2).sum(), list(plain.parameters())), strict=True
+    ):
+        masked = gradient * used[int(name[-1])] if "weight_hh" in name else gradient
+        torch.testing.assert_close(actual, masked)
+    # Not in evaluation.
+    assert torch.equal(dropped.eval()(inputs)[0], make(core, layers).eval()(inputs)[0])
+
+
+@pytest.mark.parametrize("core", FUSED)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_without_weight_dropout_the_values_are_those_of_the_plain_core(core, layers):
+    plain, other = make(core, layers).train(), core(5, 7, layers, weight_dropout=0.0).double().train()
+    other.load_state_dict(plain.state_dict())
+    for actual, expected in zip(
+        values_and_gradients(other, random_inputs()), values_and_gradients(plain, random_inputs()), strict=True
+    ):
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("core", FUSED)
+def test_weights_are_dropped_anew_in_each_window(core):
+    torch.manual_seed(0)
+    core = core(5, 7, weight_dropout=0.5).double().train()
+    first, second = core(random_inputs())[0], core(random_inputs())[0]
+    assert torch.equal(first[:, 0], second[:, 0]) and not torch.equal(first[:, 1], second[:, 1])
+
+
+def test_weight_dropout_needs_recurrent_weights():
+    with pytest.raises(
+        ValueError, match=r"model.weight_dropout=0.5 needs recurrent weights, which MinGRUCore does not"
+    ):
+        MinGRUCore(5, 7, weight_dropout=0.5)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -1,9 +1,11 @@
 """Dropout: how many elements remain, how they are scaled, and the gradient."""
 
+import itertools
+
 import pytest
 import torch
 
-from lightrnn_pl.nn.dropout import Dropout, dropout
+from lightrnn_pl.nn.dropout import Dropout, dropout, word_dropout
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
@@ -49,3 +51,28 @@ def test_modules_drop_in_training_only():
     assert module.eval()(values) is values
     assert (module.train()(values) == 0).any()
     assert module(values.to("meta")).device.type == "meta"
+
+
+def test_locked_masks_are_constant_over_a_window_and_differ_between_streams_and_windows():
+    torch.manual_seed(0)
+    module, values = Dropout(0.5, locked=True), torch.ones(4, 6, 50)
+    first, second = module(values), module(values)
+    assert (first == first[:, :1]).all() and (second == second[:, :1]).all()
+    assert not torch.equal(first, second) and not torch.equal(first[0], first[1])
+    assert first.unique().tolist() == [0, 2] and 0.3 < (first == 0).double().mean() < 0.7
+    assert module.eval()(values) is values and Dropout(0.0, locked=True)(values) is values
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_dropped_words_are_zero_wherever_they_are_read(steps):
+    torch.manual_seed(0)
+    words, targets = torch.randint(9, (2, 4, 30))
+    vectors = torch.ones(4, 30 * steps, 5)
+    result = word_dropout(vectors, words, targets, 9, 0.4).view(4, 30, steps, 5)
+    scales = torch.full((9,), -1.0)
+    for stream, position, step in itertools.product(range(4), range(30), range(steps)):
+        word = (targets if step else words)[stream, position]
+        vector = result[stream, position, step]
+        assert (vector == vector[0]).all() and scales[word] in (-1, vector[0])
+        scales[word] = vector[0]
+    assert sorted(set(scales.tolist())) == pytest.approx([0, 1 / 0.6], rel=1e-3)
