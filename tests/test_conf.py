@@ -59,6 +59,9 @@ NEEDED = {
 
 """Options whose name is not part of the name of their class."""
 
+PARTIAL = ("averaging", "bootstrap", "data", "resume_point")
+"""Groups that need further arguments."""
+
 PLACES = {"model/map": "model/map@model.embedding.map"}
 """The override of groups that are chosen per place of use."""
 
@@ -108,7 +111,7 @@ def make_all(config) -> list[Any]:
     return [
         instantiate(node)
         for key, node in config.items()
-        if OmegaConf.is_dict(node) and "_target_" in node and key not in ("data", "bootstrap", "resume_point", "averaging")
+        if OmegaConf.is_dict(node) and "_target_" in node and key not in PARTIAL
     ]
 
 
