@@ -1,10 +1,14 @@
 """All combinations of embeddings, outputs and losses: either a training step and an evaluation, or a clear error."""
 
+import copy
+import functools
 import itertools
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from omegaconf import OmegaConf
 
 from lightrnn_pl.building import build_allocation, build_model
 from lightrnn_pl.vocabulary import Vocabulary
@@ -18,9 +22,24 @@ SOFTMAX = ("adaptive_vectors", "full", "hashed", "projected", "slim")
 VOCABULARY = Vocabulary([f"w{number}" for number in range(40)], range(80, 40, -1))
 
 
+@functools.cache
+def composed(*overrides: str):
+    return compose_overrides("model.hidden_dim=40", "model.num_layers=1", *overrides)
+
+
 def build(embedding: str, output: str, components: int, *overrides: str):
-    chosen = (f"model/embedding={embedding}", f"model/output={output}", f"model.components={components}")
-    config = compose_overrides(*chosen, "model.hidden_dim=40", "model.num_layers=1", *overrides)
+    # Composing takes most of the time of this test, so each option is composed once, and keys are set in a copy.
+    chosen = {"embedding": embedding, "output": output, "loss": "exact"}
+    chosen |= dict(
+        override.removeprefix("model/").split("=") for override in overrides if override.startswith("model/")
+    )
+    config = copy.deepcopy(composed())
+    for part, option in chosen.items():
+        config.model[part] = composed(f"model/{part}={option}").model[part]
+    for override in (f"model.components={components}", *overrides):
+        key, _, value = override.partition("=")
+        if key.startswith("model."):
+            OmegaConf.update(config, key, yaml.safe_load(value), merge=False)
     torch.manual_seed(0)
     return build_model(config, build_allocation(config, VOCABULARY), VOCABULARY)
 
