@@ -66,6 +66,23 @@ class RunFolder:
             raise ValueError(f"{self.metrics} is damaged: it is not a mapping; delete it, or restore it from a copy")
         return content
 
+    def command(self) -> dict[str, Any]:
+        """The ``overrides`` and the ``choices`` of groups of the last command in this folder, as recorded by Hydra.
+
+        Empty if there was none.  The choices do not include Hydra's own groups.
+        """
+        overrides, record = self.hydra / "overrides.yaml", self.hydra / "hydra.yaml"
+        command: dict[str, Any] = {}
+        if overrides.is_file():
+            command["overrides"] = [str(override) for override in read_yaml(overrides)]
+        if record.is_file():
+            runtime = (_mapping(_mapping(read_yaml(record)).get("hydra"))).get("runtime")
+            choices = _mapping(_mapping(runtime).get("choices"))
+            command["choices"] = {
+                group: option for group, option in choices.items() if option and not group.startswith("hydra")
+            }
+        return command
+
     def round_table(self, number: int) -> Path:
         """The file with the allocation of a round, counted from 1."""
         return self.tables / f"round_{number}.npz"
@@ -86,6 +103,10 @@ class RunFolder:
             path.unlink(missing_ok=True)
         for table in self.round_tables().values():
             table.unlink()
+
+
+def _mapping(content: Any) -> dict[str, Any]:
+    return content if isinstance(content, dict) else {}
 
 
 def read_yaml(path: Path) -> dict[str, Any] | list[Any]:

@@ -32,8 +32,8 @@ class Run:
         seed: The seed of the run.
         config: The resolved configuration as plain containers; empty if none was written.
         metrics: The content of ``metrics.json``; empty if none was written.
-        overrides: The command-line overrides, as recorded by Hydra; empty if unknown.
-        choices: The option of each config group, as recorded by Hydra; empty if unknown.
+        overrides: The command-line overrides with which the run was started or last resumed; empty if unknown.
+        choices: The option of each config group; empty if unknown.
         status: ``completed``, ``running`` (also if the process was killed), ``interrupted``, ``failed``, ``started``
             (no metrics yet) or ``unreadable``.
         error: The error message, if any.
@@ -82,8 +82,10 @@ def read_run(path: str | Path) -> Run:
     try:
         config = _checked(_Config, _yaml(folder.config) or _yaml(folder.hydra / folder.config.name))
         metrics = _checked(_Metrics, folder.read_metrics())
-        overrides = tuple(map(str, _yaml(folder.hydra / "overrides.yaml") or metrics.get("overrides") or ()))
-        choices = _mapping(_choices(folder.hydra / "hydra.yaml") or metrics.get("choices"))
+        # A command that was refused in the folder has replaced Hydra's record, but not that of the run.
+        command = folder.command() | {key: metrics[key] for key in ("overrides", "choices") if key in metrics}
+        overrides = tuple(map(str, command.get("overrides") or ()))
+        choices = _mapping(command.get("choices"))
     except Exception as error:  # a broken file can cause any kind of exception
         unreadable = f"{type(error).__name__}: {error}"
     outcome = metrics or _sweep_record(path)
@@ -130,13 +132,6 @@ def _sweep_record(path: Path) -> dict[str, Any]:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # not a record
     return {}
-
-
-def _choices(path: Path) -> dict[str, str]:
-    """The chosen options, without those of Hydra's own groups."""
-    hydra = (_yaml(path) or {}).get("hydra") or {}
-    choices = (hydra.get("runtime") or {}).get("choices") or {}
-    return {group: option for group, option in choices.items() if option and not group.startswith("hydra")}
 
 
 def _yaml(path: Path) -> Any:

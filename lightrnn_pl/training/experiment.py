@@ -132,7 +132,7 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
     if is_first_rank():
         print_model(model)
 
-    metadata = _run_metadata(config, datamodule, model)
+    metadata = {**_run_metadata(config, datamodule, model), **folder.command()}
     metrics = RunMetrics(folder.metrics, metadata, reallocation)
     plots = RunPlots(config.name, folder.perplexity_plot, metrics, record)
     best_bundle = BestBundle(folder.best, _BundleFactory(config, datamodule.vocabulary, datamodule.protocol()))

@@ -30,6 +30,16 @@ def test_ignores_the_folders_of_wandb(tmp_path):
     assert len(find_runs([tmp_path])) == 1
 
 
+def test_overrides_of_a_command_that_was_refused_in_the_folder_are_not_those_of_the_run(tmp_path):
+    recorded = {"overrides": ["seed=1"], "choices": {"model": "slim"}}
+    run = make_run(tmp_path / "run", metrics=recorded)
+    (run / ".hydra").mkdir(exist_ok=True)
+    (run / ".hydra" / "overrides.yaml").write_text("- model.hidden_dim=999\n")
+    (run / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {model: full}}}")
+    (found,) = find_runs([tmp_path])
+    assert found.overrides == ("seed=1",) and found.choices == {"model": "slim"}
+
+
 def test_reads_overrides_from_hydras_files(tmp_path):
     run = make_run(tmp_path / "a")
     (run / ".hydra").mkdir()

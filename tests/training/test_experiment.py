@@ -287,3 +287,15 @@ def test_the_saved_configuration_has_the_absolute_path_of_an_archive(tmp_path, m
     train(compose_overrides(*folders_of(tmp_path / "run"), *options, "trainer.max_steps=1", "reallocation=none"))
     saved = OmegaConf.load(tmp_path / "run" / "config.yaml").data
     assert (saved.archive, saved.root) == (str(tmp_path / "large.zip"), None)
+
+
+def test_the_command_of_a_run_is_recorded_when_it_starts(tiny_text, tmp_path):
+    run_dir = tmp_path / "run"
+    (run_dir / ".hydra").mkdir(parents=True)
+    (run_dir / ".hydra" / "overrides.yaml").write_text("- seed=0\n- model.hidden_dim=8\n")
+    (run_dir / ".hydra" / "hydra.yaml").write_text(
+        "hydra: {runtime: {choices: {model: lightrnn, hydra/help: default}}}"
+    )
+    metrics = train(compose_run(run_dir, tiny_text, "debug=step"))
+    assert metrics["overrides"] == ["seed=0", "model.hidden_dim=8"] and metrics["choices"] == {"model": "lightrnn"}
+    assert "overrides" not in train(compose_run(tmp_path / "without Hydra", tiny_text, "debug=step"))

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.resume_check import DEFINES_A_RUN, value_at
 
@@ -56,10 +54,7 @@ def tags(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
 
 def hydra_choices(folder: str | Path) -> dict[str, Any]:
     """The option that the run in ``folder`` has chosen in each group; empty if it was started without Hydra."""
-    path = RunFolder(folder).hydra / "hydra.yaml"
-    if not path.is_file():
-        return {}
-    return dict(OmegaConf.select(OmegaConf.load(path), "hydra.runtime.choices") or {})
+    return RunFolder(folder).command().get("choices", {})
 
 
 def _fingerprint(config: Mapping[str, Any]) -> str:
