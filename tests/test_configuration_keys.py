@@ -140,7 +140,7 @@ def workplace(module_folder, monkeypatch):
 
 
 def without_output(patch: pytest.MonkeyPatch) -> None:
-    for name in ("print_config", "print_model", "print_results", "print_typical_words", "plot_perplexity"):
+    for name in ("print_model", "print_results", "print_typical_words", "plot_perplexity"):
         patch.setattr(experiment, name, lambda *arguments: None)
     patch.setattr(callback, "print_typical_words", lambda *arguments: None)
 

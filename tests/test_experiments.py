@@ -56,9 +56,8 @@ def table_of(config) -> str:
 
 @pytest.mark.parametrize("row", ROWS, ids=label)
 def test_takes_a_step(row, configured, tiny, tmp_path, monkeypatch):
-    # The plot and the printed configuration are tested elsewhere.
+    # The plot is tested elsewhere.
     monkeypatch.setattr(experiment, "plot_perplexity", lambda histories, path: path)
-    monkeypatch.setattr(experiment, "print_config", lambda config: None)
     config = copy.deepcopy(configured(row, "paper"))
     config.paths.run_dir = str(tmp_path / "run")
     config.data = tiny

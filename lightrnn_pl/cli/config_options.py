@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from importlib import resources
 
+import yaml
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
 from hydra.core.hydra_config import HydraConfig
@@ -58,6 +59,20 @@ def check_choices() -> None:
     for group, option in HydraConfig.get().runtime.choices.items():
         if isinstance(option, str) and option.rpartition("/")[2].startswith("_"):
             raise ValueError(f"{group}={option} is a part of other options, not an option; --help lists them")
+
+
+def check_added_keys(name: str) -> None:
+    """Check that the keys which ``+key=value`` adds belong to a group or a mapping of ``conf/NAME.yaml``.
+
+    Raises:
+        ValueError: Naming the override.
+    """
+    content = yaml.safe_load(resources.files(_PACKAGE).joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    groups = [key for default in content["defaults"] if isinstance(default, dict) for key in default]
+    for added in HydraConfig.get().overrides.task:
+        key = added.lstrip("+").partition("=")[0].partition(".")[0].partition("/")[0]
+        if added.startswith("+") and key not in content and key not in groups:
+            raise ValueError(f"{added}: lightrnn-{name} has no key {key}; --help lists all keys")
 
 
 def without_null_options(arguments: Sequence[str], unset: Collection[str]) -> list[str]:

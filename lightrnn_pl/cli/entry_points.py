@@ -9,16 +9,19 @@ do not import torch.  A new command needs these two files, a line below, and an 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
-from lightrnn_pl.cli.config_options import check_choices, hide_private_options, without_null_options
-from lightrnn_pl.cli.errors import one_line_errors
+from lightrnn_pl.cli.composition_errors import explain_composition_errors
+from lightrnn_pl.cli.config_options import check_added_keys, check_choices, hide_private_options, without_null_options
+from lightrnn_pl.cli.errors import one_line_errors, output_is_closed
+from lightrnn_pl.cli.help import help_text
 from lightrnn_pl.cli.hydra_arguments import folders_as_overrides, with_quoted_prompt
 from lightrnn_pl.cli.sweep import as_sweep_job, sweep_report
 
@@ -32,6 +35,9 @@ def _hydra_command(
 
     def run(config: DictConfig) -> Any:
         check_choices()
+        check_added_keys(name)
+        if name == "train" and sys.stderr.isatty() and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print("loading PyTorch Lightning", file=sys.stderr, flush=True)  # which takes seconds
         return getattr(import_module(f"lightrnn_pl.commands.{name}"), name)(config)
 
     run.__module__ = f"lightrnn_pl.commands.{name}"  # Hydra names the job, and its log file, after the module
@@ -42,11 +48,21 @@ def _hydra_command(
     def entry_point() -> Any:
         hide_private_options()
         try:
-            sys.argv[1:] = rewrite(sys.argv[1:])
+            arguments = sys.argv[1:] = rewrite(sys.argv[1:])
+            explain_composition_errors(name, arguments)
+            if "--version" in arguments:
+                print(f"lightrnn_pl {metadata.version('lightrnn_pl')}")
+            # With options such as --config-dir, Hydra composes the help.
+            elif {"-h", "--help"} & set(arguments) and sum(argument.startswith("-") for argument in arguments) == 1:
+                print(help_text(name, [argument for argument in arguments if not argument.startswith("-")]))
+            else:
+                return main()
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        return main()
+        except BrokenPipeError:
+            if not output_is_closed():
+                raise
 
     return entry_point
 

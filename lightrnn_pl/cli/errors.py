@@ -32,7 +32,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         except EXPECTED as error:
-            if isinstance(error, BrokenPipeError) and _output_is_closed():
+            if isinstance(error, BrokenPipeError) and output_is_closed():
                 return None
             in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
             if in_sweep or os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -62,7 +62,7 @@ def _required(key: str | None) -> str:
     return f"{key} is required; pass {key}=..."
 
 
-def _output_is_closed() -> bool:
+def output_is_closed() -> bool:
     """Whether the reader of standard output (such as ``head``) has closed it; if so, discard the remaining output."""
     poll = select.poll()
     poll.register(sys.stdout, 0)

@@ -43,7 +43,7 @@ _INTERPOLATION = re.compile(r"\$\{(?:oc\.select:\"?)?([A-Za-z_][\w.]*)")
 
 
 def check_keys(config: DictConfig) -> None:
-    """Check that every key has an effect, and that no group is missing.
+    """Check that every key has an effect, and that no group or required value is missing.
 
     Raises:
         ValueError: Naming the key.
@@ -51,6 +51,8 @@ def check_keys(config: DictConfig) -> None:
     missing = [key for key in KNOWN_KEYS[""] if key not in config and key not in _OPTIONAL]
     if missing:
         raise ValueError(f"{missing[0]} is missing from the configuration; select or set it")
+    if unset := sorted(OmegaConf.missing_keys(config)):
+        raise ValueError(f"{unset[0]} is required; pass {unset[0]}=...")
     plain: Any = OmegaConf.to_container(config, resolve=False)
     references = {reference for value in _strings(plain) for reference in _INTERPOLATION.findall(value)}
     for node, known in KNOWN_KEYS.items():

@@ -40,7 +40,7 @@ from lightrnn_pl.training.reallocation.callback import Reallocation
 from lightrnn_pl.training.reallocation.table_record import TableRecord
 from lightrnn_pl.training.resume_check import check_same_run
 from lightrnn_pl.training.tracking import wandb_runs as dashboard
-from lightrnn_pl.training.tracking.console import print_config, print_model, print_results, print_typical_words
+from lightrnn_pl.training.tracking.console import print_model, print_results, print_typical_words
 from lightrnn_pl.training.tracking.perplexity_plot import plot_perplexity
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -86,7 +86,7 @@ def train(config: DictConfig) -> dict[str, Any]:
 
     if is_first_rank():
         dashboard.offline_unless_logged_in()
-        print_config(config)
+        log.info("run %s, seed %s, folder %s", config.name, config.seed, folder.path)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     with _record_setup_failure(config, folder):
         run = _build_run(config, folder)

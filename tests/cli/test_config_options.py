@@ -50,7 +50,7 @@ def test_private_files_are_no_options(tmp_path):
     options = [option for line in groups.splitlines() if ": " in line for option in line.split(": ")[1].split(", ")]
     assert len(options) > 50 and not [option for option in options if option.startswith("_")]
     listed = fails("model=nonexistent", cwd=tmp_path)
-    assert "Could not find 'model/nonexistent'" in listed and "_common" not in listed
+    assert "model=nonexistent is not an option" in listed and "_common" not in listed
     assert fails("model=_common", cwd=tmp_path).startswith("error: model=_common is a part of other options")
 
 

@@ -61,7 +61,7 @@ def test_a_killed_sweep_resumes_without_repeating_jobs(cache, tmp_path, monkeypa
     arguments = [
         *("seed=0,1", "model.dropout=0.1,0.3", f"hydra.sweep.dir={folder}", cache, *TINY),
         *("data=pydoc", "data.vocabulary.max_size=400", "data.eval_batch_size=100"),
-        *("trainer.limit_train_batches=200", "resume_point.every_steps=20", "reallocation.max_rounds=1"),
+        *("trainer.limit_train_batches=60", "resume_point.every_steps=5", "reallocation.max_rounds=1"),
     ]
     running = subprocess.Popen(
         [script("train"), "-m", *arguments],

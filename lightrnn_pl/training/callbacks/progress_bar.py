@@ -1,4 +1,4 @@
-"""The progress bar of training."""
+"""The progress bar of training, in one line of 80 columns."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from typing_extensions import override
 
 
 class TrainingProgressBar(RichProgressBar):
-    """Lightning's progress bar, updated every ``refresh_rate`` batches only.
+    """Lightning's progress bar with fewer columns, updated every ``refresh_rate`` batches only.
 
     Lightning's own reads the loss after every batch, for which the host waits for the device.
+
+    Args:
+        refresh_rate: Batches between updates.
+        leave: Whether the bars of finished epochs stay on the screen.
     """
+
+    def __init__(self, refresh_rate: int = 10, leave: bool = False) -> None:
+        super().__init__(refresh_rate, leave, RichProgressBarTheme(metrics_format=".2f"))
 
     @override
     def on_train_batch_end(
@@ -22,3 +31,28 @@ class TrainingProgressBar(RichProgressBar):
         number = batch_idx + 1
         if number % self.refresh_rate == 0 or number == trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    @override
+    def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
+        return [
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=14),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        ]
+
+    @override
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """The training loss, and the last validation perplexity."""
+        metrics = super().get_metrics(trainer, pl_module)
+        names = {"train/nll": "loss", "train/loss": "loss", "valid/perplexity": "valid"}
+        return {name: metrics[key] for key, name in names.items() if key in metrics}
+
+    @override
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}"
+
+    @property
+    @override
+    def validation_description(self) -> str:
+        return "validation"

@@ -1,33 +1,15 @@
-"""Terminal output: the configuration, the size of the model, reallocations, and results."""
+"""Terminal output: the size of the model, reallocations, and results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from lightrnn_pl.nn.language_model import LanguageModel
-
-
-def print_config(config: DictConfig) -> None:
-    """Print the resolved configuration as a tree, with one branch per group."""
-    tree = Tree("configuration", guide_style="dim")
-    for key in map(str, config):
-        if key == "bootstrap":  # composed of the keys of reallocation
-            continue
-        value = config.get(key)
-        if OmegaConf.is_config(value):
-            branch = tree.add(f"[bold]{key}")
-            branch.add(Syntax(OmegaConf.to_yaml(value, resolve=True).rstrip(), "yaml", background_color="default"))
-        else:
-            tree.add(f"[bold]{key}[/bold]: {value}")
-    Console().print(tree)
 
 
 def print_model(model: LanguageModel) -> None:

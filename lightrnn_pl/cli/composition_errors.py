@@ -1,0 +1,97 @@
+"""Errors in overrides, in one line, with the name that was probably meant.
+
+Hydra prints several lines, and suggests to add a misspelled key with ``+``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra._internal import utils as hydra_utils
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+
+from lightrnn_pl.cli.help import CONF, group_options
+
+_run_and_report = hydra_utils.run_and_report
+
+
+def explain_composition_errors(name: str, arguments: Sequence[str]) -> None:
+    """Make Hydra report errors in the overrides of ``lightrnn-NAME`` in one line, with exit status 2.
+
+    Args:
+        name: The name of the command, without its prefix.
+        arguments: Its command-line arguments.
+    """
+
+    def run_and_report(func: Any) -> Any:
+        def run() -> Any:
+            try:
+                return func()
+            except (ConfigCompositionException, OverrideParseException) as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                print(f"error: {explanation(error, name, arguments)}", file=sys.stderr)
+                sys.exit(2)
+
+        return _run_and_report(run)
+
+    hydra_utils.run_and_report = run_and_report
+
+
+def explanation(error: HydraException, name: str, arguments: Sequence[str]) -> str:
+    """What is wrong with the overrides, in one line."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is not of the form key=value: {str(error).splitlines()[1]}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = dict(_groups()).get(group, [])
+        listed = f"use {', '.join(options)}" if options else "--help lists all groups"
+        key, _, prefix = group.partition("/") if group.startswith("experiment/") else (group, "", "")
+        return f"{key}={prefix and prefix + '/'}{option} is not an option; {_meant(option, options)}{listed}"
+    if match := re.match(r"Could not override '([^']+)'", str(error)):
+        keys = [*_keys(name, arguments), *(group for group, _ in _groups())]
+        return f"{match[1]} is not a key of the configuration; {_meant(match[1], keys)}--help lists all keys"
+    return " ".join(str(error).split())
+
+
+def _meant(word: str, candidates: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _groups() -> list[tuple[str, list[str]]]:
+    with _initialized():
+        return list(group_options(GlobalHydra.instance().config_loader()))
+
+
+def _keys(name: str, arguments: Sequence[str]) -> list[str]:
+    """All keys of the configuration, with the options that the arguments select."""
+    groups = {group for group, _ in _groups()}
+    selected = [argument for argument in arguments if argument.partition("=")[0] in groups]
+    with _initialized():
+        for overrides in (selected, []):
+            try:
+                return list(_leaves(OmegaConf.to_container(compose(name, overrides), resolve=False)))
+            except HydraException:
+                continue
+    return []
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+
+
+def _initialized() -> Any:
+    GlobalHydra.instance().clear()  # the command ends after the error
+    return initialize_config_module(CONF, version_base="1.3")
