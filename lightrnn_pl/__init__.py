@@ -1,8 +1,9 @@
 """Compact word-level language models with very large vocabularies: LightRNN and slim embeddings.
 
-Train a model with ``lightrnn-train``, then load the bundle that the run writes:
+Train a model with ``lightrnn-train`` or :func:`train`, then load the bundle that the run writes:
 
->>> from lightrnn_pl import load
+>>> from lightrnn_pl import load, train
+>>> bundle = train(["data=text", "data.train=a.txt", "data.valid=b.txt"])  # doctest: +SKIP
 >>> bundle = load("outputs/my-run/best.ckpt")  # doctest: +SKIP
 >>> bundle.score(["a sentence ."])  # log-probability of each word  # doctest: +SKIP
 >>> bundle.next_words("the cat sat on the", k=5)  # most likely next words  # doctest: +SKIP
@@ -13,22 +14,28 @@ Train a model with ``lightrnn-train``, then load the bundle that the run writes:
 
 from __future__ import annotations
 
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightrnn_pl.checkpoint import Bundle, load
+    from lightrnn_pl.commands.python_train import train
 
-__all__ = ["Bundle", "load"]
+    __version__: str
+
+__all__ = ["Bundle", "load", "train"]
+
+_MODULES = {"Bundle": "checkpoint", "load": "checkpoint", "train": "commands.python_train"}
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds. Commands must answer --help without it.
-    if name in __all__:
-        from lightrnn_pl import checkpoint
-
-        return getattr(checkpoint, name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if name == "__version__":
+        return metadata.version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,0 +1,43 @@
+"""``lightrnn_pl.train``: the command ``lightrnn-train`` as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import flag_override
+
+from lightrnn_pl.checkpoint import Bundle, load
+from lightrnn_pl.commands import train as command
+from lightrnn_pl.run_folder import RunFolder
+
+
+def train(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Bundle:
+    """Train a model as ``lightrnn-train`` does, and load the best one.
+
+    Args:
+        overrides: Overrides of the configuration, such as ``model=slim`` or ``model.hidden_dim=400``.
+        run_dir: The run folder; an interrupted run in it is resumed.  None selects a new folder in ``outputs``.
+
+    Raises:
+        ValueError, FileNotFoundError: For invalid input, before training starts.
+    """
+    own = [] if run_dir is None else [f"hydra.run.dir='{run_dir}'"]
+    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
+        config = compose("train", [*overrides, *own], return_hydra_config=True)
+    hydra = HydraConfig.instance()
+    hydra.set_config(config)
+    try:
+        folder = RunFolder(Path(config.hydra.run.dir).absolute())
+        recorded: Any = hydra.cfg
+        with flag_override(recorded.hydra, "readonly", False):
+            recorded.hydra.runtime.output_dir = str(folder.path)
+        with flag_override(config, ["readonly", "struct"], False):
+            del config["hydra"]
+        command.train(config)
+    finally:
+        hydra.cfg = None
+    return load(folder.best)
