@@ -108,14 +108,16 @@ def _interpolation_corpus(config: DictConfig, bundle: Bundle, datamodule: Any) -
 def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
     console = Console()
     table = Table(title="perplexity", title_justify="left")
-    columns = ("split", "perplexity", "without end markers", "nats per word", "tokens", "end markers", "unknown")
+    columns = (
+        *("split", "perplexity", "without end markers", "without unknown words", "nats per word"),
+        *("tokens", "end markers", "unknown"),
+    )
     for column in columns:
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, result in results.items():
         counts = (f"{count:,}" for count in (result.tokens, result.end_tokens, result.unknown_tokens))
-        table.add_row(
-            split, f"{result.perplexity:.2f}", f"{result.perplexity_without_end:.2f}", f"{result.nll:.4f}", *counts
-        )
+        perplexities = (result.perplexity, result.perplexity_without_end, result.perplexity_without_unknown)
+        table.add_row(split, *(f"{value:.2f}" for value in perplexities), f"{result.nll:.4f}", *counts)
     console.print(table)
     bins = Table(title="perplexity by word count in the training text", title_justify="left")
     for column in ("split", "min. count", "tokens", "perplexity"):

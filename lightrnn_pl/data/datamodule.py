@@ -200,6 +200,7 @@ class CorpusDataModule(pl.LightningDataModule):
                 self._opened = _count(self.corpus, self.rules, self.splits, progress=self._rank == 0)
             if self._rank == 0:
                 self.check_expected()
+                self.check_unknown_words()
         if stage in (None, "fit") and self.batching == "stream":
             check_streams(self._opened.num_ids("train"), self.batch_size * self._world_size, self.sequence_length)
 
@@ -305,6 +306,24 @@ class CorpusDataModule(pl.LightningDataModule):
                 level, "%s: train %s %d, %s states %d (%+.1f %%)", self.title, key, value, source, stated, percent
             )
         return report
+
+    def check_unknown_words(self) -> dict[str, float]:
+        """The share of unknown words by split, if none occurs in the training text.  Logs a warning.
+
+        The probability of the unknown word is then not trained.  Empty without a cache.
+        """
+        opened, words = self._open(), self.vocabulary
+        if isinstance(opened, _UncachedCorpus) or words.unknown_id is None or words.counts[words.unknown_id]:
+            return {}
+        shares = {split: float((opened.tokens(split) == words.unknown_id).mean()) for split in self.splits}
+        unknown = {split: share for split, share in shares.items() if share}
+        for split, share in unknown.items():
+            logger.warning(
+                "%s: %.2g %% of the %s text are unknown words, but the training text has none, so that their "
+                "probability is not trained; set data.vocabulary.min_count=2",
+                *(self.title, 100 * share, split),
+            )
+        return unknown
 
     def _open(self) -> TokenCache | _UncachedCorpus:
         if self._opened is None:

@@ -41,6 +41,7 @@ class Perplexity:
     Attributes:
         perplexity: Perplexity of all tokens, including end markers.
         perplexity_without_end: Perplexity of all tokens except end markers.
+        perplexity_without_unknown: Perplexity of all tokens except those scored as the unknown word.
         nll: Mean negative log-likelihood of all tokens, in nats.
         tokens: Number of predicted tokens.
         end_tokens: Number of end markers among them.
@@ -50,6 +51,7 @@ class Perplexity:
 
     perplexity: float
     perplexity_without_end: float
+    perplexity_without_unknown: float
     nll: float
     tokens: int
     end_tokens: int
@@ -121,17 +123,19 @@ def summarize(losses: WordLosses, vocabulary: Vocabulary) -> Perplexity:
         for index, edge in enumerate(BIN_EDGES)
         if tokens[bin_of == index].any()
     ]
-    not_end = torch.ones(num_words, dtype=torch.bool)
+    not_end, known = torch.ones(2, num_words, dtype=torch.bool)
     if vocabulary.end_id is not None:
         not_end[vocabulary.end_id] = False
-    unknown = 0 if vocabulary.unknown_id is None else int(tokens[vocabulary.unknown_id])
+    if vocabulary.unknown_id is not None:
+        known[vocabulary.unknown_id] = False
     return Perplexity(
         perplexity=_perplexity(nll, tokens, torch.ones_like(not_end)),
         perplexity_without_end=_perplexity(nll, tokens, not_end),
+        perplexity_without_unknown=_perplexity(nll, tokens, known),
         nll=float(nll.sum() / tokens.sum()),
         tokens=int(tokens.sum()),
         end_tokens=int(tokens[~not_end].sum()),
-        unknown_tokens=unknown,
+        unknown_tokens=int(tokens[~known].sum()),
         bins=tuple(bins),
     )
 

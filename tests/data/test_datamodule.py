@@ -274,9 +274,30 @@ def test_compares_sizes_with_those_of_the_paper(caplog):
     report = module.check_expected()
     assert report["tokens"] == {"read": 600, "stated": 601, "difference_percent": -0.17}
     assert report["vocabulary"]["difference_percent"] == -50.0
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warnings = [text for text in map(logging.LogRecord.getMessage, caplog.records) if "states" in text and "-50" in text]
     assert warnings and all("vocabulary 8, Some Paper, Table 1 states 16 (-50.0 %)" in text for text in warnings)
     assert set_up().check_expected() == {}
+
+
+def test_warns_of_unknown_words_whose_probability_is_not_trained(tmp_path, caplog):
+    files = {}
+    for split, text in (("train", "a b a b c\n"), ("valid", "a b zz\n"), ("test", "a b c\n")):
+        files[split] = str(tmp_path / f"{split}.txt")
+        Path(files[split]).write_text(text)
+
+    def warnings_with(**rules):
+        caplog.clear()
+        module = CorpusDataModule.from_text(
+            **files, vocabulary=VocabularyRules(**rules), batch_size=1, sequence_length=2, cache_dir=str(tmp_path / "c")
+        )
+        module.prepare_data()
+        module.setup("validate")
+        return module.check_unknown_words(), [record.getMessage() for record in caplog.records]
+
+    shares, messages = warnings_with()
+    assert shares == {"valid": 0.25} and all("25 % of the valid text are unknown words" in text for text in messages)
+    assert messages and "set data.vocabulary.min_count=2" in messages[0]
+    assert warnings_with(min_count=2) == ({}, [])
 
 
 def test_protocol_describes_what_is_counted():

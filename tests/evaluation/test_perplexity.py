@@ -31,6 +31,8 @@ def test_equals_slow_reference(overrides, tiny_text, tmp_path):
     assert measured.perplexity == pytest.approx(math.exp(-scores.mean()), rel=1e-5)
     not_end = targets != vocabulary.end_id
     assert measured.perplexity_without_end == pytest.approx(math.exp(-scores[not_end].mean()), rel=1e-5)
+    known = targets != vocabulary.unknown_id
+    assert measured.perplexity_without_unknown == pytest.approx(math.exp(-scores[known].mean()), rel=1e-5)
     assert measured.tokens == len(targets)
     assert measured.end_tokens == (~not_end).sum() == len(lines)
     assert measured.unknown_tokens == (targets == vocabulary.unknown_id).sum() > 0

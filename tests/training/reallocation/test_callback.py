@@ -179,7 +179,8 @@ def test_statistics_collected_in_training_equal_those_of_a_pass_if_weights_are_f
             tiny_text,
             *(*frozen, f"reallocation.statistics={kind}", f"reallocation.storage={storage}"),
             # A single stream, because with several, the tokens that do not divide evenly are dropped.
-            *("data.batch_size=1", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
+            *("data.batch_size=1", "data.sequence_length=40"),
+            *("reallocation.max_rounds=2", "reallocation.epochs_per_round=1"),
         )
         metrics = train(config)
         reallocations.append(metrics["rounds"][0]["reallocation"])
