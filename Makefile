@@ -1,6 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/.installed
+INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help run test check clean
@@ -8,18 +8,23 @@ ARGS ?=
 help:  ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-$(STAMP): pyproject.toml requirements.txt constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(INSTALL) -c constraints.txt -e .
 	touch $@
 
-run: $(STAMP)  ## Set up, train LightRNN and a full-softmax model of the same hidden size on the built-in corpus (ARGS="key=value ..." overrides)
+$(VENV)/.installed-dev: pyproject.toml constraints.txt requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -r requirements.txt
+	touch $(VENV)/.installed $@
+
+run: $(VENV)/.installed  ## Set up, train LightRNN and a full-softmax model of the same hidden size on the built-in corpus (ARGS="key=value ..." overrides)
 	$(VENV)/bin/lightrnn-compare $(ARGS)
 
-test: $(STAMP)  ## Set up, run the tests (ARGS="-k name" selects)
+test: $(VENV)/.installed-dev  ## Set up, run the tests (ARGS="-k name" selects)
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: $(STAMP)  ## Lint, types, import layers
+check: $(VENV)/.installed-dev  ## Lint, types, import layers
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
