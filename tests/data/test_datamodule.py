@@ -274,7 +274,9 @@ def test_compares_sizes_with_those_of_the_paper(caplog):
     report = module.check_expected()
     assert report["tokens"] == {"read": 600, "stated": 601, "difference_percent": -0.17}
     assert report["vocabulary"]["difference_percent"] == -50.0
-    warnings = [text for text in map(logging.LogRecord.getMessage, caplog.records) if "states" in text and "-50" in text]
+    warnings = [
+        text for text in map(logging.LogRecord.getMessage, caplog.records) if "states" in text and "-50" in text
+    ]
     assert warnings and all("vocabulary 8, Some Paper, Table 1 states 16 (-50.0 %)" in text for text in warnings)
     assert set_up().check_expected() == {}
 

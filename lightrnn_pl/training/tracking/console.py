@@ -79,10 +79,18 @@ def print_typical_words(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
 
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print a table of finished runs: parameters, perplexity by round, and speed."""
+    """Print a table of finished runs: parameters, epochs (of the best model in parentheses), perplexity, and speed."""
     table = Table(title="result", title_justify="left")
     table.add_column("run", overflow="fold")
-    for column in ("parameters", "validation perplexity\nby round", "test\nperplexity", "words/s", "seconds"):
+    columns = (
+        "parameters",
+        "epochs\n(best)",
+        "validation\nperplexity\nby round",
+        "test\nperplexity",
+        "words/s",
+        "seconds",
+    )
+    for column in columns:
         table.add_column(column, justify="right")
     for name, metrics in runs.items():
         rounds = " ".join(f"{summary['valid_perplexity']:.1f}" for summary in metrics.get("rounds", []))
@@ -90,12 +98,22 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
         table.add_row(
             name,
             f"{metrics['parameters']:,}",
+            _epochs(metrics.get("history", [])),
             rounds or "-",
             f"{test['perplexity']:.1f}" if test else "-",
             f"{metrics['words_per_second']:,.0f}",
             f"{metrics['seconds']:.0f}",
         )
     Console().print(table)
+
+
+def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
+    """The epochs of a run, and those after which its best model was saved."""
+    finite = [entry for entry in history if entry["valid_perplexity"] is not None]
+    if not finite:
+        return "-"
+    best = min(finite, key=lambda entry: entry["valid_perplexity"])
+    return f"{history[-1]['epoch']:.3g} ({best['epoch']:.3g})"
 
 
 def _kib(size: int) -> str:

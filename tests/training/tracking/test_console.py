@@ -1,0 +1,29 @@
+"""The table of results."""
+
+from typing import Any
+
+import pytest
+
+from lightrnn_pl.training.tracking.console import print_results
+
+
+def run(perplexities: list[float | None], epochs: list[float]) -> dict[str, Any]:
+    history = [{"epoch": epoch, "valid_perplexity": value} for epoch, value in zip(epochs, perplexities, strict=True)]
+    rounds = [{"valid_perplexity": value} for value in perplexities if value]
+    return {
+        **{"parameters": 12_345, "words_per_second": 1000.0, "seconds": 60.0},
+        **{"history": history, "rounds": rounds, "test": {"perplexity": 99.0}},
+    }
+
+
+@pytest.mark.parametrize("columns", ["80", "140"])
+def test_epochs_and_those_of_the_best_model(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    runs = {"a": run([120.0, 100.0, 101.0], [1, 2, 3]), "b": run([90.0], [0.5]), "c": run([None], [1])}
+    print_results(runs)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= int(columns)
+    cells = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
+    }
+    assert cells["a"][:2] == ["12,345", "3 (2)"] and cells["b"][1] == "0.5 (0.5)" and cells["c"][1] == "-"
