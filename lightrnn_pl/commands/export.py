@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint
-from lightrnn_pl.checks import check_choice, check_count, check_flag
+from lightrnn_pl.checks import check_choice, check_count, check_flag, check_number
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
 from lightrnn_pl.export.card import model_card
@@ -36,6 +36,7 @@ def export(config: DictConfig) -> dict[str, Any]:
         raise ValueError(f"output={config.output} is not a folder; output must name a folder that does not exist yet")
     for name in ("check_words", "largest_table"):
         check_count(name, config[name])
+    check_number("tolerance", config.tolerance, at_least=0)
     if config.words is not None:
         check_count("words", config.words)
     check_flag("overwrite", config.overwrite)
@@ -43,6 +44,8 @@ def export(config: DictConfig) -> dict[str, Any]:
         check_unused(config, "applies to the validation text; omit valid=null, or omit this", words=100000)
     if not config.format.startswith("onnx"):
         check_unused(config, "applies to format=onnx and onnx_int8 only; omit it", check_words=300, largest_table=1024)
+    if config.format != "onnx_int8":
+        check_unused(config, "applies to format=onnx_int8 only; omit it", tolerance=0.05)
     output = Path(config.output)
     check_free(output, config.overwrite)
     bundle = load(config.checkpoint)

@@ -48,20 +48,22 @@ def require_same_state(expected: dict[str, Tensor], loaded: dict[str, Tensor]) -
 
 
 class Difference(NamedTuple):
-    """The largest differences of natural-log probabilities along a text.
+    """Differences of natural-log probabilities along a text.
 
     Attributes:
+        perplexity: The relative increase of the perplexity of the text.
         text_words: The largest difference for the words of the text.
         all_codes: The largest difference for any word at any position; with several codes per word, for any code given
             the preceding codes of the text's word.
     """
 
+    perplexity: float
     text_words: float
     all_codes: float
 
 
-def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> Difference:
-    """The largest differences between the ONNX graphs and PyTorch along a text.
+def compare_graphs(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> Difference:
+    """The differences between the ONNX graphs and PyTorch along a text.
 
     Args:
         bundle: The model.
@@ -69,7 +71,7 @@ def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) 
         words: Ids of the text, which is read from the start of a line; the state is carried from word to word.
     """
     decoder, output, allocation = bundle.decoder, bundle.model.output, bundle.model.allocation
-    text_words, all_codes = [0.0], [0.0]
+    text_words, all_codes, losses = [0.0], [0.0], []
     state, position = decoder.start(1), client.start(1)
     for word in words:
         read = torch.tensor([word])
@@ -89,8 +91,9 @@ def largest_difference(bundle: Bundle, client: OnnxModel, words: Sequence[int]) 
         expected, state = decoder.step(state, read)
         score, client_state = client.spell(position, np.array([word]))
         text_words.append(_max_difference(expected, score))
+        losses.append(expected.item() - score.item())
         position = client.read(np.array([word]), client_state)
-    return Difference(float(np.max(text_words)), float(np.max(all_codes)))
+    return Difference(perplexity(float(np.mean(losses))) - 1, float(np.max(text_words)), float(np.max(all_codes)))
 
 
 def onnx_perplexity(client: OnnxModel, batches: Iterable[Batch]) -> float:

@@ -98,7 +98,7 @@ def test_overwrites_only_an_earlier_export(export, tmp_path, capsys):
 
 
 def test_an_export_that_differs_from_the_model_is_discarded(export, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lightrnn_pl.export.formats.largest_difference", lambda *_: Difference(0.0, float("nan")))
+    monkeypatch.setattr("lightrnn_pl.export.formats.compare_graphs", lambda *_: Difference(0.0, 0.0, float("nan")))
     with pytest.raises(SystemExit):
         export("format=onnx", "valid=null")
     assert "nothing was exported" in capsys.readouterr().err
@@ -112,9 +112,30 @@ def test_an_export_that_differs_from_the_model_is_discarded(export, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_eight_bits_are_refused_if_perplexity_increases_by_more_than_the_tolerance(
+    export, tmp_path, monkeypatch, capsys
+):
+    # A large difference of one code does not matter.
+    monkeypatch.setattr("lightrnn_pl.export.formats.compare_graphs", lambda *_: Difference(0.06, 4.0, 9.0))
+    with pytest.raises(SystemExit):
+        export("format=onnx_int8", "valid=null")
+    message = capsys.readouterr().err
+    assert "perplexity of random text (words drawn by frequency) by 6.0%, more than tolerance=0.05" in message
+    assert list(tmp_path.iterdir()) == []
+    report, _ = export("format=onnx_int8", "valid=null", "tolerance=0.07")
+    assert report["largest_difference"] == {"of_text": 4.0, "of_any": 9.0}
+    # A code that is possible in only one of the two does.
+    monkeypatch.setattr("lightrnn_pl.export.formats.compare_graphs", lambda *_: Difference(0.0, 0.0, float("inf")))
+    with pytest.raises(SystemExit):
+        export("format=onnx_int8", "valid=null", "overwrite=true")
+    assert "differ from PyTorch's by up to inf" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("tolerance=-1", "tolerance must be a number greater than or equal to 0, got -1"),
+        ("tolerance=0.1", "tolerance=0.1 applies to format=onnx_int8 only; omit it"),
         ("format=pickle", "format must be safetensors or int8 or onnx or onnx_int8, got 'pickle'"),
         ("valid=nowhere.txt", "valid=nowhere.txt is not a file"),
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
