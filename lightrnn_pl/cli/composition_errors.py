@@ -1,6 +1,8 @@
-"""Errors in overrides, in one line, with the name that was probably meant.
+"""Errors that Hydra finds before a command starts, in one line.
 
-Hydra prints several lines, and suggests to add a misspelled key with ``+``.
+For errors in overrides, Hydra prints several lines, and suggests to add a misspelled key with ``+``; here, the message
+contains the name that was probably meant.  Hydra also creates the folder of a run and writes to it, and reports errors
+such as a full disk with a traceback.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
+from lightrnn_pl.cli.errors import one_line
 from lightrnn_pl.cli.help import CONF, group_options
+from lightrnn_pl.files import explain_unwritable
 
 _run_and_report = hydra_utils.run_and_report
 
 
 def explain_composition_errors(name: str, arguments: Sequence[str]) -> None:
-    """Make Hydra report errors in the overrides of ``lightrnn-NAME`` in one line, with exit status 2.
+    """Make Hydra report errors in the overrides and in the run folder of ``lightrnn-NAME`` in one line, with status 2.
 
     Args:
         name: The name of the command, without its prefix.
@@ -35,15 +39,22 @@ def explain_composition_errors(name: str, arguments: Sequence[str]) -> None:
         def run() -> Any:
             try:
                 return func()
-            except (ConfigCompositionException, OverrideParseException) as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            except (ConfigCompositionException, OverrideParseException, OSError) as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1" or isinstance(error, BrokenPipeError):
                     raise
-                print(f"error: {explanation(error, name, arguments)}", file=sys.stderr)
+                is_unwritable = isinstance(error, OSError)
+                message = _folder_error(error) if is_unwritable else explanation(error, name, arguments)
+                print(f"error: {message}", file=sys.stderr)
                 sys.exit(2)
 
         return _run_and_report(run)
 
     hydra_utils.run_and_report = run_and_report
+
+
+def _folder_error(error: OSError) -> str:
+    is_explained = error.errno is not None and error.strerror != os.strerror(error.errno)
+    return one_line(error if is_explained else explain_unwritable(error, error.filename or "the run folder"))
 
 
 def explanation(error: HydraException, name: str, arguments: Sequence[str]) -> str:

@@ -1,11 +1,14 @@
 """Error messages of commands: one line for expected errors, without the number of errors raised by this package."""
 
 import errno
+import os
+import sys
 
 import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lightrnn_pl.cli.entry_points import train
 from lightrnn_pl.cli.errors import one_line, one_line_errors
 
 
@@ -50,3 +53,27 @@ def test_unexpected_errors_are_raised():
 
     with pytest.raises(RuntimeError, match="unexpected"):
         command(None)
+
+
+@pytest.mark.parametrize("arguments", [("hydra.run.dir={}",), ("-m", "seed=0,1", "hydra.sweep.dir={}")])
+def test_a_run_folder_that_cannot_be_created_is_named_in_one_line(arguments, tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "run"
+    monkeypatch.setattr(sys, "argv", ["lightrnn-train", *(argument.format(folder) for argument in arguments)])
+    with pytest.raises(SystemExit) as end:
+        train()
+    expected = f"error: cannot write {folder}: {os.strerror(errno.ENOTDIR)}; choose another folder"
+    assert end.value.code == 2 and capfd.readouterr().err.startswith(expected)
+
+
+def test_a_full_disk_is_named_in_one_line_before_the_command_starts(tmp_path, monkeypatch, capfd):
+    def save(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hydra.core.utils._save_config", save)
+    monkeypatch.setattr(sys, "argv", ["lightrnn-train", f"hydra.run.dir={tmp_path}"])
+    with pytest.raises(SystemExit) as end:
+        train()
+    printed = capfd.readouterr().err
+    assert end.value.code == 2 and printed.count("\n") == 1
+    assert printed.startswith("error: no space left while writing the run folder; free some space")

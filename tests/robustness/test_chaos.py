@@ -1,8 +1,14 @@
 """A small part of the chaos suite; ``python tests/robustness/chaos.py --kills 200`` runs all of it."""
 
+import os
+import signal
+import time
+
 import pytest
 
-from tests.robustness.chaos import Chaos, preload
+from tests.robustness.chaos import SHARES, Chaos
+from tests.robustness.forked_process import ForkedProcess
+from tests.robustness.stages import STAGES, preload
 
 
 @pytest.fixture(scope="module")
@@ -16,27 +22,65 @@ def passed(chaos):
 
 
 @pytest.mark.slow
-def test_training_survives_kills_and_full_disks(chaos):
-    chaos.kills("train", 3)
-    chaos.full_disk("train", 1)
+@pytest.mark.parametrize("stage", ["training", "reallocation", "checkpoint writing", "sweep"])
+def test_runs_survive_kills_and_full_disks(stage, chaos):
+    chaos.kills(stage, 2)
+    chaos.full_disk(stage, 1)
     passed(chaos)
 
 
-@pytest.mark.parametrize("stage", ["cache", "export"])
+@pytest.mark.parametrize("stage", ["caching", "export", "report"])
 def test_stages_survive_kills_and_full_disks(stage, chaos):
     chaos.kills(stage, 3)
     chaos.full_disk(stage, 2)
     passed(chaos)
 
 
-def test_two_processes_build_one_cache(chaos):
-    chaos.together("cache", 2)
+@pytest.mark.parametrize("stage", ["training", "caching", "export", "report"])
+def test_stages_survive_a_small_disk(stage, chaos):
+    try:
+        chaos.small_disk(stage, 1)
+    except PermissionError as error:
+        pytest.skip(str(error))
     passed(chaos)
+
+
+@pytest.mark.parametrize("stage", ["training", "caching"])
+def test_two_processes_in_one_folder(stage, chaos):
+    chaos.together(stage, 1)
+    passed(chaos)
+
+
+def test_every_stage_has_a_share_of_the_kills():
+    assert SHARES.keys() == STAGES.keys() and sum(SHARES.values()) == pytest.approx(1)
 
 
 def test_the_suite_detects_another_result(chaos, monkeypatch):
     """Otherwise, it could not fail."""
-    chaos.kills("cache", 1)
+    chaos.kills("caching", 1)
     monkeypatch.setattr("tests.robustness.chaos.result_of", lambda folder: {"other": str(folder)})
-    chaos.kills("cache", 1)
-    assert "another result" in chaos.failures.pop("kill: cache")[0]
+    chaos.kills("caching", 1)
+    assert "another result" in chaos.failures.pop("kill: caching")[0]
+
+
+def test_a_process_that_hangs_is_a_failure_with_its_stack(tmp_path):
+    def sleep_in_a_test():
+        time.sleep(600)
+
+    process = ForkedProcess(sleep_in_a_test, tmp_path / "log")
+    text = process.wait(0.1)
+    assert process.is_hung and process.status == -signal.SIGABRT
+    assert text.startswith("hung for 0.1 s") and "sleep_in_a_test" in text
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_right_after_the_fork_ends_the_process(kind, tmp_path):
+    """It must neither get lost nor make the new process run the code of this one."""
+    here = os.getpid()
+    for _ in range(20):
+        process = ForkedProcess(lambda: time.sleep(60), tmp_path / "log")
+        if os.getpid() != here:
+            os._exit(77)
+        assert process.kill_after(0, kind)
+        process.wait(10)
+        assert process.status == (1 if kind == signal.SIGINT else -kind)
