@@ -66,7 +66,6 @@ class Chaos:
         self.tries: dict[str, int] = {}
         self.failures: dict[str, list[str]] = {}
         self._expected: dict[str, _Expected] = {}
-        self._number = 0
 
     def kills(self, stage: str, number: int) -> None:
         """Kill a stage ``number`` times, and restart it after each kill until it completes."""
@@ -151,8 +150,7 @@ class Chaos:
         return self._expected[stage]
 
     def _start(self, stage: str, folder: Path, limit: int | None = None) -> ForkedProcess:
-        self._number += 1
-        return ForkedProcess(lambda: STAGES[stage](folder, self.files), self.folder / f"{self._number}.log", limit)
+        return ForkedProcess(lambda: STAGES[stage](folder, self.files), limit)
 
     def _check_full(self, test: str, process: ForkedProcess, context: str) -> None:
         """Check that a process completes or names the full disk."""

@@ -11,7 +11,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 SECONDS = 300
 """Maximum time of a process."""
@@ -24,7 +23,6 @@ class ForkedProcess:
 
     Args:
         run: The function; its process ends with status 0, with that of a ``SystemExit``, or with 1 after an exception.
-        log: A file for what the process prints.
         limit: Maximum size of a file in bytes, which simulates a full disk; None for no limit.
 
     Attributes:
@@ -33,26 +31,33 @@ class ForkedProcess:
         is_hung: Whether the process was killed because it did not end in time.
     """
 
-    def __init__(self, run: Callable[[], object], log: Path, limit: int | None = None) -> None:
-        self.log = log
+    def __init__(self, run: Callable[[], object], limit: int | None = None) -> None:
+        self._printed = b""
         self.status: int | None = None
         self.is_hung = False
         # A signal during the fork would interrupt the hooks that reset the locks of libraries in the new process, which
         # could hang later, or leave this function and run the code of the parent.
+        self._output, output = os.pipe()  # a file would be subject to the limit
+        os.set_blocking(self._output, False)
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self.process_id = os.fork()
             if self.process_id == 0:
-                _run_and_exit(run, log, limit)
+                _run_and_exit(run, output, limit)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        os.close(output)
 
     def has_ended(self) -> bool:
         """Whether the process has ended."""
         if self.status is None:
             process_id, status = os.waitpid(self.process_id, os.WNOHANG)
+            with contextlib.suppress(BlockingIOError):
+                while content := os.read(self._output, 2**16):
+                    self._printed += content
             if process_id:
                 self.status = os.waitstatus_to_exitcode(status)
+                os.close(self._output)
         return self.status is not None
 
     def ends_within(self, seconds: float) -> bool:
@@ -80,16 +85,15 @@ class ForkedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process_id, signal.SIGKILL)
             self.ends_within(SECONDS)
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        text = self._printed.decode(errors="replace")
         return f"hung for {seconds:g} s\n{text}" if self.is_hung else text
 
 
-def _run_and_exit(run: Callable[[], object], log: Path, limit: int | None) -> None:
+def _run_and_exit(run: Callable[[], object], output: int, limit: int | None) -> None:
     status = 1
     try:
         try:
             os.setpgid(0, 0)
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
             for target in (1, 2):
                 os.dup2(output, target)
             sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

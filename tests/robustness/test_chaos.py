@@ -63,22 +63,22 @@ def test_the_suite_detects_another_result(chaos, monkeypatch):
     assert "another result" in chaos.failures.pop("kill: caching")[0]
 
 
-def test_a_process_that_hangs_is_a_failure_with_its_stack(tmp_path):
+def test_a_process_that_hangs_is_a_failure_with_its_stack():
     def sleep_in_a_test():
         time.sleep(600)
 
-    process = ForkedProcess(sleep_in_a_test, tmp_path / "log")
+    process = ForkedProcess(sleep_in_a_test)
     text = process.wait(0.1)
     assert process.is_hung and process.status == -signal.SIGABRT
     assert text.startswith("hung for 0.1 s") and "sleep_in_a_test" in text
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_right_after_the_fork_ends_the_process(kind, tmp_path):
+def test_a_signal_right_after_the_fork_ends_the_process(kind):
     """It must neither get lost nor make the new process run the code of this one."""
     here = os.getpid()
     for _ in range(20):
-        process = ForkedProcess(lambda: time.sleep(60), tmp_path / "log")
+        process = ForkedProcess(lambda: time.sleep(60))
         if os.getpid() != here:
             os._exit(77)
         assert process.kill_after(0, kind)
