@@ -9,11 +9,12 @@ import torch
 
 
 class LeaveTraces(pl.Callback):
-    """Saves the state of each process after the first step and at the end; optionally kills it at a step."""
+    """Saves the state of each process after the first step and at the end; optionally kills one process at a step."""
 
-    def __init__(self, folder: str, kill_at: int | None = None) -> None:
+    def __init__(self, folder: str, kill_at: int | None = None, kill_rank: int = 0) -> None:
         self.folder = Path(folder)
         self.kill_at = kill_at
+        self.kill_rank = kill_rank
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         if trainer.global_step == 1:
@@ -21,7 +22,9 @@ class LeaveTraces(pl.Callback):
         if trainer.global_step == self.kill_at:
             # Wait for the other processes, because all of them take part in writing a checkpoint.
             trainer.strategy.barrier()
-            os.kill(os.getpid(), signal.SIGKILL)
+            if trainer.global_rank == self.kill_rank:
+                (self.folder / "killed").write_text(str(trainer.global_rank))
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_end(self, trainer, pl_module) -> None:
         self._leave(trainer, pl_module, "last")

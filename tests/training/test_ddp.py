@@ -2,8 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -107,11 +107,16 @@ def test_only_the_first_process_writes_and_logs(whole):
     assert output.count("Reallocation after round 1") == output.count("run folder:") == output.count("word table") == 1
 
 
-def test_a_killed_run_ends_bit_identical(whole, tiny_text, tmp_path):
+def test_a_run_whose_processes_are_killed_ends_and_resumes_to_the_same_bits(whole, tiny_text, tmp_path):
+    """First the second process, then the first one; the other process must not wait for it forever."""
     folder, _ = whole
-    killed = train(tmp_path, tiny_text, "+callbacks.traces.kill_at=31")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
-    assert (tmp_path / "run" / "last.ckpt").is_file()
+    killed = tmp_path / "traces" / "killed"
+    for rank, step in ((1, 31), (0, 45)):
+        done = train(tmp_path, tiny_text, f"+callbacks.traces.kill_at={step}", f"+callbacks.traces.kill_rank={rank}")
+        # The command has ended with all processes: they share its output, which was read to the end.
+        assert time.time() - killed.stat().st_mtime < 60
+        assert killed.read_text() == str(rank) and done.returncode != 0, done.stderr[-3000:]
+        assert (tmp_path / "run" / "last.ckpt").is_file()
     resumed = train(tmp_path, tiny_text)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "resuming from" in resumed.stdout
@@ -121,6 +126,7 @@ def test_a_killed_run_ends_bit_identical(whole, tiny_text, tmp_path):
         assert all(map(torch.equal, one["hidden"], other["hidden"]))
     one, other = (json.loads((path / "run" / "metrics.json").read_text()) for path in (tmp_path, folder))
     assert (one["test"], one["table"]) == (other["test"], other["table"])
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_rejects_another_number_of_processes():

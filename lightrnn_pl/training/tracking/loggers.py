@@ -6,12 +6,14 @@ import csv
 import io
 import os
 import secrets
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import wandb
 from lightning_fabric.loggers.csv_logs import _ExperimentWriter
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from PIL import Image
@@ -20,10 +22,11 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from typing_extensions import override
 
-from lightrnn_pl.files import atomic_write
+from lightrnn_pl.files import atomic_write, explain_unwritable
 from lightrnn_pl.training.tracking.run_names import group_name, hydra_choices, tags
 
 _WANDB_ID = "wandb_id.txt"
+_WANDB_TEMPORARY_BYTES = 4096
 
 Cell = str | int | float | None
 """The value of a table cell."""
@@ -128,6 +131,7 @@ class RunFolderWandbLogger(WandbLogger, FigureLogger):
         upload_bundle: bool = True,
         **options: Any,
     ) -> None:
+        _start_wandb()
         run_id = wandb_run_id(save_dir, resume)
         super().__init__(save_dir=save_dir, id=run_id, resume="allow", group=group, tags=list(tags), **options)
         self.upload_bundle = upload_bundle
@@ -172,6 +176,25 @@ class RunFolderWandbLogger(WandbLogger, FigureLogger):
     def log_results(self, results: Mapping[str, Cell]) -> None:
         """Store the results in the run's summary."""
         self.experiment.summary.update(dict(results))
+
+
+@rank_zero_only
+def _start_wandb() -> None:
+    """Start W&B's background process before Lightning's logger makes W&B print anything.
+
+    It needs a small temporary file.  If that cannot be written, wandb 0.31 waits forever.
+
+    Raises:
+        OSError: If there is no space for temporary files; the message names the folder.
+    """
+    folder = tempfile.gettempdir()
+    try:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(bytes(_WANDB_TEMPORARY_BYTES))
+            file.flush()
+    except OSError as error:
+        raise explain_unwritable(error, folder) from error
+    wandb.setup()
 
 
 class RunFolderTensorBoardLogger(TensorBoardLogger, FigureLogger):

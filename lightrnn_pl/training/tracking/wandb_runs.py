@@ -19,13 +19,13 @@ from lightrnn_pl.training.tracking.loggers import Cell, FigureLogger, RunFolderW
 def offline_unless_logged_in() -> None:
     """Set WANDB_MODE=offline if there is neither a mode nor an API key, so that W&B does not prompt for one.
 
-    W&B's messages are silenced in offline mode, because there is no run page to link to.
+    W&B's messages are silenced in offline mode, because there is no run page to link to.  W&B reads these variables
+    when its logger is created.
     """
     if "WANDB_MODE" not in os.environ and not has_api_key():
         os.environ["WANDB_MODE"] = "offline"
     if os.environ.get("WANDB_MODE") == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")
-    wandb.setup()  # must read these variables before Lightning's logger makes W&B print anything
 
 
 def finish(loggers: Sequence[Logger], metrics: Mapping[str, Any], bundle: Path | None = None) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.training.callbacks.run_plots import last_change
 from lightrnn_pl.training.experiment import train
+from lightrnn_pl.training.tracking.loggers import RunFolderWandbLogger
 from lightrnn_pl.training.tracking.wandb_runs import summary_metrics
 from lightrnn_pl.training.tracking.wandb_workspace import metrics_of
+from tests.robustness.forked_process import ForkedProcess
 from tests.training.runs import compose_run, kill_run
 from tests.training.tracking.wandb_records import read_back
 
@@ -275,3 +278,15 @@ def test_reallocated_words_are_those_of_the_recorded_tables(logged):
     since = last_change(tables)
     assert (since == 3).sum() == metrics["rounds"][1]["reallocation"]["words_moved"]
     assert set(since) <= {1, 2, 3}
+
+
+def test_a_full_temporary_folder_is_named(tmp_path):
+    """W&B itself would wait forever."""
+    process = ForkedProcess(lambda: RunFolderWandbLogger(str(tmp_path), offline=True), limit=100)
+    text = process.wait(60)
+    assert not process.is_hung and f"no space left while writing {tempfile.gettempdir()}" in text
+
+
+def test_runs_without_its_logger_do_not_start_wandb(tiny_text, tmp_path, monkeypatch):
+    monkeypatch.setattr(wandb, "setup", lambda: pytest.fail("W&B was started"))
+    train(compose_run(tmp_path / "run", tiny_text, "logger=none", "trainer.max_steps=1"))
