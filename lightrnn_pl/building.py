@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.allocation.row_bands import RowBand, balanced_row_sizes, row_bands, sides_of
 from lightrnn_pl.allocation.word_allocation import WordAllocation, balanced_sides
-from lightrnn_pl.checks import check_choice
+from lightrnn_pl.checks import check_choice, check_count
 from lightrnn_pl.nn.adaptive_vectors import frequency_cutoffs, vector_sizes
 from lightrnn_pl.nn.cores import Core
 from lightrnn_pl.nn.embeddings import Embedding
@@ -30,6 +30,8 @@ from lightrnn_pl.nn.losses import Loss
 from lightrnn_pl.nn.outputs import Output
 from lightrnn_pl.vocabulary import Vocabulary
 
+_MAX_COMPONENTS = 32
+"""More codes of two values each than any vocabulary needs."""
 TRUSTED_PACKAGES = ("lightrnn_pl", "torch.optim", "torch.nn", "pytorch_lightning")
 
 
@@ -72,6 +74,7 @@ def build_allocation(
         ValueError: If ``model.sides`` does not have one side per component, or ``model.row_sizes`` is invalid.
     """
     components = config.model.components
+    check_count("model.components", components, at_most=_MAX_COMPONENTS)
     num_words = len(vocabulary)
     bands = _row_bands(config.model, vocabulary)
     sides = sides_of(bands) if bands else balanced_sides(num_words, components)
@@ -184,7 +187,10 @@ def build_optimizer(config: DictConfig, parameters: Iterable[torch.nn.Parameter]
     Raises:
         ValueError: If a value or the name of an argument is invalid.
     """
-    return _complete(instantiate(config), params=parameters)
+    try:
+        return _complete(instantiate(config), params=parameters)
+    except ValueError as error:
+        raise ValueError(f"optimizer: {error}") from error
 
 
 def _instantiate_part(node: Any, contract: type, key: str) -> Callable[..., Any]:
@@ -252,6 +258,16 @@ def user_packages() -> tuple[str, ...]:
     """The packages that the user trusts: the environment variable LIGHTRNN_TRUSTED_PACKAGES."""
     names = os.environ.get("LIGHTRNN_TRUSTED_PACKAGES", "").split(",")
     return tuple(name.strip() for name in names if name.strip())
+
+
+def object_at(path: str) -> Any:
+    """The class or function with the given path, which must be trusted.
+
+    Raises:
+        ValueError: If it is not defined in a trusted package.
+    """
+    _check_target(path)
+    return hydra.utils.get_object(path)
 
 
 def _check_target(target: str) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from os import PathLike
 
 
-def check_count(name: str, value: object, at_least: int = 1) -> None:
-    """Check that ``value`` is an integer greater than or equal to ``at_least``.
+def check_count(name: str, value: object, at_least: int = 1, at_most: int = 2**31 - 1) -> None:
+    """Check that ``value`` is an integer from ``at_least`` to ``at_most``.
 
     Raises:
         ValueError: Naming the key and its value.
@@ -19,6 +20,8 @@ def check_count(name: str, value: object, at_least: int = 1) -> None:
     # bool is a subclass of int, but model.num_layers=true is a mistake.
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         raise ValueError(f"{name} must be an integer greater than or equal to {at_least}, got {value}")
+    if int(value) > at_most:
+        raise ValueError(f"{name} must be at most {at_most}, got {value}")
 
 
 def check_counts(name: str, values: object) -> list[int]:
@@ -92,9 +95,17 @@ def check_seed(name: str, value: object) -> None:
     Raises:
         ValueError: Naming the key and its value.
     """
-    check_count(name, value, at_least=0)
-    if isinstance(value, int) and value >= 2**32:
-        raise ValueError(f"{name} must be below 2**32, got {value}")
+    check_count(name, value, at_least=0, at_most=2**32 - 1)
+
+
+def check_path(name: str, value: object) -> None:
+    """Check that ``value`` is the path of a file or folder, which need not exist.
+
+    Raises:
+        ValueError: Naming the key and its value.
+    """
+    if not isinstance(value, str | PathLike) or not str(value):
+        raise ValueError(f"{name} must be a path, got {value!r}")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -47,6 +47,10 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         Path(temporary).replace(path)
     except OSError as error:
         raise explain_unwritable(error, path) from error
+    except RuntimeError as error:  # torch.save hides the error of the file
+        if isinstance(error.__context__, OSError):
+            raise explain_unwritable(error.__context__, path) from error
+        raise
     finally:
         Path(temporary).unlink(missing_ok=True)
 

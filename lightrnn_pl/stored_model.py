@@ -21,14 +21,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.argument_types import argument_types, check_type, short, takes_options
 from lightrnn_pl.building import assemble_model, is_in_packages, user_packages
-from lightrnn_pl.checks import one_line, shortened
+from lightrnn_pl.checks import one_line
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs.classes import SavedClasses, WordClasses
 from lightrnn_pl.vocabulary import Vocabulary
@@ -88,7 +88,7 @@ def constructor_of(node: Any, contract: type, key: str) -> partial[Any]:
         ValueError: If the class is not allowed, or an argument has the wrong name or type.
     """
     if not isinstance(node, Mapping):
-        raise ValueError(f"{key} must select a class with _target_, got {_short(node)}")
+        raise ValueError(f"{key} must select a class with _target_, got {short(node)}")
     part = class_at(node.get("_target_"), contract, key)
     values = {name: value for name, value in node.items() if name not in ("_target_", "_partial_")}
     return partial(part, **_checked_arguments(part, values, key))
@@ -104,7 +104,7 @@ def class_at(path: Any, contract: type, key: str) -> type:
     trusted = (PACKAGE, *user_packages())
     if not is_in_packages(module_name, trusted):
         raise ValueError(
-            f"{key}._target_: {_short(path)} is not defined in a trusted package ({', '.join(trusted)}); if you trust "
+            f"{key}._target_: {short(path)} is not defined in a trusted package ({', '.join(trusted)}); if you trust "
             "it, add its package to the environment variable LIGHTRNN_TRUSTED_PACKAGES"
         )
     if not is_in_packages(module_name, (PACKAGE,)):
@@ -112,21 +112,21 @@ def class_at(path: Any, contract: type, key: str) -> type:
     # All modules with parts of models are imported with this module.
     found = vars(sys.modules[module_name]).get(name) if module_name in sys.modules else None
     if not isinstance(found, type) or not issubclass(found, contract) or inspect.isabstract(found):
-        raise ValueError(f"{key}._target_: {_short(path)} is not a class that implements {contract.__name__}")
+        raise ValueError(f"{key}._target_: {short(path)} is not a class that implements {contract.__name__}")
     if not is_in_packages(found.__module__, trusted):
-        raise ValueError(f"{key}._target_: {_short(path)} is defined in {found.__module__}, which is not trusted")
+        raise ValueError(f"{key}._target_: {short(path)} is defined in {found.__module__}, which is not trusted")
     return found
 
 
 def _checked_arguments(part: type, values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    types = _argument_types(part)
+    types = argument_types(part)
     checked = {}
     factories = {name: contract for name, kind in types.items() if (contract := _created_by(kind)) is not None}
     for name, contract in factories.items():
         if name in values:
             checked[name] = constructor_of(values[name], contract, f"{key}.{name}")
-            if _takes_options(part):  # which are passed to the factory
-                types = {**_argument_types(checked[name].func), **types}
+            if takes_options(part):  # which are passed to the factory
+                types = {**argument_types(checked[name].func), **types}
     for name, value in values.items():
         if name in checked:
             continue
@@ -142,22 +142,8 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
     if kind is WordClasses:
         constructor_of(value, WordClasses, key)()  # checks its arguments
         return SavedClasses()
-    options = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-    try:
-        TypeAdapter(kind, config=options).validate_python(value, strict=True)
-    except ValidationError as error:
-        raise ValueError(f"{key}: {error.errors()[0]['msg']}, got {_short(value)}") from None
+    check_type(key, value, kind)
     return value
-
-
-def _argument_types(part: Callable[..., Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(part.__init__)
-    named = [p.name for p in inspect.signature(part).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    return {name: hints.get(name, Any) for name in named}
-
-
-def _takes_options(part: Callable[..., Any]) -> bool:
-    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(part).parameters.values())
 
 
 def _created_by(kind: Any) -> type | None:
@@ -211,7 +197,3 @@ class _SizeLimit(TorchFunctionMode):
             if planned > self.max_elements:
                 raise ValueError(f"it needs a tensor with {planned} elements, but only {self.max_elements} are stored")
         return func(*args, **options)
-
-
-def _short(value: object) -> str:
-    return shortened(value if isinstance(value, str) else repr(value), 80)

@@ -231,6 +231,8 @@ class VocabularyRules:
 
     def __post_init__(self) -> None:
         check_count("data.vocabulary.min_count", self.min_count)
+        if self.max_size is not None:
+            check_count("data.vocabulary.max_size", self.max_size)
         if self.max_size is not None and self.max_size <= len(self.markers):
             raise ValueError(
                 f"data.vocabulary.max_size={self.max_size} leaves no space for words besides the markers "

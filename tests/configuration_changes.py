@@ -1,5 +1,6 @@
 """Another value of every key of ``lightrnn-train``, for test_configuration_keys.py."""
 
+import math
 from typing import Any
 
 ONE_CODE = ("model.components=1", "model/embedding=full", "model/output=full")
@@ -240,6 +241,73 @@ EXCEPTIONS: dict[str, str] = {
     "logger/csv:csv.flush_logs_every_n_steps": "when rows reach the file",
     "reallocation/_callback:*": "copies of the keys of reallocation, which are to be set instead",
 }
+
+UNUSUAL: dict[str, Any] = {"-1": -1, "0": 0, "nan": math.nan, "1e30": 1e30, "huge": 10**30, "text": "text"}
+"""Values that are refused by all keys before the initial allocation, except for those in ``VALID``."""
+
+VALID: dict[str, tuple[str, ...]] = {
+    # Numbers.
+    "*seed": ("0",),
+    "*dropout": ("0",),
+    "model/embedding/char_cnn:num_highway_layers": ("0",),
+    "model/loss/*:power": ("0",),
+    "model/output/classes/frequency:power": ("0", "1e30", "huge"),
+    "model/loss/nce:log_partition": ("-1", "0", "1e30", "huge"),  # a logarithm
+    "model/_common:init_scale": ("0", "1e30", "huge"),  # a model that diverges is reported in the first step
+    "optimizer/*:lr": ("0", "1e30", "huge"),
+    "optimizer/*:weight_decay": ("0", "1e30", "huge"),
+    "schedule/*:warmup_steps": ("0",),
+    "schedule/plateau:patience": ("0",),
+    "schedule/*:min_gain": ("0", "1e30", "huge"),
+    "reallocation/*:min_gain": ("0", "1e30", "huge"),
+    "reallocation/*:min_learning_rate": ("0", "1e30", "huge"),
+    "reallocation/*:min_round_gain": ("-1", "0", "1e30", "huge"),  # a round may be worse than the previous one
+    "reallocation/*:max_hours": ("0", "1e30", "huge"),
+    "reallocation/objective/*:minimum_gain": ("0", "1e30", "huge"),
+    "solver/*:tolerance": ("0", "1e30", "huge"),
+    "solver/*:max_sweeps": ("0",),
+    "solver/*:gap": ("0", "1e30", "huge"),
+    "solver/*:time_limit": ("1e30", "huge"),
+    "solver/*:memory_limit_gib": ("0", "1e30", "huge"),
+    "train:resume_point.every_minutes": ("0", "1e30", "huge"),
+    "callbacks/*:progress_bar.refresh_rate": ("-1", "0", "huge"),  # without a progress bar; steps between refreshs
+    "trainer/*:max_[es]*": ("-1",),  # no limit
+    "trainer/*:min_epochs": ("0",),
+    "trainer/*:log_every_n_steps": ("0",),
+    "trainer/*:gradient_clip_val": ("0", "1e30", "huge"),
+    "trainer/*:num_sanity_val_steps": ("-1", "0", "huge"),  # -1: all
+    "trainer/*:overfit_batches": ("0", "1e30", "huge"),  # 0: off; at most as many as there are
+    "trainer/*:limit_val_batches": ("1e30", "huge"),
+    # Names of things and of files that are read by the initial allocation itself.
+    "*name": ("text",),
+    "*vocabulary.unknown": ("text",),
+    "*vocabulary.begin": ("text",),
+    "*vocabulary.end": ("text",),
+    "*save_dir": ("text",),
+    "*.version": ("-1", "0", "huge", "text"),
+    "paths/*": ("text",),
+    "*cache_dir": ("text",),
+    "allocation/*:path": ("text",),
+    "allocation/*:checkpoint": ("text",),
+}
+"""The valid ones of ``UNUSUAL``, by pattern of keys; the first pattern that matches counts."""
+
+UNTRIED: dict[str, str] = {
+    "train:paper": "any value is valid",
+    "data/*:expected.source": "any value is valid",
+    "data/hub:*": _OUTSIDE,
+    "data/archive:*": _OUTSIDE,
+    "data/aclw:*": "the keys of data/archive with other values",
+    "data/billionw*:*": "the keys of data/archive and data/hub with other values",
+    "data/ptb:*": "the keys of data/hub with other values",
+    "data/wikitext*:*": "the keys of data/hub with other values",
+    "data/disk:*": "the keys of data/hub with other values",
+    "data/pydoc:*": "the keys of data/_common with other values",
+    "logger/wandb:*": "would start W&B",
+    "trainer/*:devices": "would start processes",
+    "reallocation/_callback:*": "copies of the keys of reallocation, which are to be set instead",
+}
+"""Patterns of keys whose values are not tried in the test, with the reason."""
 
 EXTENDED = ("data/_common", "data/text", "model/_common", "reallocation/bootstrap", "schedule/plateau", "trainer/auto")
 """Options that other options of their group extend, or whose keys they share."""

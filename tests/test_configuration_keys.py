@@ -10,9 +10,11 @@ import fnmatch
 import functools
 import itertools
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ from lightrnn_pl.building import build_allocation, build_model, instantiate
 from lightrnn_pl.cli.errors import EXPECTED, one_line
 from lightrnn_pl.training import experiment
 from lightrnn_pl.training.reallocation import callback
-from tests.configuration_changes import CHANGES, EXCEPTIONS, EXTENDED, OVERRIDES, TINY
+from tests.configuration_changes import CHANGES, EXCEPTIONS, EXTENDED, OVERRIDES, TINY, UNTRIED, UNUSUAL, VALID
 
 CONF = Path(__file__).parents[1] / "conf"
 SETS_OTHER_KEYS = ("debug", "experiment", "hparams_search", "hydra", "scale")
@@ -54,6 +56,11 @@ def leaves(node: dict[str, Any], prefix: str = "") -> list[str]:
         for key, value in node.items()
         for leaf in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [f"{prefix}{key}"])
     ]
+
+
+def matches(pair: tuple[str, str], table: Iterable[str]) -> list[str]:
+    """The patterns in ``table`` that match an option and a key."""
+    return [pattern for pattern in table if fnmatch.fnmatchcase(":".join(pair), pattern)]
 
 
 ALL_KEYS = {(option, key) for option, path in option_files().items() for key in keys_in(path)}
@@ -104,6 +111,44 @@ def test_another_value_changes_the_result_or_is_refused(option, key, workplace):
 @pytest.mark.parametrize("option", ["train", "model/_common", "allocation/cooccurrence", "solver/auction"])
 def test_the_result_does_not_change_by_itself(option, workplace):
     assert measure(option, composed(option)) == baseline(option)
+
+
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [pytest.param(*pair, id=":".join(pair)) for pair in sorted(ALL_KEYS) if not matches(pair, UNTRIED)],
+)
+def test_unusual_values_are_refused_before_the_initial_allocation(option, key, workplace, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
+    monkeypatch.setattr(experiment, "build_allocation", allocation_without_assignment)
+    accepted = []
+    for name, value in UNUSUAL.items():
+        config = copy.deepcopy(composed(option))
+        OmegaConf.update(config, "paths.run_dir", "unusual")
+        OmegaConf.update(config, node_of(option) + key, value, merge=False)
+        try:
+            experiment.train(config)
+        except WouldAssignWords:
+            accepted.append(name)
+        except EXPECTED as error:
+            assert "\n" not in one_line(error)
+    patterns = matches((option, key), VALID)
+    assert tuple(accepted) == (VALID[patterns[0]] if patterns else ())
+
+
+class WouldAssignWords(Exception):
+    """An initial allocation would be computed now."""
+
+
+def allocation_without_assignment(config, vocabulary, tokens=None, assign_words=True):
+    if assign_words:
+        instantiate(config.allocation)
+        raise WouldAssignWords
+    return build_allocation(config, vocabulary, tokens, assign_words)
+
+
+def test_no_entry_about_unusual_values_is_stale():
+    for table in (VALID, UNTRIED):
+        assert set(table) == {pattern for pair in ALL_KEYS for pattern in matches(pair, table)}
 
 
 @pytest.fixture(scope="module")

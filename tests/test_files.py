@@ -44,3 +44,12 @@ def test_reports_a_file_with_the_name_of_a_folder(tmp_path):
         write_json(tmp_path / "runs" / "file.json", [])
     with pytest.raises(OSError, match=r"cannot write .*runs/1/file\.json: .*; choose another folder"):
         write_json(tmp_path / "runs" / "1" / "file.json", [])
+
+
+def test_a_full_disk_that_torch_reports_as_another_error_is_named(tmp_path):
+    with pytest.raises(OSError, match="no space left while writing"), atomic_write(tmp_path / "a.ckpt"):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 11392 vs 11332")
+    assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
+from lightrnn_pl.checks import check_path
 from lightrnn_pl.data.archive_members import is_archive_name
 from lightrnn_pl.data.line_blocks import is_compressed, line_blocks
 
@@ -115,14 +116,15 @@ class TextCorpus(Corpus):
     ) -> None:
         self._instructions = instructions
         given = {
-            split: [paths] if isinstance(paths, str) else list(paths)
+            split: [paths] if isinstance(paths, str) else list(paths) if isinstance(paths, Sequence) else [paths]
             for split, paths in zip(SPLITS, (train, valid, test), strict=True)
             if paths is not None
         }
         for split, patterns in given.items():
             for pattern in patterns:
                 _check_text_file(f"data.{split}", pattern)
-        _check_text_file("data.root", root or "")
+        if root is not None:
+            _check_text_file("data.root", root)
         self._patterns = {split: [str(Path(root or "") / path) for path in paths] for split, paths in given.items()}
 
     @override
@@ -190,6 +192,7 @@ class TextCorpus(Corpus):
 
 
 def _check_text_file(key: str, path: str) -> None:
+    check_path(key, path)
     if "://" in path:
         raise ValueError(
             f"{key}={path} is an address, but text files are read from disk; for an archive, use data=archive "

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from lightrnn_pl.checks import check_choice
+from lightrnn_pl.checks import check_choice, check_count, check_seed
 from lightrnn_pl.data.archive_corpus import ArchiveCorpus
 from lightrnn_pl.data.batches import Loader, SentenceBatches, StreamBatches, check_sizes, check_streams
 from lightrnn_pl.data.corpus import SPLITS, Corpus, TextCorpus
@@ -72,6 +72,7 @@ class CorpusDataModule(pl.LightningDataModule):
         check_sizes(batch_size, sequence_length)
         check_sizes(eval_batch_size, sequence_length)
         check_choice("data.batching", batching, ("stream", "sentence"))
+        check_seed("data.seed", seed)
         if batching == "sentence" and not cache:
             raise ValueError("data.batching=sentence sorts lines by length, which needs data.cache=true")
         if random_lengths and (batching != "stream" or not cache):
@@ -81,6 +82,8 @@ class CorpusDataModule(pl.LightningDataModule):
         self.batch_size, self.sequence_length, self.eval_batch_size = batch_size, sequence_length, eval_batch_size
         self.batching, self.cache, self.cache_dir = batching, cache, cache_dir
         self.expected = dict(expected or {})
+        for key in self.expected.keys() & {"tokens", "vocabulary"}:
+            check_count(f"data.expected.{key}", self.expected[key])
         self.title, self.seed, self.random_lengths = name, seed, random_lengths
         self._opened: TokenCache | _UncachedCorpus | None = None
 

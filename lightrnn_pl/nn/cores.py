@@ -67,7 +67,7 @@ class Core(Part, ABC):
     ) -> None:
         super().__init__()
         check_count("model.hidden_dim", hidden_dim)
-        check_count("model.num_layers", num_layers)
+        check_count("model.num_layers", num_layers, at_most=1000)
         check_probability("model.dropout", dropout)
         check_probability("model.weight_dropout", weight_dropout)
         self.hidden_dim = hidden_dim

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
-from lightrnn_pl.checks import check_probability
+from lightrnn_pl.checks import check_flag, check_number, check_probability
 from lightrnn_pl.nn.cores import Core, State, reset_state
 from lightrnn_pl.nn.dropout import Dropout, word_dropout
 from lightrnn_pl.nn.embeddings.base import Embedding
@@ -58,6 +58,9 @@ class LanguageModel(nn.Module):
         check_probability("model.input_dropout", input_dropout)
         check_probability("model.output_dropout", output_dropout)
         check_probability("model.word_dropout", word_dropout)
+        if init_scale is not None:
+            check_number("model.init_scale", init_scale, at_least=0)
+        check_flag("model.tied", tied)
         self.embedding = embedding
         self.core = core
         self.output = output

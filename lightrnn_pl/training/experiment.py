@@ -32,6 +32,7 @@ from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO, Inva
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
 from lightrnn_pl.training.configuration_keys import check_keys
+from lightrnn_pl.training.configuration_values import check_values
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.precision import check_precision, select_precision
 from lightrnn_pl.training.provenance import code_commit, machine
@@ -70,6 +71,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         ValueError, FileNotFoundError: For invalid input, before training starts.
     """
     check_keys(config)
+    check_values(config)
     folder = RunFolder(config.paths.run_dir)
     _set_data_paths(config)
     _silence_lightning()

@@ -12,6 +12,7 @@ from typing_extensions import override
 from lightrnn_pl.allocation.initial.base import ClusteredAllocation
 from lightrnn_pl.allocation.word_vectors import unit_length
 from lightrnn_pl.checkpoint import load
+from lightrnn_pl.checks import check_path
 
 
 class ModelAllocation(ClusteredAllocation):
@@ -33,6 +34,7 @@ class ModelAllocation(ClusteredAllocation):
         seed: int = 0,
     ) -> None:
         super().__init__(iterations, columns, seed)
+        check_path("allocation.checkpoint", checkpoint)
         self.checkpoint = checkpoint
 
     @override

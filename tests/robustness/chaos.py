@@ -207,6 +207,7 @@ def main() -> None:
     """Run the suite, and exit with status 1 if a test failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="number of kills over all stages")
+    parser.add_argument("--disks", type=int, help="number of full disks per stage; default: a fifth of the kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stage", choices=STAGES, action="append", help="only these stages")
     arguments = parser.parse_args()
@@ -218,9 +219,10 @@ def main() -> None:
         for stage in stages:
             kills = round(arguments.kills * SHARES[stage] / total)
             chaos.kills(stage, kills)
-            chaos.full_disk(stage, max(2, kills // 5))
+            disks = max(2, kills // 5) if arguments.disks is None else arguments.disks
+            chaos.full_disk(stage, disks)
             try:
-                chaos.small_disk(stage, max(2, kills // 5))
+                chaos.small_disk(stage, disks)
             except PermissionError as error:
                 print(f"skipped: {error}", file=sys.stderr)
             if stage in ("training", "caching"):

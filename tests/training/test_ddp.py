@@ -107,6 +107,7 @@ def test_only_the_first_process_writes_and_logs(whole):
     assert output.count("Reallocation after round 1") == output.count("run folder:") == output.count("word table") == 1
 
 
+@pytest.mark.timeout(600)  # three runs
 def test_a_run_whose_processes_are_killed_ends_and_resumes_to_the_same_bits(whole, tiny_text, tmp_path):
     """First the second process, then the first one; the other process must not wait for it forever."""
     folder, _ = whole

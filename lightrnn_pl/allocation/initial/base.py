@@ -18,7 +18,7 @@ from lightrnn_pl.allocation.initial.cost_estimate import CostEstimate, column_co
 from lightrnn_pl.allocation.initial.progress_bar import progress_bar
 from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation, validate_sides
-from lightrnn_pl.checks import check_choice, check_count
+from lightrnn_pl.checks import check_choice, check_count, check_seed
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class ClusteredAllocation(InitialAllocation):
     def __init__(self, iterations: int, columns: Literal["clusters", "frequency", "random"], seed: int) -> None:
         check_count("allocation.iterations", iterations)
         check_choice("allocation.columns", columns, ("clusters", "frequency", "random"))
+        check_seed("allocation.seed", seed)
         self.iterations = iterations
         self.columns = columns
         self.seed = seed

@@ -13,6 +13,7 @@ from lightrnn_pl.allocation.allocation_file import read_table
 from lightrnn_pl.allocation.initial.base import InitialAllocation
 from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.checks import check_path
 
 
 class FileAllocation(InitialAllocation):
@@ -23,6 +24,7 @@ class FileAllocation(InitialAllocation):
     """
 
     def __init__(self, path: str | Path) -> None:
+        check_path("allocation.path", path)
         self.path = path
 
     @override

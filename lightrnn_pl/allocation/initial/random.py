@@ -12,6 +12,7 @@ from typing_extensions import override
 from lightrnn_pl.allocation.initial.base import InitialAllocation
 from lightrnn_pl.allocation.row_bands import RowBand
 from lightrnn_pl.allocation.word_allocation import WordAllocation
+from lightrnn_pl.checks import check_seed
 
 
 class RandomAllocation(InitialAllocation):
@@ -22,6 +23,7 @@ class RandomAllocation(InitialAllocation):
     """
 
     def __init__(self, seed: int = 0) -> None:
+        check_seed("allocation.seed", seed)
         self.seed = seed
 
     @override

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.base import ClusteredAllocation
 from lightrnn_pl.allocation.word_vectors import read_vectors, unit_length
+from lightrnn_pl.checks import check_path
 
 
 class VectorsAllocation(ClusteredAllocation):
@@ -31,6 +32,7 @@ class VectorsAllocation(ClusteredAllocation):
         seed: int = 0,
     ) -> None:
         super().__init__(iterations, columns, seed)
+        check_path("allocation.path", path)
         self.path = path
 
     @override

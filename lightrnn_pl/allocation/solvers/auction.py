@@ -87,6 +87,8 @@ class AuctionSolver(Solver):
         check_number("solver.gap", gap, 0)
         if time_limit is not None and time_limit <= 0:
             raise ValueError(f"solver.time_limit must be above 0 seconds, or null for no limit, got {time_limit}")
+        if time_limit is not None:
+            check_number("solver.time_limit", time_limit)
         if num_threads is not None:
             check_count("solver.num_threads", num_threads)
         self.gap = gap

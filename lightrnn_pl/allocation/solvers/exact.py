@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.base import GIB, Solver, free_memory
+from lightrnn_pl.checks import check_number
 
 
 class ExactSolver(Solver):
@@ -22,6 +23,8 @@ class ExactSolver(Solver):
     """
 
     def __init__(self, memory_limit_gib: float | None = None) -> None:
+        if memory_limit_gib is not None:
+            check_number("solver.memory_limit_gib", memory_limit_gib, at_least=0)
         self.memory_limit_gib = memory_limit_gib
 
     @override

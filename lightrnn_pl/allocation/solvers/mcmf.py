@@ -15,6 +15,7 @@ from typing_extensions import override
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.solvers.base import Solver, finite_costs
 from lightrnn_pl.allocation.solvers.exact import check_memory, dense_costs
+from lightrnn_pl.checks import check_number
 
 _BYTES_PER_ARC = 42
 """Memory per arc: its cost and its flow, and the cost, flow, state, source and target in the network simplex."""
@@ -31,6 +32,8 @@ class MinCostFlowSolver(Solver):
     """
 
     def __init__(self, memory_limit_gib: float | None = None) -> None:
+        if memory_limit_gib is not None:
+            check_number("solver.memory_limit_gib", memory_limit_gib, at_least=0)
         self.memory_limit_gib = memory_limit_gib
 
     @override

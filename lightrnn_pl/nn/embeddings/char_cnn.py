@@ -86,7 +86,7 @@ class CharCNNEmbedding(WordEmbedding):
         num_features = sum(features)
         super().__init__(allocation, num_features if embedding_dim is None else embedding_dim, steps_per_word)
         check_count("model.embedding.char_dim", char_dim)
-        check_count("model.embedding.num_highway_layers", num_highway_layers, at_least=0)
+        check_count("model.embedding.num_highway_layers", num_highway_layers, at_least=0, at_most=1000)
         spelling = spell(vocabulary, max_word_length, min_row_length=max(widths))
         self.padding = spelling.padding
         # Not saved, because it is determined by the vocabulary, which is saved with the model.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightrnn_pl.checks import check_count
+from lightrnn_pl.checks import check_count, check_number
 from lightrnn_pl.training.plateau import Plateau
 
 ROUNDING = 1e-6
@@ -44,12 +44,20 @@ class Convergence:
     ) -> None:
         check_count("reallocation.max_rounds", max_rounds)
         check_count("reallocation.patience", patience)
+        check_number("reallocation.min_gain", min_gain, at_least=0)
+        check_number("reallocation.min_learning_rate", min_learning_rate, at_least=0)
+        if min_round_gain is not None:
+            check_number("reallocation.min_round_gain", min_round_gain)
+        if max_hours is not None:
+            check_number("reallocation.max_hours", max_hours, at_least=0)
         lengths = [epochs_per_round] if isinstance(epochs_per_round, int) else epochs_per_round
         if lengths is not None and (len(lengths) == 0 or min(lengths) < 1):
             raise ValueError(
                 "reallocation.epochs_per_round must be an integer greater than or equal to 1, a list of such "
                 f"integers (one per round), or null, got {epochs_per_round}"
             )
+        for length in lengths or ():
+            check_count("reallocation.epochs_per_round", length)
         self.max_rounds = max_rounds
         self.patience = patience
         self.min_gain = min_gain

@@ -22,6 +22,7 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from typing_extensions import override
 
+from lightrnn_pl.checks import check_count
 from lightrnn_pl.files import atomic_write, explain_unwritable
 from lightrnn_pl.training.tracking.run_names import group_name, hydra_choices, tags
 
@@ -61,6 +62,7 @@ class AppendingCSVLogger(CSVLogger):
 
     def __init__(self, save_dir: str, resume: bool = True, **options: Any) -> None:
         super().__init__(save_dir, **options)
+        check_count("logger.csv.flush_logs_every_n_steps", self._flush_logs_every_n_steps)
         self._resume = resume
 
     @property

@@ -20,7 +20,7 @@ from lightrnn_pl.allocation.loss_statistics import LossStatistics
 from lightrnn_pl.allocation.reallocation_limits import restrict_problem, select_words
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.allocation.solvers import KeepSolver, Solver
-from lightrnn_pl.checks import check_number
+from lightrnn_pl.checks import check_count, check_number
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import LinearCodeOutput
 from lightrnn_pl.training.reallocation.row_moves import RowMoves
@@ -83,6 +83,8 @@ class Objective(ABC):
                 "reallocation.objective.maximum_moved must be at least 2, because words exchange their cells, or null "
                 f"for no limit, got {maximum_moved}"
             )
+        if maximum_moved is not None:
+            check_count("reallocation.objective.maximum_moved", maximum_moved)
         check_number("reallocation.objective.minimum_gain", minimum_gain, at_least=0, hint=", in nats")
         self.maximum_moved = maximum_moved
         self.minimum_gain = minimum_gain
