@@ -24,7 +24,7 @@ def passed(chaos):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["training", "reallocation", "checkpoint writing", "sweep"])
 def test_runs_survive_kills_and_full_disks(stage, chaos):
-    chaos.kills(stage, 2)
+    chaos.kills(stage, 1)
     chaos.full_disk(stage, 1)
     passed(chaos)
 
