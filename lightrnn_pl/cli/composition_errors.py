@@ -42,8 +42,7 @@ def explain_composition_errors(name: str, arguments: Sequence[str]) -> None:
             except (ConfigCompositionException, OverrideParseException, OSError) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1" or isinstance(error, BrokenPipeError):
                     raise
-                is_unwritable = isinstance(error, OSError)
-                message = _folder_error(error) if is_unwritable else explanation(error, name, arguments)
+                message = _folder_error(error) if isinstance(error, OSError) else explanation(error, name, arguments)
                 print(f"error: {message}", file=sys.stderr)
                 sys.exit(2)
 

@@ -29,6 +29,7 @@ TYPES: dict[str, Any] = {
     "model.row_sizes": list[int] | Literal["auto"] | None,
     "model.input_dropout": float,
     "model.output_dropout": float,
+    "model.word_dropout": float,
     "model.init_scale": float,
     "model.tied": bool,
 }
