@@ -248,6 +248,7 @@ UNUSUAL: dict[str, Any] = {"-1": -1, "0": 0, "nan": math.nan, "1e30": 1e30, "hug
 VALID: dict[str, tuple[str, ...]] = {
     # Numbers.
     "*seed": ("0",),
+    "*locked_dropout": (),
     "*dropout": ("0",),
     "model/embedding/char_cnn:num_highway_layers": ("0",),
     "model/loss/*:power": ("0",),
@@ -256,6 +257,9 @@ VALID: dict[str, tuple[str, ...]] = {
     "model/_common:init_scale": ("0", "1e30", "huge"),  # a model that diverges is reported in the first step
     "optimizer/*:lr": ("0", "1e30", "huge"),
     "optimizer/*:weight_decay": ("0", "1e30", "huge"),
+    "averaging/ema:decay": ("0",),
+    "averaging/nt_asgd:patience": ("0",),
+    "train:regularization.*": ("0", "1e30", "huge"),  # weights of terms of the loss
     "schedule/*:warmup_steps": ("0",),
     "schedule/plateau:patience": ("0",),
     "schedule/*:min_gain": ("0", "1e30", "huge"),
