@@ -8,6 +8,7 @@ checkpoint that a training run resumes from is a different file, written by Ligh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,6 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.allocation.word_vectors import write_vectors
 from lightrnn_pl.building import as_config, as_plain
 from lightrnn_pl.bundle_content import BundleContent, parse_content, settings_fingerprint, weights_fingerprint
-from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.generation import Continuation, Sampling, beam_search, continue_text
@@ -63,7 +63,7 @@ class Bundle:
         parts = (type(part).__name__ for part in (self.model.embedding, self.model.core, self.model.output))
         sizes = f"words={len(self.vocabulary):,}, parameters={self.model.num_parameters:,}"
         nll = self.metrics.get("valid_nll")
-        quality = "" if nll is None else f", valid_perplexity={perplexity(nll):.1f}"
+        quality = "" if nll is None else f", valid_perplexity={math.exp(nll):.1f}"
         return f"Bundle({', '.join(parts)}, {sizes}{quality})"
 
     def score(self, lines: Sequence[str], batch_size: int = 32) -> list[list[float]]:

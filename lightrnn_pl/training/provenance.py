@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-import lightrnn_pl
+_PACKAGE = Path(__file__).parents[1]
 
 
 def code_commit() -> str | None:
@@ -18,10 +18,9 @@ def code_commit() -> str | None:
     The package must be tracked by the repository: an installed package, like the working directory, may lie inside an
     unrelated one.
     """
-    package = Path(lightrnn_pl.__file__).parent
-    tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
+    tracked = _git(_PACKAGE, "ls-files", "--error-unmatch", "__init__.py")
     # Excluding all tags leaves the bare commit.
-    return None if tracked is None else _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return None if tracked is None else _git(_PACKAGE, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def machine() -> str:

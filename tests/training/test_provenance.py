@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 
-import lightrnn_pl
+from lightrnn_pl.training import provenance
 from lightrnn_pl.training.provenance import code_commit, machine
 
 
@@ -17,7 +17,7 @@ def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
     package = tmp_path / "pkg"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    monkeypatch.setattr(lightrnn_pl, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(provenance, "_PACKAGE", package)
     git(tmp_path, "init", "-q")
     (tmp_path / "mine.txt").write_text("a")
     git(tmp_path, "add", "mine.txt")
