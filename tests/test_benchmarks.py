@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import harness, text_reading
+from benchmarks import harness, speech_lists, text_reading
+from lightrnn_pl.rescoring.nbest_lists import parse_line
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -172,3 +173,21 @@ def test_clustering(tmp_path):
     assert default[:2] == ["| 200", "default"] and approximate[:2] == ["| 200", "approximate"]
     assert all(0 < float(row[-2]) < 1 and 0 < float(row[-1].rstrip(" |")) < 1 for row in (default, approximate))
     assert default[-2:] != approximate[-2:]
+
+
+def test_speech_lists_are_sorted_by_acoustic_score(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat\nN dogs ran to <unk> the cat\ntoo short\n")
+    speech_lists.make(text, tmp_path / "out", text, sentences=10, count=8, error=0.2, seed=0)
+    assert (tmp_path / "out.ref").read_text() == "the cat sat on the mat\nN dogs ran to <unk> the cat\n"
+    lines = [parse_line(line) for line in (tmp_path / "out.nbest").read_text().splitlines()]
+    kaldi = (tmp_path / "out.words_text").read_text().splitlines()
+    assert [line.split(" ", 1)[1] for line in kaldi] == [line.text for line in lines]
+    words = set(text.read_text().split())
+    for number in (0, 1):
+        group = [line for line in lines if line.sentence == number]
+        scores = [line.score for line in group]
+        assert len(group) == 8 and scores == sorted(scores, reverse=True)
+        assert {word for line in group for word in line.text.split()} <= words
+    assert kaldi[8].startswith("utt000001-1 N ") and all("<unk>" in line.text for line in lines[8:])
+    assert speech_lists.edit_distance("kitten", "sitting") == 3 and speech_lists.edit_distance("", "ab") == 2

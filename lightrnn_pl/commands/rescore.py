@@ -1,4 +1,4 @@
-"""``lightrnn-rescore``: add features to n-best lists, tune weights, rerank the lists, and measure BLEU."""
+"""``lightrnn-rescore``: add features to n-best lists, tune weights, rerank the lists, and measure BLEU or WER."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from rich.console import Console
 
 from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import weights_file
-from lightrnn_pl.checks import check_count, check_flag, check_seed
+from lightrnn_pl.checks import check_choice, check_count, check_flag, check_seed
 from lightrnn_pl.commands.score import check_output, load_bundle, with_progress
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.files import file_hash, write_json
 from lightrnn_pl.inference.text_lines import byte_lines, text_lines, write_lines
-from lightrnn_pl.rescoring.bleu_table import System, print_systems
 from lightrnn_pl.rescoring.feature_layout import FeatureLayout, read_weights
 from lightrnn_pl.rescoring.nbest_lists import Hypothesis, MalformedLines, read_nbest
+from lightrnn_pl.rescoring.references import BleuReferences, References, WerReferences
 from lightrnn_pl.rescoring.reranking import (
     Feature,
     LanguageModelFeature,
-    References,
     Reranker,
     TuningSet,
     add_features,
     count_words,
 )
-from lightrnn_pl.rescoring.tuning import Vector, corpus_bleu, tune
+from lightrnn_pl.rescoring.results_table import System, print_systems
+from lightrnn_pl.rescoring.tuning import Vector, tune
 
 _WORD_COUNT = "WordCount0"
+
+_METRICS: dict[str, type[References]] = {"bleu": BleuReferences, "wer": WerReferences}
 
 _MAX_RESIDUAL = 0.01
 """Largest relative residual at which the scores of a list count as a weighted sum of its features."""
@@ -61,9 +63,12 @@ class _Rescoring:
         self.config = config
         self.errors = Console(stderr=True, highlight=False, markup=False)
         self.report: dict[str, Any] = {"settings": as_plain(config)}
-        tokens = {"tokenize": config.tokenize, "lowercase": config.lowercase}
+        self.metric = _METRICS[config.metric]
+        options = {"lowercase": config.lowercase}
+        if config.metric == "bleu":
+            options["tokenize"] = config.tokenize
         self.references = {
-            split: References([list(text_lines(path)) for path in paths], **tokens)
+            split: self.metric([list(text_lines(path)) for path in paths], **options)
             for split in ("dev", "test")
             if (paths := _paths(config[f"{split}_references"]))
         }
@@ -106,21 +111,22 @@ class _Rescoring:
         candidates = tuning_set.candidates()
         self._print_missing("dev", tuning_set.num_missing, len(references))
         start = self._start(tuning_set)
-        listed_bleu = float(corpus_bleu(listed.counts + candidates.constant))
-        systems = [System("as listed", (), listed, dev_bleu=listed_bleu)]
+        listed_value = float(self.metric.value(listed.counts + candidates.constant))
+        systems = [System("as listed", (), listed, dev=listed_value)]
         listed.counts = np.zeros_like(listed.counts)
         for name, features in self._feature_sets():
             used = np.ones(layout.num_columns, dtype=bool)
             for omitted in set(self.features) - set(features):
                 used &= layout.vector({omitted: 1.0}) == 0
-            # Start from the best subset of the features, so that adding features never decreases BLEU on dev.
+            # Start from the best subset of the features, so that adding features is never worse on dev.
             subsets = [system for system in systems[1:] if set(system.features) <= set(features)]
             if subsets:
-                best = max(subsets, key=lambda system: system.dev_bleu or 0.0).reranker.weights
+                best = max(subsets, key=lambda system: self.metric.sign * (system.dev or 0.0)).reranker.weights
                 start = start if best is None else best
-            weights, bleu = tune(candidates, start, used, config.restarts, config.directions, config.seed)
-            self._print(f"tuned {name}: BLEU {bleu:.2f} on dev")
-            systems.append(System(name, features, Reranker(layout, weights), dev_bleu=bleu))
+            weights, quality = tune(candidates, start, used, config.restarts, config.directions, config.seed)
+            value = self.metric.sign * quality
+            self._print(f"tuned {name}: {self.metric.metric} {value:.2f} on dev")
+            systems.append(System(name, features, Reranker(layout, weights), dev=value))
         if config.weights_out is not None:
             assert systems[-1].reranker.weights is not None
             write_json(config.weights_out, layout.by_name(systems[-1].reranker.weights))
@@ -196,14 +202,14 @@ class _Rescoring:
         self._print_unknown()
         if has_test:
             self._measure_perplexities(systems)
-        self.report["systems"] = [system.as_dict(has_test) for system in systems]
+        self.report["systems"] = [system.as_dict(self.metric, has_test) for system in systems]
         if self.config.json:
             write_json(self.config.json, self.report)
         for key in ("output", "onebest", "weights_out"):
             if self.config[key] is not None:
                 self._print(f"{key}: {self.config[key]}")
         if has_test or self.config.dev is not None:
-            print_systems(self.report["systems"])
+            print_systems(self.report["systems"], self.metric.metric)
         return self.report
 
     def _measure_perplexities(self, systems: Sequence[System]) -> None:
@@ -276,6 +282,7 @@ def _write(file: IO[bytes], group: Sequence[Hypothesis], reranker: Reranker) -> 
 
 
 def _check(config: DictConfig) -> None:
+    check_choice("metric", config.metric, tuple(_METRICS))
     for key in ("batch_size", "buffer"):
         check_count(key, config[key])
     for key in ("restarts", "directions"):
@@ -294,7 +301,10 @@ def _check(config: DictConfig) -> None:
     if config.dev is None:
         check_unused(config, "applies to tuning; pass dev=LIST, or omit it", restarts=10, directions=10, seed=0)
     if not config.dev_references and not config.test_references:
-        check_unused(config, "applies to BLEU; pass references, or omit it", tokenize="none", lowercase=False)
+        reason = "applies to the metric; pass references, or omit it"
+        check_unused(config, reason, metric="bleu", tokenize="none", lowercase=False)
+    if config.metric != "bleu":
+        check_unused(config, "applies to metric=bleu; omit it", tokenize="none")
     if config.weights_out is not None and config.dev is None:
         raise ValueError(f"weights_out={config.weights_out} requires tuning; pass dev=LIST and dev_references=[FILE]")
     for split in ("dev", "test"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -50,8 +51,7 @@ def score(config: DictConfig) -> Totals:
         FileNotFoundError: If a file is missing.
         ValueError: If a setting is invalid, or a line cannot be read or scored.
     """
-    check_choice("format", config.format, tuple(_FORMATS))
-    format_line = _FORMATS[config.format]
+    check_choice("format", config.format, (*_FORMATS, "kaldi"))
     check_count("batch_size", config.batch_size)
     check_count("buffer", config.buffer)
     check_output("output", config.output, [config.text])
@@ -66,7 +66,10 @@ def score(config: DictConfig) -> Totals:
         interactive = config.text == STANDARD and is_interactive()
         # In an interactive session, the score of a line is printed before the next one is read.
         buffer = 1 if interactive else config.buffer
-        lines = score_stream(bundle.model, bundle.vocabulary, text_lines(config.text), config.batch_size, buffer)
+        texts, format_line = text_lines(config.text), _FORMATS.get(config.format, _tsv)
+        if config.format == "kaldi":
+            texts, format_line = _without_keys(texts)
+        lines = score_stream(bundle.model, bundle.vocabulary, texts, config.batch_size, buffer)
         # A progress display would interfere with lines that are written to the same terminal.
         quiet = interactive or (not to_file and sys.stdout.isatty())
         for scored in lines if quiet else with_progress(lines, console):
@@ -121,6 +124,30 @@ def _json(scored: ScoredLine) -> str:
 
 
 _FORMATS: dict[str, Callable[[ScoredLine], str]] = {"tsv": _tsv, "json": _json}
+
+
+def _without_keys(lines: Iterable[str]) -> tuple[Iterator[str], Callable[[ScoredLine], str]]:
+    """The texts of lines ``key word word ...``, and a function that formats the score of each text with its key.
+
+    The function must be called once for each text, in order.  These are the files that ``steps/pytorchnn`` of Kaldi
+    reads and writes: the keys are ``utterance-n``, and the scores are negative log-likelihoods of the words, followed
+    by that of the end marker.
+    """
+    keys: deque[str] = deque()
+
+    def texts() -> Iterator[str]:
+        for number, line in enumerate(lines, start=1):
+            key, *text = line.split(maxsplit=1) or [""]
+            if not key:
+                raise ValueError(f"line {number} is empty; with format=kaldi, each line is a key followed by words")
+            keys.append(key)
+            yield "".join(text)
+
+    def with_key(scored: ScoredLine) -> str:
+        losses = (f"{-log_probability:.6f}" for log_probability in scored.log_probabilities)
+        return " ".join([keys.popleft(), *losses])
+
+    return texts(), with_key
 
 
 def _print_totals(console: Console, totals: Totals, vocabulary: Vocabulary) -> None:

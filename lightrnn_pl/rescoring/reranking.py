@@ -1,16 +1,13 @@
 """Reranking of n-best lists with language models (Slim Embedding, "Machine Translation Reranking").
 
 This module adds language model features to the hypotheses of a list, collects the data for tuning, and selects
-hypotheses.  Lists are processed sentence by sentence with bounded memory.  BLEU statistics use the tokenizers of
-sacrebleu.
+hypotheses.  Lists are processed sentence by sentence with bounded memory.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +16,8 @@ from lightrnn_pl.inference.scoring import score_stream
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.rescoring.feature_layout import FeatureLayout
 from lightrnn_pl.rescoring.nbest_lists import Hypothesis
-from lightrnn_pl.rescoring.tuning import NUM_COUNTS, ORDER, Candidates, Vector
+from lightrnn_pl.rescoring.references import References, Vector
+from lightrnn_pl.rescoring.tuning import Candidates
 from lightrnn_pl.vocabulary import Vocabulary
 
 Feature = Callable[[Sequence[str]], Sequence[float]]
@@ -97,84 +95,12 @@ def _with_features(groups: list[list[Hypothesis]], features: Mapping[str, Featur
     return groups
 
 
-class References:
-    """Reference translations, and the BLEU statistics of hypotheses.
-
-    Args:
-        texts: The sets of references, each a list with one reference per sentence.
-        tokenize: Name of a sacrebleu tokenizer; ``none`` splits at whitespace.
-        lowercase: Whether to ignore case.
-
-    Raises:
-        ValueError: If there are no references, the sets differ in length, sacrebleu is not installed, or it does not
-            have the tokenizer.
-    """
-
-    def __init__(self, texts: Sequence[Sequence[str]], tokenize: str = "none", lowercase: bool = False) -> None:
-        try:
-            from sacrebleu.metrics import BLEU
-        except ModuleNotFoundError:
-            raise ValueError("BLEU requires sacrebleu: pip install 'lightrnn_pl[rescore]'") from None
-        lengths = [len(lines) for lines in texts]
-        if not lengths or len(set(lengths)) > 1:
-            raise ValueError(f"all sets of references must have one line per sentence, got {lengths} lines")
-        if tokenize not in BLEU.TOKENIZERS:
-            raise ValueError(
-                f"tokenize={tokenize} is not a sacrebleu tokenizer; use one of {', '.join(BLEU.TOKENIZERS)}"
-            )
-        self.texts = texts
-        self._tokenize: Any = BLEU(tokenize=tokenize).tokenizer
-        self._lowercase = lowercase
-        self._sentence = -1
-        self._ngrams: Counter[tuple[str, ...]] = Counter()
-        self._lengths: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self.texts[0])
-
-    def counts(self, sentence: int, text: str) -> list[int]:
-        """The BLEU statistics of a text as translation of a sentence, in the order of ``tuning.NUM_COUNTS``.
-
-        Raises:
-            ValueError: If the sentence has no reference.
-        """
-        if sentence != self._sentence:
-            self._prepare(sentence)
-        ngrams, length = self._split(text)
-        # The reference closest in length; if two are equally close, the shorter one.
-        reference = min(self._lengths, key=lambda other: (abs(other - length), other))
-        correct, total = [0] * ORDER, [0] * ORDER
-        for ngram, count in ngrams.items():
-            total[len(ngram) - 1] += count
-            correct[len(ngram) - 1] += min(count, self._ngrams.get(ngram, 0))
-        return [length, reference, *correct, *total]
-
-    def _prepare(self, sentence: int) -> None:
-        if sentence >= len(self):
-            raise ValueError(
-                f"sentence {sentence} of the list has no reference; there are {len(self)} references (sentences are "
-                "numbered from 0)"
-            )
-        self._ngrams, self._lengths = Counter(), []
-        for lines in self.texts:
-            ngrams, length = self._split(lines[sentence])
-            self._ngrams |= ngrams
-            self._lengths.append(length)
-        self._sentence = sentence
-
-    def _split(self, text: str) -> tuple[Counter[tuple[str, ...]], int]:
-        from sacrebleu.metrics.helpers import extract_all_word_ngrams
-
-        text = text.lower() if self._lowercase else text
-        return extract_all_word_ngrams(self._tokenize(text.rstrip()), 1, ORDER)
-
-
 class TuningSet:
-    """The data of a list for tuning.  Features and BLEU statistics are stored on disk.
+    """The data of a list for tuning.  Features and statistics of the metric are stored on disk.
 
     Args:
         layout: The columns of all features.
-        references: The references of all sentences.  Sentences without hypotheses count as empty translations.
+        references: The references of all sentences.  Sentences without hypotheses count as empty.
 
     Attributes:
         num_missing: Number of sentences without hypotheses so far.
@@ -184,7 +110,7 @@ class TuningSet:
         self.layout, self._references = layout, references
         self._features, self._counts = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self._sizes: list[int] = []
-        self._missing = np.zeros(NUM_COUNTS, dtype=np.int64)
+        self._missing = np.zeros(references.num_counts, dtype=np.int64)
         self.num_missing = 0
         self._next = 0
         self._gram = np.zeros((layout.num_columns,) * 2)
@@ -224,9 +150,9 @@ class TuningSet:
         for file in (self._features, self._counts):
             file.flush()
         features = np.memmap(self._features, np.float32, "r", shape=(total, self.layout.num_columns))
-        counts = np.memmap(self._counts, np.int32, "r", shape=(total, NUM_COUNTS))
+        counts = np.memmap(self._counts, np.int32, "r", shape=(total, self._references.num_counts))
         starts = np.cumsum([0, *self._sizes[:-1]])
-        return Candidates(features, counts, starts, self._missing)
+        return Candidates(features, counts, starts, self._missing, self._references.quality)
 
     def fit_scores(self) -> tuple[Vector, float]:
         """Fit weights to the scores of the list by least squares.
@@ -251,19 +177,19 @@ class TuningSet:
 
 
 class Reranker:
-    """Selects one hypothesis per sentence, and sums the BLEU statistics of the selected hypotheses.
+    """Selects one hypothesis per sentence, and sums the statistics of the selected hypotheses.
 
     Args:
         layout: The columns of ``weights``.
         weights: The weights of the features, (D,); None to use the scores of the list.
 
     Attributes:
-        counts: The summed BLEU statistics, (10,).
+        counts: The summed statistics, in the order of the references that computed them; 0 before the first sentence.
     """
 
     def __init__(self, layout: FeatureLayout, weights: Vector | None = None) -> None:
         self.layout, self.weights = layout, weights
-        self.counts: NDArray[np.int64] = np.zeros(NUM_COUNTS, dtype=np.int64)
+        self.counts: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
 
     def scores(self, group: Sequence[Hypothesis]) -> Vector:
         """The score of each hypothesis."""
@@ -272,12 +198,12 @@ class Reranker:
         return self.layout.matrix([hypothesis.features for hypothesis in group]) @ self.weights
 
     def choose(self, group: Sequence[Hypothesis], references: References | None = None) -> Hypothesis:
-        """The first hypothesis with the highest score.  If there are references, its BLEU statistics are added."""
+        """The first hypothesis with the highest score.  If there are references, its statistics are added."""
         chosen = group[int(np.argmax(self.scores(group)))]
         if references is not None:
             self.add(references.counts(chosen.sentence, chosen.text))
         return chosen
 
     def add(self, counts: Sequence[int]) -> None:
-        """Add the BLEU statistics of a sentence."""
-        self.counts += np.asarray(counts, dtype=np.int64)
+        """Add the statistics of a sentence."""
+        self.counts = self.counts + np.asarray(counts, dtype=np.int64)

@@ -1,24 +1,22 @@
-"""Tuning of the weights of a linear model over n-best lists to maximize BLEU (minimum error rate training, Och 2003).
+"""Tuning of the weights of a linear model over n-best lists to optimize a metric (Och 2003).
 
 Along a line w + t d in weight space, the score of every hypothesis is a linear function of t.  The best hypothesis of a
-sentence changes only at the corners of the upper envelope of these functions, and corpus BLEU is constant between the
-corners.  Evaluating every interval between corners therefore finds the exact maximum along the line.  Lines are the
-axes and random directions, starting from the initial weights and from random weights.
+sentence changes only at the corners of the upper envelope of these functions, and the metric of the corpus is constant
+between the corners.  Evaluating every interval between corners therefore finds the exact optimum along the line.  Lines
+are the axes and random directions, starting from the initial weights and from random weights.  This is minimum error
+rate training (MERT).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightrnn_pl.checks import check_count
-
-ORDER = 4
-NUM_COUNTS = 2 + 2 * ORDER
-"""Number of BLEU statistics: hypothesis length, reference length, matching n-grams, and n-grams, for n from 1 to 4."""
+from lightrnn_pl.rescoring.references import Vector
 
 _ROWS = 1 << 14
 """Number of rows of a matrix on disk that are multiplied at a time."""
@@ -27,22 +25,7 @@ _MIN_WIDTH = 1e-9
 """Intervals narrower than this fraction of their position are ignored, because rounding could miss them."""
 
 _MIN_GAIN = 1e-3
-"""Improvement in BLEU points below which the passes over all directions end."""
-
-Vector = NDArray[np.float64]
-
-
-def corpus_bleu(counts: NDArray[np.int64]) -> Vector:
-    """BLEU in points from summed statistics, (..., 10) -> (...), like sacrebleu with its default smoothing."""
-    values = np.asarray(counts, dtype=np.float64)
-    length, reference = values[..., 0], values[..., 1]
-    correct, total = values[..., 2 : 2 + ORDER], values[..., 2 + ORDER :]
-    usable = correct.any(-1) & (total > 0).all(-1)
-    halvings = np.cumsum(correct == 0, axis=-1)
-    matched = np.where(correct == 0, 0.5**halvings, correct)
-    mean_log = np.log(matched / np.where(total > 0, total, 1)).mean(-1)
-    brevity = np.minimum(0.0, 1 - reference / np.where(length > 0, length, 1))
-    return np.where(usable, 100 * np.exp(mean_log + brevity), 0.0)
+"""Improvement of the metric in percent below which the passes over all directions end."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +34,17 @@ class Candidates:
 
     Attributes:
         features: Features of each hypothesis, (N, D); may be a memory map.
-        counts: BLEU statistics of each hypothesis, (N, 10); may be a memory map.
+        counts: Statistics of each hypothesis, (N, C); may be a memory map.
         starts: Index of the first hypothesis of each sentence, (sentences,).
-        constant: BLEU statistics of the corpus that do not depend on the selected hypotheses, (10,).
+        constant: Statistics of the corpus that do not depend on the selected hypotheses, (C,).
+        metric: The quality of summed statistics, (..., C) -> (...); higher is better (``References.quality``).
     """
 
     features: NDArray[np.float32]
     counts: NDArray[np.int32]
     starts: NDArray[np.int64]
     constant: NDArray[np.int64]
+    metric: Callable[[NDArray[np.int64]], Vector]
 
     def project(self, direction: Vector) -> Vector:
         """``features @ direction``, (N,)."""
@@ -73,9 +58,9 @@ class Candidates:
         """The first hypothesis with the highest score of each sentence, (sentences,)."""
         return _first_where(scores == self._repeat(np.maximum.reduceat(scores, self.starts)), self.starts)
 
-    def bleu(self, scores: Vector) -> float:
-        """BLEU in points of the hypotheses with the highest ``scores``."""
-        return float(corpus_bleu(self.constant + self.counts[self.best(scores)].sum(0, dtype=np.int64)))
+    def quality(self, scores: Vector) -> float:
+        """The quality of the hypotheses with the highest ``scores``."""
+        return float(self.metric(self.constant + self.counts[self.best(scores)].sum(0, dtype=np.int64)))
 
     def within_sentence_std(self) -> Vector:
         """The standard deviation of each feature within sentences, (D,)."""
@@ -136,7 +121,7 @@ def envelope(
 
 
 def line_search(candidates: Candidates, scores: Vector, slopes: Vector) -> tuple[float, float]:
-    """The step t along a direction that maximizes BLEU, and the BLEU at that step.  t = 0 if no step improves BLEU.
+    """The step t along a direction that maximizes quality, and the quality at that step.  t = 0 if no step improves it.
 
     Args:
         candidates: The candidates of the list.
@@ -149,23 +134,23 @@ def line_search(candidates: Candidates, scores: Vector, slopes: Vector) -> tuple
     steps = list(walk)
     counts = candidates.counts
     if not steps:
-        return 0.0, float(corpus_bleu(start))
+        return 0.0, float(candidates.metric(start))
     corners = np.concatenate([corner for corner, _, _ in steps])
     changes = np.concatenate([counts[new].astype(np.int64) - counts[old] for _, old, new in steps])
     order = np.argsort(corners, kind="stable")
     corners = corners[order]
-    bleu = corpus_bleu(np.concatenate([[start], start + np.cumsum(changes[order], axis=0)]))
+    quality = candidates.metric(np.concatenate([[start], start + np.cumsum(changes[order], axis=0)]))
     margins = 1 + np.abs(corners[[0, -1]])
     bounds = np.concatenate([[corners[0] - margins[0]], corners, [corners[-1] + margins[1]]])
     middles = (bounds[:-1] + bounds[1:]) / 2
-    bleu = np.where(np.diff(bounds) > _MIN_WIDTH * (1e-3 + np.abs(middles)), bleu, -1.0)
-    current_bleu = candidates.bleu(scores)
-    if bleu.max() <= current_bleu:
-        return 0.0, current_bleu
-    ties = np.flatnonzero(bleu == bleu.max())
+    quality = np.where(np.diff(bounds) > _MIN_WIDTH * (1e-3 + np.abs(middles)), quality, -np.inf)
+    current_quality = candidates.quality(scores)
+    if quality.max() <= current_quality:
+        return 0.0, current_quality
+    ties = np.flatnonzero(quality == quality.max())
     # Of several optimal intervals, the widest is the most robust.
     chosen = ties[np.argmax(np.diff(bounds)[ties])]
-    return float(middles[chosen]), float(bleu[chosen])
+    return float(middles[chosen]), float(quality[chosen])
 
 
 def tune(
@@ -187,7 +172,7 @@ def tune(
         seed: Seed of the random starting points and directions.
 
     Returns:
-        The best weights, scaled to an L1 norm of one, and their BLEU, which is never below that of ``start``.
+        The best weights, scaled to an L1 norm of one, and their quality, which is never below that of ``start``.
     """
     check_count("restarts", restarts, at_least=0)
     check_count("directions", directions, at_least=0)
@@ -198,24 +183,24 @@ def tune(
     # A step of one unit along any axis has a similar effect on scores.  Features that never differ are not tuned.
     units = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0.0)
     scale = float(np.abs(start * spread).max()) or 1.0
-    best, best_bleu = start, candidates.bleu(candidates.project(start))
+    best, best_quality = start, candidates.quality(candidates.project(start))
     for number in range(restarts + 1):
         weights = start + (generator.normal(size=len(start)) * units * scale if number else 0.0)
-        weights, bleu = _climb(candidates, weights, units, directions, generator)
-        if bleu > best_bleu:
-            best, best_bleu = weights, bleu
+        weights, quality = _climb(candidates, weights, units, directions, generator)
+        if quality > best_quality:
+            best, best_quality = weights, quality
     total = float(np.abs(best).sum())
-    return (best / total if total else best), best_bleu
+    return (best / total if total else best), best_quality
 
 
 def _climb(
     candidates: Candidates, weights: Vector, units: Vector, directions: int, generator: np.random.Generator
 ) -> tuple[Vector, float]:
-    """Repeat passes of line searches over all directions until BLEU does not improve."""
+    """Repeat passes of line searches over all directions until quality does not improve."""
     scores = candidates.project(weights)
-    bleu = candidates.bleu(scores)
+    quality = candidates.quality(scores)
     while True:
-        before = bleu
+        before = quality
         axes = np.diag(units)[units > 0]
         for direction in generator.permutation(
             np.concatenate([axes, generator.normal(size=(directions, len(units))) * units])
@@ -225,10 +210,10 @@ def _climb(
                 new_weights = weights + step * direction
                 new_scores = candidates.project(new_weights)
                 # Recomputed, because the selected hypotheses may differ from those of the line search due to rounding.
-                if (new_bleu := candidates.bleu(new_scores)) > bleu:
-                    weights, scores, bleu = new_weights, new_scores, new_bleu
-        if bleu < before + _MIN_GAIN:
-            return weights, bleu
+                if (new_quality := candidates.quality(new_scores)) > quality:
+                    weights, scores, quality = new_weights, new_scores, new_quality
+        if quality < before + _MIN_GAIN:
+            return weights, quality
 
 
 def _first_where(mask: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -138,6 +138,21 @@ def test_a_language_model_improves_bleu(folder, rescore, tmp_path):
     assert rescore(models, *lists, *references)[0]["systems"] == report["systems"]
 
 
+def test_a_language_model_reduces_word_errors(folder, rescore, tmp_path):
+    kaldialign = pytest.importorskip("kaldialign")
+    lists = [f"dev={folder}/dev.nbest", f"test={folder}/eval.nbest", f"checkpoints=[{folder}/good]", "metric=wer"]
+    references = [f"dev_references=[{folder}/dev.ref]", f"test_references={folder}/eval.ref"]
+    report, output, errors = rescore(*lists, *references, "onebest=best.txt")
+    listed, tuned, good = report["systems"]
+    assert good["test_wer"] < tuned["test_wer"] - 2 and good["test_wer"] < listed["test_wer"] - 3
+    assert good["dev_wer"] <= tuned["dev_wer"] <= listed["dev_wer"]
+    assert "WER test" in output and f"{good['test_wer']:.2f}" in output and "tuned + LanguageModel0: WER" in errors
+    pairs = zip(*(path.read_text().splitlines() for path in (folder / "eval.ref", tmp_path / "best.txt")), strict=True)
+    counts = [(kaldialign.edit_distance(one.split(), other.split())["total"], len(one.split())) for one, other in pairs]
+    total, words = (sum(column) for column in zip(*counts, strict=True))
+    assert good["test_wer"] == pytest.approx(100 * total / words)
+
+
 def test_adds_features_without_changing_the_other_fields(folder, rescore, tmp_path):
     rescore(
         f"checkpoints={folder}/good", f"test={folder}/eval.nbest", "output=new.nbest", "word_count=true", "feature=N"
@@ -191,6 +206,11 @@ def test_errors_are_one_line(folder, rescore_error, tmp_path):
         ([test, "feature='a b'"], "feature=a b must be a name without whitespace"),
         ([test, "word_count=some"], "word_count must be true or false, got some"),
         ([test, "seed=x"], "seed must be an integer"),
+        ([test, "metric=per"], "metric must be bleu or wer, got 'per'"),
+        (
+            [test, "metric=wer", f"test_references={folder}/eval.ref", "tokenize=13a"],
+            "tokenize=13a applies to metric=bleu",
+        ),
     ):
         assert message in rescore_error(*arguments), arguments
     assert (folder / "eval.nbest").stat().st_size > 0

@@ -58,12 +58,25 @@ def test_json_contains_each_word(trained, score, tmp_path):
         assert list(known) == [word not in ("never", "seen") for word in words]
 
 
+def test_kaldi_lists_have_one_loss_per_word(trained, score, tmp_path):
+    keys = ["en_4156-A_1-1", "en_4156-A_1-2", "utt2-1", "utt3-1"]
+    kaldi = "".join(f"{key} {line}".rstrip() + "\n" for key, line in zip(keys, TEXT.splitlines(), strict=True))
+    (tmp_path / "words_text").write_text(kaldi)
+    for buffer in ("buffer=4096", "buffer=1"):
+        lines, errors = score("text=words_text", "format=kaldi", buffer)
+        assert [line.split(" ")[0] for line in lines] == keys
+        for line, scores in zip(lines, load(trained).score(TEXT.splitlines()), strict=True):
+            assert [-float(loss) for loss in line.split(" ")[1:]] == pytest.approx(scores, abs=1e-5)
+        assert "7 words and 4 end markers" in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["text=nowhere.txt"], "the text file nowhere.txt does not exist"),
         (["text=bad.txt"], "bad.txt, line 2: not UTF-8"),
-        (["format=xml"], "format must be tsv or json, got 'xml'"),
+        (["format=xml"], "format must be tsv or json or kaldi, got 'xml'"),
+        (["text=text.txt", "format=kaldi"], "line 2 is empty; with format=kaldi, each line is a key followed by words"),
         (["batch_size=0"], "batch_size must be an integer greater than or equal to 1"),
         (["text=text.txt", "output=text.txt"], "output=text.txt is already used for another input or output file"),
         (["output=."], "output=. is a folder"),

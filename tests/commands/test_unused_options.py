@@ -63,7 +63,7 @@ def test_every_key_is_read(command):
         (generate, ["next=3", "unknown=true"], "unknown=True applies to continuations"),
         (generate, ["next=3", "seed=1"], "seed=1 applies to continuations"),
         (rescore, ["test=a", "restarts=3"], "restarts=3 applies to tuning"),
-        (rescore, ["test=a", "lowercase=true"], "lowercase=True applies to BLEU"),
+        (rescore, ["test=a", "lowercase=true"], "lowercase=True applies to the metric"),
         (table, ["min_count=3"], "min_count=3 requires grow=TEXT"),
         (table, ["max_words=3"], "max_words=3 requires grow=TEXT"),
         (table, ["word=a", "rows=3"], "rows=3 has no effect with word="),

@@ -1,4 +1,4 @@
-"""Reranking: features equal the scores of the model, and BLEU statistics equal those of sacrebleu."""
+"""Reranking: features equal the scores of the model, and a list is reranked by its features."""
 
 import numpy as np
 import pytest
@@ -12,15 +12,14 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import MultiComponentOutput
 from lightrnn_pl.rescoring.feature_layout import FeatureLayout
 from lightrnn_pl.rescoring.nbest_lists import Hypothesis, parse_line
+from lightrnn_pl.rescoring.references import BleuReferences
 from lightrnn_pl.rescoring.reranking import (
     LanguageModelFeature,
-    References,
     Reranker,
     TuningSet,
     add_features,
     count_words,
 )
-from lightrnn_pl.rescoring.tuning import corpus_bleu
 from lightrnn_pl.vocabulary import VocabularyRules
 
 sacrebleu = pytest.importorskip("sacrebleu")
@@ -47,39 +46,6 @@ def groups(seed: int = 0, numbers=range(12), max_size: int = 6) -> list[list[Hyp
 
 def layout_of(lists) -> FeatureLayout:
     return FeatureLayout({name: len(values) for name, values in lists[0][0].features.items()})
-
-
-@pytest.mark.parametrize("lowercase", [False, True])
-@pytest.mark.parametrize("tokenize", ["none", "13a", "char"])
-@pytest.mark.parametrize("sets", [1, 3])
-def test_summed_counts_equal_sacrebleu(sets, tokenize, lowercase):
-    generator = np.random.default_rng(sets)
-    alphabet = ["the", "The", "cat", "sat,", "on", "U.S.", "mat.", "(a)"]
-
-    def text() -> str:
-        return " ".join(generator.choice(alphabet, generator.integers(0, 14)))
-
-    hypotheses = [text() for _ in range(60)]
-    references = [[text() for _ in range(60)] for _ in range(sets)]
-    # As in a list, several hypotheses per sentence are counted.
-    reference_set = References(references, tokenize, lowercase)
-    total = np.zeros(10, dtype=np.int64)
-    for number, hypothesis in enumerate(hypotheses):
-        reference_set.counts(number, "the The cat")
-        total += reference_set.counts(number, hypothesis)
-    expected = sacrebleu.corpus_bleu(hypotheses, references, tokenize=tokenize, lowercase=lowercase)
-    assert float(corpus_bleu(total)) == pytest.approx(expected.score, abs=1e-9)
-    assert total.tolist() == [expected.sys_len, expected.ref_len, *expected.counts, *expected.totals]
-    assert expected.score > 1
-
-
-def test_rejects_invalid_references():
-    with pytest.raises(ValueError, match=r"one line per sentence, got \[2, 1\]"):
-        References([["a", "b"], ["a"]])
-    with pytest.raises(ValueError, match="tokenize=latin is not a sacrebleu tokenizer"):
-        References([["a"]], "latin")
-    with pytest.raises(ValueError, match="sentence 1 of the list has no reference; there are 1 references"):
-        References([["a"]]).counts(1, "a")
 
 
 @pytest.fixture
@@ -135,7 +101,7 @@ def test_rejects_an_existing_feature():
 
 def test_tuning_set_contains_the_list(tmp_path):
     numbers = [1, 2, 4, 5, 6, 8]
-    lists, references = groups(numbers=numbers), References([sentences(10, 1), sentences(10, 2)])
+    lists, references = groups(numbers=numbers), BleuReferences([sentences(10, 1), sentences(10, 2)])
     layout = layout_of(lists)
     tuning_set = TuningSet(layout, references)
     for group in lists:
@@ -156,12 +122,12 @@ def test_tuning_set_contains_the_list(tmp_path):
             group, key=lambda one: float((layout.matrix([one.features]) @ weights).item())
         ).text
     expected = sacrebleu.corpus_bleu(list(chosen.values()), references.texts, tokenize="none", force=True).score
-    assert candidates.bleu(candidates.project(weights)) == pytest.approx(expected, abs=1e-9)
+    assert candidates.quality(candidates.project(weights)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_fits_the_weights_of_the_list_to_its_scores():
     lists = groups()
-    tuning_set = TuningSet(layout_of(lists), References([sentences(12, 1)]))
+    tuning_set = TuningSet(layout_of(lists), BleuReferences([sentences(12, 1)]))
     for group in lists:
         tuning_set.add(group)
     weights, residual = tuning_set.fit_scores()
@@ -175,7 +141,7 @@ def test_fits_the_weights_of_the_list_to_its_scores():
 
 def test_rejects_an_empty_list_for_tuning():
     with pytest.raises(ValueError, match="contains no valid hypothesis"):
-        TuningSet(FeatureLayout({"A": 1}), References([["a"]])).candidates()
+        TuningSet(FeatureLayout({"A": 1}), BleuReferences([["a"]])).candidates()
 
 
 def test_selects_the_first_of_equal_hypotheses():

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from lightrnn_pl.rescoring.tuning import NUM_COUNTS, Candidates, corpus_bleu, envelope, line_search, tune
+from lightrnn_pl.rescoring.references import BleuReferences, WerReferences
+from lightrnn_pl.rescoring.tuning import Candidates, envelope, line_search, tune
 
 sacrebleu = pytest.importorskip("sacrebleu")
 
@@ -28,7 +29,7 @@ def random_candidates(
         features = features.round()
     counts = random_counts(generator, sizes.sum()).astype(np.int32)
     starts = np.cumsum([0, *sizes[:-1]])
-    return Candidates(features.astype(np.float32), counts, starts, np.zeros(NUM_COUNTS, dtype=np.int64))
+    return Candidates(features.astype(np.float32), counts, starts, np.zeros(10, dtype=np.int64), BleuReferences.quality)
 
 
 def slow_choice(scores: np.ndarray, starts: np.ndarray) -> list[int]:
@@ -57,7 +58,7 @@ def test_bleu_equals_sacrebleu():
         sacrebleu.BLEU.compute_bleu(row[2:6], row[6:], row[0], row[1], smooth_method="exp").score
         for row in counts.tolist()
     ]
-    assert corpus_bleu(counts) == pytest.approx(expected, abs=1e-9)
+    assert BleuReferences.value(counts) == pytest.approx(expected, abs=1e-9)
     assert sum(score > 0 for score in expected) > 200
 
 
@@ -136,8 +137,26 @@ def test_tuning_never_reduces_bleu_and_ignores_unused_features():
 def test_constant_statistics_are_added():
     candidates = random_candidates(3)
     shifted = Candidates(
-        candidates.features, candidates.counts, candidates.starts, np.array([0, 500, *[0] * 8], dtype=np.int64)
+        candidates.features, candidates.counts, candidates.starts, np.array([0, 500, *[0] * 8]), BleuReferences.quality
     )
     scores = candidates.project(np.ones(3))
-    assert shifted.bleu(scores) == pytest.approx(slow_bleu(shifted, scores), abs=1e-9)
-    assert shifted.bleu(scores) < 0.1 * candidates.bleu(scores)
+    assert shifted.quality(scores) == pytest.approx(slow_bleu(shifted, scores), abs=1e-9)
+    assert shifted.quality(scores) < 0.1 * candidates.quality(scores)
+
+
+def test_tuning_for_the_lowest_word_error_rate_is_as_good_as_a_dense_grid():
+    generator = np.random.default_rng(0)
+    starts = np.arange(0, 60, 6)
+    counts = np.stack([generator.integers(0, 8, 60), np.repeat(generator.integers(5, 9, 10), 6)], 1).astype(np.int32)
+    features = generator.normal(size=(60, 2)).astype(np.float32)
+    candidates = Candidates(features, counts, starts, np.array([0, 3]), WerReferences.quality)
+
+    def slow_wer(scores: np.ndarray) -> float:
+        errors, words = counts[slow_choice(scores, starts)].sum(0)
+        return 100 * errors / (words + 3)
+
+    weights, quality = tune(candidates, np.array([1.0, 0.0]), seed=1)
+    angles = np.linspace(0, 2 * np.pi, 2000)
+    grid = min(slow_wer(features @ np.array([np.cos(angle), np.sin(angle)])) for angle in angles)
+    assert -quality == pytest.approx(slow_wer(candidates.project(weights)), abs=1e-9)
+    assert -quality <= grid + 1e-9 < slow_wer(candidates.project(np.array([1.0, 0.0])))

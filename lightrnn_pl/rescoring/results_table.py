@@ -1,4 +1,4 @@
-"""The results of rescoring: systems with their features, weights and BLEU, as a table and for JSON."""
+"""The results of rescoring: systems with their features, weights and metric, as a table and for JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightrnn_pl.rescoring.references import References
 from lightrnn_pl.rescoring.reranking import Reranker
-from lightrnn_pl.rescoring.tuning import corpus_bleu
 
 
 @dataclass
@@ -22,33 +22,35 @@ class System:
         name: The name of the system in the table.
         features: The features added to the list that the system uses.
         reranker: Selects hypotheses with the weights of the system.
-        dev_bleu: BLEU on the list used for tuning.
+        dev: The metric on the list used for tuning.
         perplexity: Perplexity of the language model on the first references of test, if the system uses exactly one.
     """
 
     name: str
     features: tuple[str, ...]
     reranker: Reranker
-    dev_bleu: float | None = None
+    dev: float | None = None
     perplexity: float | None = None
 
-    def as_dict(self, measured: bool) -> dict[str, Any]:
-        """The results as plain Python types, for JSON.  BLEU of test is None unless ``measured``."""
+    def as_dict(self, references: type[References], measured: bool) -> dict[str, Any]:
+        """The results as plain Python types, for JSON.  The metric on test is None unless ``measured``."""
+        metric = references.metric.lower()
         weights = self.reranker.weights
         return {
             "name": self.name,
-            "dev_bleu": self.dev_bleu,
-            "test_bleu": float(corpus_bleu(self.reranker.counts)) if measured else None,
+            f"dev_{metric}": self.dev,
+            f"test_{metric}": float(references.value(self.reranker.counts)) if measured else None,
             "perplexity": self.perplexity,
             "weights": None if weights is None else self.reranker.layout.by_name(weights),
         }
 
 
-def print_systems(systems: Sequence[Mapping[str, Any]]) -> None:
-    """Print perplexity and BLEU of each system (Slim Embedding, Table 6), given the results of ``System.as_dict``."""
+def print_systems(systems: Sequence[Mapping[str, Any]], metric: str) -> None:
+    """Print perplexity and ``metric`` of each system (Slim Embedding, Table 6), given their ``as_dict``."""
     table = Table(title="reranking", title_justify="left")
     table.add_column("")
-    columns = (("perplexity", "perplexity"), ("BLEU dev", "dev_bleu"), ("BLEU test", "test_bleu"))
+    columns = [("perplexity", "perplexity")]
+    columns += [(f"{metric} {split}", f"{split}_{metric.lower()}") for split in ("dev", "test")]
     used = [(title, key) for title, key in columns if any(system[key] is not None for system in systems)]
     for title, _ in used:
         table.add_column(title, justify="right", no_wrap=True)
