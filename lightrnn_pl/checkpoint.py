@@ -32,6 +32,7 @@ from lightrnn_pl.inference.prediction import Prediction, next_words
 from lightrnn_pl.inference.scoring import score_lines
 from lightrnn_pl.model_folder import WEIGHTS, is_model_folder, read_model_folder
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.packing import UNPACKED_RATIO
 from lightrnn_pl.run_folder import bundle_file
 from lightrnn_pl.stored_model import restore_model
 from lightrnn_pl.tensor_file import read_tensors
@@ -39,6 +40,11 @@ from lightrnn_pl.vocabulary import Vocabulary
 
 FORMAT = "lightrnn_pl bundle"
 VERSION = 1
+
+DEMO = "demo"
+"""The name of the model that is part of the package (docs/demo_model.py)."""
+
+_DEMO_FOLDER = Path(__file__).with_name("demo")
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     """Load a trained model and verify the fingerprints of its parts.
 
     Args:
-        path: A bundle, a run folder (its ``best.ckpt`` is loaded) or an exported model folder.
+        path: A bundle, a run folder (its ``best.ckpt`` is loaded), an exported model folder, or ``demo`` for the model
+            that is part of the package.
         device: The device to load the model on.
 
     Raises:
@@ -211,9 +218,10 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
         ValueError: If the file is damaged, is not a bundle, has an unsupported version, or contains an allocation or a
             vocabulary other than the one the weights were trained with.
     """
-    path = Path(path)
+    path = model_path(path)
     if is_model_folder(path):
-        content = parse_content(path, read_model_folder(path), (path / WEIGHTS).stat().st_size)
+        max_bytes = UNPACKED_RATIO * (path / WEIGHTS).stat().st_size
+        content = parse_content(path, read_model_folder(path), max_bytes)
     else:
         path = bundle_file(path)
         content = _read(path)
@@ -236,6 +244,11 @@ def load_allocation(path: str | Path) -> tuple[Vocabulary, WordAllocation]:
     return content.words_and_counts(), content.allocation()
 
 
+def model_path(path: str | Path) -> Path:
+    """The path of a model; the string ``demo`` means the model that is part of the package (``./demo`` does not)."""
+    return _DEMO_FOLDER if path == DEMO else Path(path)
+
+
 def resolve_checkpoint(checkpoint: str | None) -> Path:
     """The path given by a command's ``checkpoint=`` argument.
 
@@ -243,8 +256,8 @@ def resolve_checkpoint(checkpoint: str | None) -> Path:
         ValueError: If the argument is empty.
     """
     if not checkpoint:
-        raise ValueError(f"checkpoint={checkpoint} does not name a model; pass a best.ckpt or a run folder")
-    return Path(checkpoint)
+        raise ValueError(f"checkpoint={checkpoint} does not name a model; pass a best.ckpt, a run folder, or {DEMO}")
+    return model_path(checkpoint)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -264,8 +277,8 @@ def resolve_device(name: str) -> torch.device:
 
 
 def weights_file(path: str | Path) -> Path:
-    """The file with the weights of a model, given a bundle, a run folder or an exported model folder."""
-    path = Path(path)
+    """The file with the weights of a model, given a bundle, a run folder, an exported model folder or ``demo``."""
+    path = model_path(path)
     if is_model_folder(path):
         return path / WEIGHTS
     return bundle_file(path)

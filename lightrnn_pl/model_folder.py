@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch as safetensors
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
@@ -45,14 +46,11 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], stored: Mapping
         content: The result of ``Bundle.content()``.
         stored: The tensors to write: the state of ``content`` packed by ``packing.pack_state``.
         recipe: How to unpack them.
-
-    Raises:
-        ValueError: If safetensors is not installed.
     """
     vocabulary = Vocabulary.from_state_dict(content["vocabulary"])
     # safetensors.save_file would create a file that only its owner can read.
     with atomic_write(folder / WEIGHTS) as file:
-        file.write(_safetensors().save(dict(stored), metadata={"format": "pt"}))
+        file.write(safetensors.save(dict(stored), metadata={"format": "pt"}))
     parts = {"packed": recipe, "file": file_hash(folder / WEIGHTS), **{part: content[part] for part in _PARTS}}
     description = {
         "model_type": MODEL_TYPE,
@@ -70,11 +68,9 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
     """The content of a bundle, as returned by ``Bundle.content()``.  The fingerprints of its parts are not verified.
 
     Raises:
-        ValueError: If a file is missing or damaged, the folder has an unsupported version, or safetensors is not
-            installed.
+        ValueError: If a file is missing or damaged, or the folder has an unsupported version.
     """
     metadata = _read_metadata(folder)
-    safetensors = _safetensors()
     if file_hash(folder / WEIGHTS) != metadata.file:
         raise ValueError(f"{folder / WEIGHTS} is damaged: it differs from the exported file; restore it from a copy")
     try:
@@ -120,13 +116,3 @@ def _read_metadata(folder: Path) -> _Metadata:
         return _Metadata.model_validate(metadata)
     except ValidationError as error:
         raise ValueError(damaged) from error
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{WEIGHTS} needs the package safetensors: pip install 'lightrnn_pl[export]' (or safetensors)"
-        ) from error
-    return safetensors.torch

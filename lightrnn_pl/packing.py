@@ -21,6 +21,9 @@ from torch import Tensor
 Recipe = dict[str, dict[str, Any]]
 """How to unpack each tensor of a state.  Tensors without an entry are stored unchanged."""
 
+UNPACKED_RATIO = 4
+"""Unpacked weights take at most this multiple of the bytes of stored ones: 32 bits instead of 8."""
+
 _SCALES = ".scales"
 _SHORT_ROW = 32
 _GROUP = 64

@@ -5,13 +5,12 @@ import json
 
 import pytest
 import torch
+from safetensors import torch as safetensors
 
 from lightrnn_pl import load
 from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.checks import require_same_bundle
 from tests.export.bundles import MODELS, bundle_of
-
-safetensors = pytest.importorskip("safetensors.torch")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -50,7 +50,7 @@ def test_the_wheel_holds_everything(wheel):
     shipped = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lightrnn_pl").rglob("*.py")}
     settings = {f"lightrnn_pl/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
-    folders = ("serving/page", "reporting/page", "reporting/paper", "web")
+    folders = ("demo", "serving/page", "reporting/page", "reporting/paper", "web")
     data = {
         path.relative_to(ROOT).as_posix()
         for folder in folders

@@ -94,7 +94,8 @@ def _datamodule(config: DictConfig, bundle: Bundle) -> tuple[Any, list[str]]:
     splits = [split for split in config.splits if split == "train" or data.get(split, "") is not None]
     if not splits:
         raise ValueError(f"the corpus has none of the splits {list(config.splits)}; pass data.valid, data.test or text")
-    return own_datamodule(bundle, **options) if is_own else instantiate({**data, **options}), splits
+    own_options = {"cache_dir": config.paths.cache_dir, **options}
+    return own_datamodule(bundle, **own_options) if is_own else instantiate({**data, **options}), splits
 
 
 def _interpolation_corpus(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint
+from lightrnn_pl.checkpoint import Bundle, load, model_path, resolve_checkpoint
 from lightrnn_pl.checks import check_choice, check_count, check_flag, check_number
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
@@ -59,7 +59,7 @@ def export(config: DictConfig) -> dict[str, Any]:
             file.write(model_card(bundle, config.format, report))
         report["bytes"] = folder_bytes(folder)
         report["total_bytes"] = sum(report["bytes"].values())
-        report["checkpoint_bytes"] = _bytes_of(Path(config.checkpoint))
+        report["checkpoint_bytes"] = _bytes_of(model_path(config.checkpoint))
     if config.json:
         write_json(config.json, report)
     _print(report)
@@ -77,7 +77,7 @@ def _validation(config: DictConfig, bundle: Bundle) -> tuple[Validation | None, 
     if own_data(bundle) is None:
         return None, "the configuration of the model does not contain a corpus; pass a text with valid=FILE"
     try:
-        loader = own_datamodule(bundle).loader_for(bundle.vocabulary, "valid")
+        loader = own_datamodule(bundle, cache_dir=config.paths.cache_dir).loader_for(bundle.vocabulary, "valid")
     except (OSError, ValueError) as error:
         return None, f"the corpus of the model is not available: {error}; pass another text with valid=FILE"
     return Validation(loader, "its validation text", config.words), ""

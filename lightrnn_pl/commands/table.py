@@ -14,7 +14,7 @@ from rich.text import Text
 from lightrnn_pl.allocation.allocation_file import code_names, read_table
 from lightrnn_pl.allocation.inspection import format_reallocations, group_reallocations, neighbors, typical_codes
 from lightrnn_pl.allocation.new_word_cells import empty_cells, usable_cells
-from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device, weights_file
+from lightrnn_pl.checkpoint import Bundle, load, model_path, resolve_checkpoint, resolve_device, weights_file
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.commands.grow import grow_bundle
 from lightrnn_pl.commands.unused_options import check_unused
@@ -57,7 +57,7 @@ def table(config: DictConfig) -> dict[str, Any]:
     if config.word is not None:
         report["word"] = _word(console, bundle, _as_text(config.word), axes, config.limit)
     if config.compare is not None:
-        report["compare"] = _compare(console, bundle, Path(config.compare), config.rows, config.limit)
+        report["compare"] = _compare(console, bundle, model_path(config.compare), config.rows, config.limit)
     if config.grow is not None:
         report["growth"] = grow_bundle(console, config, bundle, path)
     if not actions:

@@ -15,7 +15,6 @@ from tests.training.runs import compose_run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
-pytest.importorskip("safetensors")
 
 
 TOLERANCE = {"safetensors": 0, "int8": 1e-2, "onnx": 1e-5, "onnx_int8": 1e-2}

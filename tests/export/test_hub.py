@@ -5,7 +5,6 @@ import pytest
 from lightrnn_pl import load
 from tests.export.bundles import bundle_of
 
-pytest.importorskip("safetensors")
 hub = pytest.importorskip("lightrnn_pl.export.hub")
 
 

@@ -6,7 +6,6 @@ import torch
 from lightrnn_pl.export.bundle_writer import write_bundle
 from tests.export.bundles import bundle_of
 
-pytest.importorskip("safetensors")
 transformers = pytest.importorskip("transformers")
 adapter = pytest.importorskip("lightrnn_pl.export.transformers_adapter")
 
