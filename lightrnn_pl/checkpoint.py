@@ -95,16 +95,16 @@ class Bundle:
     # A string is also a sequence of strings, so the overloads overlap; the first one applies to strings.
     @overload
     def next_words(  # type: ignore[overload-overlap]
-        self, text: str, k: int = 10, search: str = "exact", batch_size: int = 32
+        self, text: str, k: int = 10, search: str = "exact", batch_size: int = 32, prefix: str = ""
     ) -> Prediction: ...
 
     @overload
     def next_words(
-        self, text: Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32
+        self, text: Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32, prefix: str = ""
     ) -> list[Prediction]: ...
 
     def next_words(
-        self, text: str | Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32
+        self, text: str | Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32, prefix: str = ""
     ) -> Prediction | list[Prediction]:
         """The k most likely next words as (word, probability) pairs, most likely first.
 
@@ -115,6 +115,8 @@ class Bundle:
             search: ``exact`` finds the k most likely words of the vocabulary.  ``greedy`` searches only the most likely
                 row, as in the paper (LightRNN, section 3.1), and misses more likely words in other rows.
             batch_size: Number of texts searched at a time.
+            prefix: If given, only words that start with these letters, ignoring case.  Their probabilities are still
+                those among all words.
 
         Returns:
             One :class:`Prediction` for a string, a list of them for a sequence.
@@ -123,8 +125,8 @@ class Bundle:
             ValueError: If an argument is invalid.
         """
         if isinstance(text, str):
-            return next_words(self.decoder, self.vocabulary, [text], k, search)[0]
-        return next_words(self.decoder, self.vocabulary, text, k, search, batch_size)
+            return next_words(self.decoder, self.vocabulary, [text], k, search, prefix=prefix)[0]
+        return next_words(self.decoder, self.vocabulary, text, k, search, batch_size, prefix)
 
     def generate(
         self,

@@ -12,7 +12,11 @@ from rich.text import Text
 
 from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device, weights_file
+from lightrnn_pl.checks import check_count, check_flag
+from lightrnn_pl.commands.keyboard_table import print_keyboards
+from lightrnn_pl.commands.score import with_progress
 from lightrnn_pl.commands.unused_options import check_unused
+from lightrnn_pl.evaluation.keyboard import measure_keyboard
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
 from lightrnn_pl.evaluation.protocol import protocol_lines
 from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
@@ -24,6 +28,9 @@ from lightrnn_pl.ngrams.interpolation import check_interpolation, interpolate, p
 def evaluate(config: DictConfig) -> dict[str, Any]:
     """Evaluate ``config.checkpoint`` on each of ``config.splits``; print the results and return them."""
     _check_unused(config)
+    check_flag("keyboard", config.keyboard)
+    if config.keyboard_words is not None:
+        check_count("keyboard_words", config.keyboard_words)
     path = resolve_checkpoint(config.checkpoint)
     device = resolve_device(config.device)
     if config.text is not None and not glob.has_magic(str(config.text)):
@@ -40,6 +47,9 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         )
         for split in splits
     }
+    keyboards = {}
+    if config.keyboard and config.interpolate is None:
+        keyboards = {split: _measure_keyboard(config, bundle, datamodule, split) for split in splits}
     reading_protocol = datamodule.reading_protocol(contiguous=True)
     tokens = {split: result.tokens for split, result in results.items()}
     report: dict[str, Any] = {
@@ -53,11 +63,22 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     }
     if config.interpolate is not None:
         report["interpolation"] = interpolate(config, bundle, corpus, dict.fromkeys(splits, datamodule), device)
+        keyboards = {
+            f"{split}, {model['name']}": model["splits"][split]["keyboard"]
+            for split in splits
+            for model in [*report["interpolation"]["members"], _combined(report["interpolation"])]
+            if config.keyboard
+        }
+    elif config.keyboard:
+        for split, numbers in keyboards.items():
+            report["splits"][split]["keyboard"] = numbers
     if config.json:
         write_json(config.json, report)
     _print(report, results)
     if config.interpolate is not None:
         print_interpolation(Console(), report["interpolation"])
+    if keyboards:
+        print_keyboards(keyboards)
     return report
 
 
@@ -71,6 +92,8 @@ def _check_unused(config: DictConfig) -> None:
         check_unused(config, f"has no effect with text={config.text}; omit one of them", splits=["valid", "test"])
         if config.interpolate is None and config.get("data") is not None:
             raise ValueError(f"data={config.data.name} has no effect with text={config.text}; omit one of them")
+    if not config.keyboard:
+        check_unused(config, "requires keyboard=true; pass it, or omit this", keyboard_words=20000)
     names = config.interpolate if OmegaConf.is_list(config.interpolate) else [config.interpolate]
     if "kn" not in names:
         reason = "applies to the Kneser-Ney model; pass interpolate=kn, or omit it"
@@ -104,6 +127,17 @@ def _interpolation_corpus(config: DictConfig, bundle: Bundle, datamodule: Any) -
         return datamodule
     own, _ = _datamodule(OmegaConf.merge(config, {"text": None, "splits": ["valid"]}), bundle)  # type: ignore[arg-type]
     return own
+
+
+def _measure_keyboard(config: DictConfig, bundle: Bundle, datamodule: Any, split: str) -> dict[str, Any]:
+    batches = with_progress(
+        datamodule.loader_for(bundle.vocabulary, split), Console(stderr=True), f"batches of {split}"
+    )
+    return measure_keyboard(bundle.decoder, bundle.vocabulary, batches, config.keyboard_words).as_dict()
+
+
+def _combined(interpolation: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "all combined", "splits": interpolation["combined"]}
 
 
 def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:

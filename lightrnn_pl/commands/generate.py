@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.commands.unused_options import check_unused
 
 if TYPE_CHECKING:
     from lightrnn_pl.checkpoint import Bundle
+    from lightrnn_pl.ngrams.next_words import Mixture
 
 
 def generate(config: DictConfig) -> None:
@@ -28,14 +29,15 @@ def generate(config: DictConfig) -> None:
 
     _check(config)
     bundle = load(resolve_checkpoint(config.checkpoint), resolve_device(config.device))
+    mixture = None if config.interpolate is None else _mixture(config, bundle)
     seed = torch.seed() % 2**31 if config.seed is None else config.seed
     if config.prompt is not None:
-        _print_result(bundle, config, str(config.prompt), seed)
+        _print_result(bundle, mixture, config, str(config.prompt), seed)
         return
     interactive = is_interactive()
     for number, prompt in enumerate(_interactive_prompts() if interactive else text_lines(STANDARD)):
         try:
-            _print_result(bundle, config, prompt, seed + number)
+            _print_result(bundle, mixture, config, prompt, seed + number)
         except ValueError as error:
             if not interactive:
                 raise ValueError(f"standard input, line {number + 1}: {error}") from error
@@ -49,8 +51,13 @@ def _check(config: DictConfig) -> None:
         ValueError: Naming the option.
     """
     if config.next is None:
-        check_unused(config, "applies to next words only; pass next=N, or omit search", search="exact")
+        reason = "applies to next words only; pass next=N, or omit this"
+        check_unused(config, reason, search="exact", prefix=None, interpolate=None, weights=None)
         return
+    if config.interpolate is None:
+        check_unused(config, "requires interpolate=...; pass it, or omit this", weights=None)
+    elif config.search != "exact":
+        raise ValueError(f"search={config.search} cannot be combined with interpolate; omit one of them")
     check_unused(
         config,
         f"applies to continuations, but next={config.next} prints next words only; omit one of them",
@@ -59,13 +66,36 @@ def _check(config: DictConfig) -> None:
     )
 
 
-def _print_result(bundle: Bundle, config: DictConfig, prompt: str, seed: int) -> None:
+def _mixture(config: DictConfig, bundle: Bundle) -> Mixture:
+    """The model and the n-gram files or caches of ``config.interpolate``, with ``config.weights``."""
+    from lightrnn_pl.ngrams.interpolation import CacheMember
+    from lightrnn_pl.ngrams.members import read_member
+    from lightrnn_pl.ngrams.next_words import Mixture
+
+    names = config.interpolate if OmegaConf.is_list(config.interpolate) else [config.interpolate]
+    if config.weights is None:
+        raise ValueError(
+            "interpolate requires weights=[model,...], one for the model and one for each of interpolate; "
+            "lightrnn-evaluate interpolate=... prints the best ones"
+        )
+    vocabulary = bundle.vocabulary
+    members = [
+        CacheMember(vocabulary, 500, 1.0) if name == "cache" else read_member(name, vocabulary) for name in names
+    ]
+    return Mixture(bundle, members, list(config.weights))
+
+
+def _print_result(bundle: Bundle, mixture: Mixture | None, config: DictConfig, prompt: str, seed: int) -> None:
     vocabulary = bundle.vocabulary
     unknown = [word for word in dict.fromkeys(prompt.split()) if word not in vocabulary]
     if unknown and vocabulary.unknown is not None:
         _print_message(f"not in the vocabulary, read as {vocabulary.unknown}: {' '.join(unknown)}")
     if config.next is not None:
-        prediction = bundle.next_words(prompt, config.next, config.search)
+        prefix = "" if config.prefix is None else str(config.prefix)
+        if mixture is not None:
+            prediction = mixture.next_words(prompt, config.next, prefix)
+        else:
+            prediction = bundle.next_words(prompt, config.next, config.search, prefix=prefix)
         for word, probability in prediction:
             print(f"{word}\t{probability:.6g}")
         if prediction.rows_opened:

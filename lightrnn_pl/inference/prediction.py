@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+import torch
+
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.inference.decoding import Decoder
+from lightrnn_pl.inference.completion import Spellings, log_probabilities_of
+from lightrnn_pl.inference.decoding import Decoder, DecodingState
 from lightrnn_pl.vocabulary import Vocabulary
 
 SEARCHES = ("exact", "greedy")
@@ -58,6 +61,7 @@ def next_words(
     k: int = 10,
     search: str = "exact",
     batch_size: int = 32,
+    prefix: str = "",
 ) -> list[Prediction]:
     """The k most likely next words of each text.
 
@@ -69,6 +73,8 @@ def next_words(
         search: ``exact``, or ``greedy``, which searches only the most likely row (LightRNN, section 3.1).  Greedy
             search misses more likely words in other rows, and may return fewer than k words.
         batch_size: Number of texts searched at a time.
+        prefix: If given, only words that start with these letters, ignoring case, are returned.  Their probabilities
+            are still those among all words.
 
     Raises:
         ValueError: If an argument is invalid, or a word is unknown and the vocabulary has no unknown word.
@@ -77,7 +83,12 @@ def next_words(
     check_count("batch_size", batch_size)
     if search not in SEARCHES:
         raise ValueError(f"search={search!r} is not a valid search method; use one of {', '.join(SEARCHES)}")
+    if prefix and search != "exact":
+        raise ValueError(f"search={search} cannot be combined with prefix={prefix}; use exact")
     encoded = [encode_text(vocabulary, text) for text in texts]
+    if prefix:
+        candidates = torch.from_numpy(Spellings(vocabulary.words).words_starting_with(prefix)).to(decoder.device)
+        return [_completions(decoder, vocabulary, decoder.state_after([text]), candidates, k) for text in encoded]
     greedy = search == "greedy"
     # Texts of equal length are read in one call.
     order = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
@@ -95,6 +106,17 @@ def next_words(
                 exact=not greedy or decoder.num_codes == 1,
             )
     return [predictions[index] for index in range(len(texts))]
+
+
+def _completions(
+    decoder: Decoder, vocabulary: Vocabulary, state: DecodingState, candidates: torch.Tensor, k: int
+) -> Prediction:
+    """The k most likely of ``candidates``."""
+    if not len(candidates):
+        return Prediction((), (), 0)
+    probabilities = log_probabilities_of(decoder, state, candidates).double().exp()
+    best, indices = probabilities.topk(min(k, len(candidates)))
+    return Prediction(tuple(vocabulary.decode(candidates[indices].tolist())), tuple(best.tolist()), 0)
 
 
 def encode_text(vocabulary: Vocabulary, text: Any) -> list[int]:

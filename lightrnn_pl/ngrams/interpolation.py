@@ -30,6 +30,7 @@ from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
 from lightrnn_pl.evaluation.perplexity import hidden_states, perplexity
 from lightrnn_pl.ngrams.members import Member, check_estimation, estimate_member, read_member
 from lightrnn_pl.ngrams.mixture import best_weights, mix
+from lightrnn_pl.ngrams.next_words import Mixture
 from lightrnn_pl.ngrams.ngram_model import ABSENT
 from lightrnn_pl.ngrams.unigram_cache import cache_log_probabilities, check_cache
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -57,6 +58,15 @@ class CacheMember(Member):
     def log_probabilities(self, tokens: NDArray[np.integer]) -> Logs:
         """Natural-log probability of each token, shape (N,); -inf for words outside the cache."""
         return cache_log_probabilities(tokens, self._size, self._num_words, self._decay)
+
+    @override
+    def next_log_probabilities(self, history: NDArray[np.integer]) -> Logs:
+        window = np.asarray(history[-self._num_words :], dtype=np.int64)
+        if not len(window):
+            return np.full(self._size, -math.log(self._size))
+        weights = self._decay ** np.arange(len(window) - 1, -1, -1)
+        with np.errstate(divide="ignore"):
+            return np.log(np.bincount(window, weights, self._size) / weights.sum())
 
 
 def check_interpolation(config: DictConfig, bundle: Bundle, tuning_data: Any) -> list[str]:
@@ -130,6 +140,11 @@ def interpolate(
             tokens, logs = _all_scores(bundle, source, split, members, device)
         not_end = tokens != (ABSENT if bundle.vocabulary.end_id is None else bundle.vocabulary.end_id)
         splits[split] = [_metrics(scores, not_end) for scores in (*logs, mix(logs, weights))]
+        if config.keyboard:
+            loader = source.loader_for(bundle.vocabulary, split)
+            meters = Mixture(bundle, members, weights).measure_keyboard(loader, config.keyboard_words)
+            for metrics, meter in zip(splits[split], meters, strict=True):
+                metrics["keyboard"] = meter.as_dict()
     ngram_context = "across lines" if bundle.vocabulary.end_id is None else "reset at each line"
     described = [("neural model", {}), *((member.name, member.details) for member in members)]
     return {

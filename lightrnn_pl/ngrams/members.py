@@ -53,6 +53,10 @@ class Member(ABC):
     def log_probabilities(self, tokens: NDArray[np.integer]) -> Logs:
         """Natural-log probability of each token, given as vocabulary ids without begin markers, shape (N,)."""
 
+    @abstractmethod
+    def next_log_probabilities(self, history: NDArray[np.integer]) -> Logs:
+        """Natural-log probability of each word of the vocabulary after the ids of a text, shape (V,)."""
+
 
 class NgramMember(Member):
     """A back-off model in memory that scores ids of a vocabulary.
@@ -107,6 +111,11 @@ class NgramMember(Member):
         """Natural-log probability of each token, shape (N,); -inf for words outside a model without unknown word."""
         return self._model.log_probabilities(self._ids[tokens]) + self._share[tokens]
 
+    @override
+    def next_log_probabilities(self, history: NDArray[np.integer]) -> Logs:
+        scores = self._model.next_log_probabilities(self._ids[history])
+        return np.where(self._ids == ABSENT, -np.inf, scores[self._ids]) + self._share
+
 
 class KenlmMember(Member):
     """A model read by the ``kenlm`` package: an ARPA file or one of KenLM's binary formats.
@@ -160,6 +169,17 @@ class KenlmMember(Member):
             if word == self._end:  # never, if there is no end marker
                 model.BeginSentenceWrite(state)
         return scores * _LN10 + self._share[tokens]
+
+    @override
+    def next_log_probabilities(self, history: NDArray[np.integer]) -> Logs:
+        model, state, next_state = self._model, self._kenlm.State(), self._kenlm.State()
+        ends = np.flatnonzero(history == self._end)
+        model.BeginSentenceWrite(state)
+        for word in history[ends[-1] + 1 if ends.size else 0 :].tolist():
+            model.BaseScore(state, self._names[word], next_state)
+            state, next_state = next_state, state
+        by_name = {name: model.BaseScore(state, name, next_state) for name in set(self._names)}
+        return np.array([by_name[name] for name in self._names]) * _LN10 + self._share
 
 
 def read_member(path: str | Path, vocabulary: Vocabulary) -> Member:

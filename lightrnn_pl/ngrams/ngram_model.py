@@ -81,6 +81,32 @@ class NgramModel:
         marked, positions = insert_begin_markers(tokens, self.begin, self.end)
         return self._scores(marked)[positions]
 
+    def next_log_probabilities(self, history: NDArray[np.integer]) -> Logs:
+        """Natural-log probability of each of the W ids after a history, (W,).
+
+        Args:
+            history: The preceding ids, without begin markers; only the last line of it is used, (N,).
+        """
+        recent = np.asarray(history[-(self.order - 1) :] if self.order > 1 else history[:0], dtype=np.int64)
+        if self.end != ABSENT and (ends := np.flatnonzero(recent == self.end)).size:
+            recent = recent[ends[-1] + 1 :]
+        if len(recent) < self.order - 1 and self.begin != ABSENT:
+            recent = np.concatenate([[self.begin], recent])
+        scores = self.levels[0].log_probability.copy()
+        for size, (below, level) in enumerate(itertools.pairwise(self.levels), start=1):
+            if size > len(recent):
+                break
+            context = recent[-size : -size + 1] if size > 1 else recent[-1:]
+            for part, word in zip(self.levels[1:size], recent[len(recent) - size + 1 :], strict=True):
+                context = find_ngrams(part, context, np.array([word]), self.num_words)
+            if context[0] == ABSENT:
+                continue
+            scores += below.backoff[context[0]]
+            bounds = context[0] * self.num_words + np.array([0, self.num_words])
+            listed = slice(*np.searchsorted(level.keys, bounds))
+            scores[level.keys[listed] - bounds[0]] = level.log_probability[listed]
+        return scores
+
     def _scores(self, tokens: Ids) -> Logs:
         starts = self._starts(tokens)
         known = tokens != ABSENT

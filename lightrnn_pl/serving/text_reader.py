@@ -10,22 +10,19 @@ not run concurrently.  ``generate`` and ``word`` do not use the cache.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lightrnn_pl.allocation.allocation_file import code_names
 from lightrnn_pl.allocation.inspection import neighbors, similar_words
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.checks import check_count
+from lightrnn_pl.inference.completion import Spellings, log_probabilities_of
 from lightrnn_pl.inference.decoding import DecodingState
 from lightrnn_pl.inference.prediction import encode_text
-
-_LAST_CHARACTER = chr(0x10FFFF)
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,7 @@ class TextReader:
         """Number of words that the model has read, without those found in the cache."""
         self._num_prefixes = num_prefixes
         self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
-        folded = sorted((word.casefold(), word_id) for word_id, word in enumerate(bundle.vocabulary.words))
-        self._spellings = [spelling for spelling, _ in folded]
-        self._ids = torch.tensor([word_id for _, word_id in folded], device=bundle.decoder.device)
+        self._spellings = Spellings(bundle.vocabulary.words)
 
     def next_words(self, text: str, k: int = 10, complete: bool = False) -> dict[str, Any]:
         """Return the k most likely next words with their probabilities, best first.
@@ -79,9 +74,9 @@ class TextReader:
         check_count("k", k)
         vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
         words = text.split()
-        matching = range(0)
+        matching: list[int] = []
         if complete and words and text[-1:] == words[-1][-1]:
-            matching = self._starting_with(words[-1])
+            matching = self._spellings.words_starting_with(words[-1]).tolist()
         context = words[:-1] if matching else words
         state = self._read(encode_text(vocabulary, " ".join(context))).state
         result: dict[str, Any] = {
@@ -94,8 +89,8 @@ class TextReader:
             "share": 1.0,
         }
         if matching:
-            ids = self._ids[matching.start : matching.stop]
-            probabilities = self._log_probabilities(state, ids).double().exp()
+            ids = torch.tensor(matching, device=decoder.device)
+            probabilities = log_probabilities_of(decoder, state, ids).double().exp()
             result["share"] = min(1.0, float(probabilities.sum()))
             best, indices = probabilities.topk(min(k, len(ids)))
             found = ids[indices]
@@ -237,31 +232,13 @@ class TextReader:
         while len(self._prefixes) > self._num_prefixes:
             self._prefixes.popitem(last=False)
 
-    def _starting_with(self, prefix: str) -> range:
-        """Positions, in the sorted spellings, of the words that start with ``prefix``, ignoring case."""
-        folded = prefix.casefold()
-        return range(bisect_left(self._spellings, folded), bisect_left(self._spellings, folded + _LAST_CHARACTER))
-
-    def _log_probabilities(self, state: DecodingState, ids: Tensor) -> Tensor:
-        """Log-probabilities of some words, computed one by one or over the full vocabulary, whichever is faster."""
-        decoder = self.bundle.decoder
-        if decoder.num_codes > 1 and len(ids) <= self.bundle.model.allocation.sides[0]:
-            repeated = state.select(torch.zeros(len(ids), dtype=torch.int64, device=decoder.device))
-            return decoder.log_probability_of(repeated, ids)
-        return decoder.log_probabilities(state)[0, ids]
-
     def _similar(self, word: str) -> list[str]:
         """Words of the vocabulary that differ only in case, or else words with a similar spelling."""
         vocabulary = self.bundle.vocabulary
-        folded = word.casefold()
-        same = range(bisect_left(self._spellings, folded), bisect_left(self._spellings, folded + "\0"))
-        if same:
-            return [vocabulary.words[word_id] for word_id in self._ids[same.start : same.stop].tolist()]
         # Compare only words with the same first letter, which is rarely misspelled: comparing all words takes seconds.
-        near = self._starting_with(word[:1]) if word else range(0)
-        return similar_words(
-            [vocabulary.words[word_id] for word_id in self._ids[near.start : near.stop].tolist()], word
-        )
+        near = vocabulary.decode(self._spellings.words_starting_with(word[:1])) if word else []
+        same = [other for other in near if other.casefold() == word.casefold()]
+        return same or similar_words(near, word)
 
 
 def _finite(value: float) -> float | None:

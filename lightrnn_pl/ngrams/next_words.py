@@ -1,0 +1,109 @@
+"""Next words of n-gram models, of caches, and of mixtures with a neural model, with exact probabilities.
+
+The probability of every word of the vocabulary is computed, so the most likely words are exact.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightrnn_pl.checkpoint import Bundle
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
+from lightrnn_pl.evaluation.keyboard import KeyboardMeter, next_word_states
+from lightrnn_pl.inference.completion import Spellings
+from lightrnn_pl.inference.prediction import Prediction, encode_text
+from lightrnn_pl.ngrams.members import Member
+from lightrnn_pl.ngrams.mixture import Logs, mix
+from lightrnn_pl.vocabulary import Vocabulary
+
+
+def most_likely(logs: Logs, vocabulary: Vocabulary, k: int = 10, prefix: str = "") -> Prediction:
+    """The k most likely words, given the natural-log probabilities of all words, (V,).
+
+    Args:
+        logs: The log-probabilities.
+        vocabulary: The words.
+        k: Number of words.
+        prefix: If given, only words that start with these letters, ignoring case.
+    """
+    check_count("k", k)
+    ids = Spellings(vocabulary.words).words_starting_with(prefix) if prefix else np.arange(len(vocabulary))
+    best = ids[np.argsort(-logs[ids], kind="stable")[:k]]
+    return Prediction(tuple(vocabulary.decode(best)), tuple(np.exp(logs[best]).tolist()), 0)
+
+
+class Mixture:
+    """A neural model interpolated with n-gram models and caches.
+
+    Args:
+        bundle: The neural model.
+        members: The other models, with the vocabulary of the bundle.
+        weights: The weight of the neural model, followed by those of the members; they sum to one.
+
+    Raises:
+        ValueError: If the weights are not one nonnegative number per model that sum to one.
+    """
+
+    def __init__(
+        self, bundle: Bundle, members: Sequence[Member], weights: Sequence[float] | NDArray[np.float64]
+    ) -> None:
+        self.bundle, self.members = bundle, list(members)
+        self.weights: NDArray[np.float64] = np.asarray(weights, dtype=np.float64)
+        is_valid = self.weights.shape == (len(members) + 1,) and (self.weights >= 0).all()
+        if not is_valid or abs(self.weights.sum() - 1) > 1e-3:
+            raise ValueError(
+                f"weights={list(weights)} must be {len(members) + 1} nonnegative numbers that sum to one: that of the "
+                "neural model, followed by one for each interpolated model"
+            )
+
+    def next_words(self, text: str, k: int = 10, prefix: str = "") -> Prediction:
+        """The k most likely next words of a text, which is read from the start of a line; see :func:`most_likely`."""
+        ids = encode_text(self.bundle.vocabulary, text)
+        state = self.bundle.decoder.state_after([ids])
+        neural = self.bundle.decoder.log_probabilities(state).double().cpu().numpy()
+        return most_likely(self._mixed(neural, [np.array(ids)])[0], self.bundle.vocabulary, k, prefix)
+
+    def measure_keyboard(
+        self, loader: StreamBatches | SentenceBatches, max_words: int | None = None
+    ) -> list[KeyboardMeter]:
+        """Measure each model and the mixture on the first ``max_words`` predicted words of a text.
+
+        Returns:
+            The numbers of the neural model, of each member, and of the mixture.
+        """
+        decoder, vocabulary = self.bundle.decoder, self.bundle.vocabulary
+        meters, number = [KeyboardMeter(vocabulary) for _ in range(len(self.members) + 2)], 0
+        is_target = np.ones(len(loader.tokens), np.bool_) if loader.ignored is None else loader.tokens != loader.ignored
+        tokens, indices = np.asarray(loader.tokens)[is_target], np.cumsum(is_target) - 1
+        # The same loader over positions in the text instead of words.
+        position_loader = copy.copy(loader)
+        position_loader.tokens, position_loader.ignored = np.arange(len(loader.tokens), dtype=np.int32), None
+        columns = (column for batch in position_loader for column in batch.targets.T)
+        for (state, targets, counted), positions in zip(next_word_states(decoder, loader), columns, strict=True):
+            if max_words is not None and number >= max_words:
+                break
+            chosen = counted.nonzero()[:, 0]
+            if not len(chosen):
+                continue
+            neural = decoder.log_probabilities(state.select(chosen)).double().cpu().numpy()
+            histories = [tokens[: indices[position]] for position in positions[chosen.cpu()].tolist()]
+            words = targets[chosen].cpu().numpy()
+            by_member = [np.stack([each.next_log_probabilities(one) for one in histories]) for each in self.members]
+            for meter, logs in zip(meters, [neural, *by_member, self._mix(neural, by_member)], strict=True):
+                meter.add(logs, words)
+            number += len(chosen)
+        return meters
+
+    def _mixed(self, neural: Logs, histories: Sequence[NDArray[Any]]) -> Logs:
+        by_member = [np.stack([member.next_log_probabilities(one) for one in histories]) for member in self.members]
+        return self._mix(neural, by_member)
+
+    def _mix(self, neural: Logs, by_member: Sequence[Logs]) -> Logs:
+        stacked = np.stack([neural, *by_member])
+        return mix(stacked.reshape(len(stacked), -1), self.weights).reshape(neural.shape)
