@@ -5,7 +5,7 @@ blank, plus Gaussian noise.  Sentences are from the test split of the documentat
 model of the package was not trained on; n-grams are estimated on its training split.
 
     python benchmarks/ctc_decoding.py --decoder pyctcdecode
-    python benchmarks/ctc_decoding.py --decoder flashlight --sentences 100
+    python benchmarks/ctc_decoding.py --decoder flashlight
 """
 
 import argparse
@@ -39,7 +39,7 @@ def pyctcdecode_decoder(scorer: WordScorer | None, words: Sequence[str], alpha: 
 
     model = None if scorer is None else PyctcdecodeLanguageModel(scorer, alpha, beta)
     decoder = BeamSearchDecoderCTC(Alphabet.build_alphabet([*LETTERS, ""]), model)
-    return lambda frames: decoder.decode(frames, beam_width=50)
+    return lambda frames: decoder.decode(frames, beam_width=25)
 
 
 def flashlight_decoder(scorer: WordScorer | None, words: Sequence[str], alpha: float, beta: float) -> Decode:
@@ -114,8 +114,8 @@ def main(decoder: str, number: int, signal: float, alpha: float, beta: float, se
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--decoder", choices=("pyctcdecode", "flashlight"), default="pyctcdecode")
-    parser.add_argument("--sentences", type=int, default=50)
-    parser.add_argument("--signal", type=float, default=3.0, help="score of the right letter, in standard deviations")
+    parser.add_argument("--sentences", type=int, default=20)
+    parser.add_argument("--signal", type=float, default=4.5, help="score of the right letter, in standard deviations")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the language model")
     parser.add_argument("--beta", type=float, default=1.0, help="added per word")
     parser.add_argument("--seed", type=int, default=0)

@@ -24,6 +24,7 @@ class RunFolder:
         metrics: The metrics measured so far.
         best: The bundle with the best validation perplexity.
         last: The checkpoint to resume from.
+        initial_vocabulary: The words of the model that training started from (``init_from``).
         perplexity_plot: Plot of validation perplexity by epoch.
         tables: Folder with the allocation of each round.
         hydra: What Hydra records about the run: overrides and choices.
@@ -36,6 +37,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
         self.best = self.path / "best.ckpt"
         self.last = self.path / "last.ckpt"
+        self.initial_vocabulary = self.path / "initial_vocabulary.txt"
         self.perplexity_plot = self.path / "perplexity.png"
         self.tables = self.path / "tables"
         self.hydra = self.path / ".hydra"

@@ -217,6 +217,7 @@ class VocabularyRules:
         end: The marker after every line; None for no marker.
         file: A vocabulary file, written by ``Vocabulary.save`` or with one word per line.  The vocabulary consists of
             its words and the markers, so ``min_count`` does not apply and ``max_size`` must be None.
+        ordered: Whether ids are in the order of ``file``, which must contain the markers, instead of by count.
 
     Raises:
         ValueError: If a rule is invalid.  The message contains its key, its value and a remedy.
@@ -228,6 +229,7 @@ class VocabularyRules:
     begin: str | None = None
     end: str | None = "<eos>"
     file: str | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         check_count("data.vocabulary.min_count", self.min_count)
@@ -246,6 +248,11 @@ class VocabularyRules:
             raise ValueError(
                 f"data.vocabulary.max_size={self.max_size} cannot be combined with data.vocabulary.file={self.file}, "
                 "which already determines the words; set max_size to null or shorten the file"
+            )
+
+        if self.ordered and self.file is None:
+            raise ValueError(
+                f"data.vocabulary.ordered={self.ordered} requires data.vocabulary.file; set it, or omit this"
             )
 
     @property
@@ -286,7 +293,16 @@ class VocabularyRules:
         kept.update({marker: counts.get(marker, 0) for marker in self.markers})
         if self.unknown is not None:
             kept[self.unknown] += dropped
-        ordered = sorted(kept.items(), key=_sort_key)
+        if self.ordered:
+            words = self._words_in_file()
+            missing = markers.difference(words)
+            if missing:
+                raise ValueError(
+                    f"data.vocabulary.file={self.file} does not contain the marker {min(missing)!r}; add it"
+                )
+            ordered = [(word, kept[word]) for word in words]
+        else:
+            ordered = sorted(kept.items(), key=_sort_key)
         return Vocabulary(
             (word for word, _ in ordered),
             np.fromiter((n for _, n in ordered), dtype=np.int64, count=len(ordered)),

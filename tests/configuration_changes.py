@@ -34,6 +34,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "vocabulary.begin": "<s>",
         "vocabulary.end": None,
         "vocabulary.file": "words.txt",
+        "vocabulary.ordered": (True, "data.vocabulary.file=ordered.txt"),
     },
     "data/text": {"name": "other", "root": "other", "train": "valid.txt", "valid": "test.txt", "test": None},
     "model/_common": {

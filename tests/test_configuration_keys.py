@@ -174,6 +174,7 @@ def module_folder(tmp_path_factory):
             table = [f"{word}\t{row // side}\t{row % side}\n" for word, row in zip(words, rows, strict=True)]
             Path(f"{name}.tsv").write_text("word\trow\tcolumn\n" + "".join(table))
     Path(folder / "words.txt").write_text("".join(f"w{number}\n" for number in range(9)))
+    Path(folder / "ordered.txt").write_text("".join(f"w{number}\n" for number in range(9)) + "<unk>\n<eos>\n")
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,10 +16,26 @@ _LAYERS = ("core", "embedding", "output", "loss")
 
 def train(config: DictConfig) -> float | None:
     """Train; the validation perplexity is returned for sweepers."""
-    check_paper_row(config, HydraConfig.get().overrides.task)
+    overrides = HydraConfig.get().overrides.task
+    check_paper_row(config, overrides)
+    check_fine_tuning(config, overrides)
     with exclusive_lock(config.paths.run_dir):
         metrics = train_model(config)
     return (metrics.get("validation") or {}).get("perplexity")
+
+
+def check_fine_tuning(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Check that no override is replaced by the settings of the model in ``init_from``.
+
+    Raises:
+        ValueError: Naming the override.
+    """
+    if config.init_from is None:
+        return
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if re.match(r"(model|allocation)\b|data\.vocabulary\b", key):
+            raise ValueError(f"{override} has no effect, because init_from={config.init_from} determines it; omit it")
 
 
 def check_paper_row(config: DictConfig, overrides: Sequence[str] = ()) -> None:

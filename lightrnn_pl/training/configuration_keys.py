@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        *("name", "seed", "loss_reduction", "regularization", "averaging", "resume", "resume_point", "sweep"),
-        *("paths", "paper", "data", "model", "allocation", "reallocation", "bootstrap", "solver", "optimizer"),
+        *("name", "seed", "init_from", "loss_reduction", "regularization", "averaging", "resume", "resume_point"),
+        *("sweep", "paths", "paper", "data", "model", "allocation", "reallocation", "bootstrap", "solver", "optimizer"),
         *("schedule", "trainer", "callbacks", "logger"),
     ),
     "model": (
@@ -38,7 +38,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
 ``paper`` is not listed: experiments may store any values there, for interpolations and for the report.
 """
 
-_OPTIONAL = ("paper",)
+_OPTIONAL = ("paper", "init_from")
 _INTERPOLATION = re.compile(r"\$\{(?:oc\.select:\"?)?([A-Za-z_][\w.]*)")
 
 

@@ -33,6 +33,12 @@ from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
 from lightrnn_pl.training.configuration_keys import check_keys
 from lightrnn_pl.training.configuration_values import check_values
+from lightrnn_pl.training.fine_tuning import (
+    copy_weights,
+    fine_tuning_report,
+    print_fine_tuning,
+    use_initial_model,
+)
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.precision import check_precision, select_precision
 from lightrnn_pl.training.provenance import code_commit, machine
@@ -74,6 +80,9 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_values(config)
     folder = RunFolder(config.paths.run_dir)
     _set_data_paths(config)
+    initial = None if config.get("init_from") is None else load(config.init_from)
+    if initial is not None:
+        use_initial_model(config, initial, folder)
     _silence_lightning()
     if config.trainer.precision == "auto":
         config.trainer.precision = select_precision(config)
@@ -91,7 +100,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         log.info("run %s, seed %s, folder %s", config.name, config.seed, folder.path)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     with _record_setup_failure(config, folder):
-        run = _build_run(config, folder)
+        run = _build_run(config, folder, initial)
     with _record_abnormal_end(run, folder):
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None and is_first_rank():
@@ -103,14 +112,14 @@ def train(config: DictConfig) -> dict[str, Any]:
         return {}
     run.datamodule.trainer = None  # from here on, the first process alone reads the whole text
     with _record_abnormal_end(run, folder):
-        return _evaluate_and_finish(config, run, folder)
+        return _evaluate_and_finish(config, run, folder, initial)
 
 
 def _checkpoint_to_resume(config: DictConfig, folder: RunFolder) -> Path | None:
     return folder.last if config.resume and folder.last.is_file() else None
 
 
-def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
+def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None) -> _Run:
     """Build all objects of a run.
 
     Whatever checks settings quickly comes before the text is read, and everything else before the initial allocation is
@@ -165,9 +174,12 @@ def _build_run(config: DictConfig, folder: RunFolder) -> _Run:
         temporal_activation_regularization=config.regularization.temporal_activation,
     )
     if _checkpoint_to_resume(config, folder) is None:  # a resumed run has its allocation in the checkpoint
-        initial = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
-        allocation.assign(initial.codes)
-        model.output.initialise_for_allocation()
+        if start is None:
+            initial = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
+            allocation.assign(initial.codes)
+            model.output.initialise_for_allocation()
+        else:
+            copy_weights(start, model, datamodule.vocabulary)
     # The folder is changed only once everything has been built: a run that cannot start must not delete another.
     if is_first_rank():
         folder.remove_leftovers()
@@ -216,7 +228,7 @@ def _run_metadata(config: DictConfig, datamodule: CorpusDataModule, model: Langu
     }
 
 
-def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder) -> dict[str, Any]:
+def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder, initial: Bundle | None) -> dict[str, Any]:
     """Evaluate the best model, draw the perplexity plot, and write the final ``metrics.json``."""
     if not folder.best.is_file():
         raise ValueError(
@@ -238,6 +250,8 @@ def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder) -> di
             record.save_validation(len(run.reallocation.rounds), allocation, losses.means())
     if record is not None:
         results["typical"] = record.typical_words(allocation)
+    if initial is not None:
+        results["fine_tuning"] = fine_tuning_report(config, initial, bundle, datamodule, results, device)
     if metrics.history:
         plot_perplexity({config.name: metrics.history}, folder.perplexity_plot)
         run.plots.log_final(run.trainer, allocation)
@@ -251,6 +265,8 @@ def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder) -> di
     if record is not None:
         print_typical_words(final["typical"])
     print_results({config.name: final})
+    if initial is not None:
+        print_fine_tuning(final["fine_tuning"])
     files = ", ".join(path.name for path in (folder.metrics, folder.best, folder.perplexity_plot))
     log.info("run folder: %s (%s)", folder.path, files)
     return final

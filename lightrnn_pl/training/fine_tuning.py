@@ -1,0 +1,120 @@
+"""Fine-tuning: training that continues from a trained model on another corpus (``init_from``).
+
+The run uses the model settings, the words with their ids, and the allocation of the trained model.  Words of the new
+text that it does not have become the unknown word; ``lightrnn-table grow=...`` adds them to a LightRNN beforehand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from lightrnn_pl.building import as_config, as_plain
+from lightrnn_pl.checkpoint import Bundle, weights_file
+from lightrnn_pl.checks import one_line
+from lightrnn_pl.data.datamodule import CorpusDataModule
+from lightrnn_pl.evaluation.perplexity import measure_perplexity
+from lightrnn_pl.evaluation.text_data import own_datamodule
+from lightrnn_pl.files import file_hash
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.training.ranks import is_first_rank
+from lightrnn_pl.vocabulary import Vocabulary
+
+_SPLITS = {"validation": "valid", "test": "test"}
+
+
+def use_initial_model(config: DictConfig, initial: Bundle, folder: RunFolder) -> None:
+    """Replace the model settings and the vocabulary rules of a run by those of a trained model.
+
+    Args:
+        config: The configuration of the run, which is modified.
+        initial: The trained model.
+        folder: The run folder, in which the words of the model are stored.
+    """
+    model = as_config(as_plain(initial.config)["model"])
+    allocation, vocabulary = initial.model.allocation, initial.vocabulary
+    if allocation.num_components > 1 and model.get("row_sizes") is None:
+        model.sides = list(allocation.sides)
+    model.components = allocation.num_components
+    if is_first_rank():
+        folder.path.mkdir(parents=True, exist_ok=True)
+        vocabulary.save(folder.initial_vocabulary)
+    OmegaConf.update(config, "model", model, merge=False, force_add=True)
+    rules = {
+        "_target_": "lightrnn_pl.vocabulary.VocabularyRules",
+        "unknown": vocabulary.unknown,
+        "begin": vocabulary.begin,
+        "end": vocabulary.end,
+        "file": str(folder.initial_vocabulary),
+        "ordered": True,
+    }
+    OmegaConf.update(config, "data.vocabulary", rules, merge=False)
+
+
+def copy_weights(initial: Bundle, model: LanguageModel, vocabulary: Vocabulary) -> None:
+    """Copy the allocation and all weights of a trained model into a model with the same settings and words."""
+    assert initial.vocabulary.fingerprint() == vocabulary.fingerprint(), "the words of the model have changed"
+    model.load_state_dict(initial.model.state_dict())
+
+
+def fine_tuning_report(
+    config: DictConfig,
+    initial: Bundle,
+    tuned: Bundle,
+    datamodule: CorpusDataModule,
+    results: dict[str, Any],
+    device: torch.device,
+) -> dict[str, Any]:
+    """The perplexities of both models on the text of the run and on the corpus of the trained model.
+
+    Args:
+        config: The configuration of the run.
+        initial: The model that training started from.
+        tuned: The model after training.
+        datamodule: The text of the run.
+        results: The results of ``tuned`` on this text, by split.
+        device: The device of ``tuned``.
+    """
+    file = weights_file(config.init_from)
+    initial = Bundle(initial.model.to(device), initial.vocabulary, initial.config, initial.protocol)
+    new: dict[str, Any] = {"corpus": datamodule.title}
+    for key, split in _SPLITS.items():
+        if results.get(key):
+            new[key] = {"before": _perplexity(initial, datamodule, split), "after": results[key]["perplexity"]}
+    old: dict[str, Any] = {}
+    try:
+        own = own_datamodule(initial, cache_dir=config.paths.cache_dir)
+        old["corpus"] = own.title
+        for key, split in _SPLITS.items():
+            if split in own.splits:
+                before, after = (_perplexity(bundle, own, split) for bundle in (initial, tuned))
+                old[key] = {"before": before, "after": after}
+    except (OSError, ValueError) as error:
+        old["not_measured"] = one_line(error)
+    return {"init_from": str(config.init_from), "sha256": file_hash(file), "old_text": old, "new_text": new}
+
+
+def print_fine_tuning(report: dict[str, Any]) -> None:
+    """Print a table of the perplexities before and after training."""
+    table = Table(title=f"fine-tuning of {report['init_from']}: perplexity", title_justify="left")
+    for column in ("text", "split", "before", "after"):
+        table.add_column(column, justify="right" if column in ("before", "after") else "left")
+    for part in ("old_text", "new_text"):
+        for key in _SPLITS:
+            if values := report[part].get(key):
+                name = f"{part.replace('_', ' ')}, {report[part]['corpus']}"
+                table.add_row(name, key, f"{values['before']:.2f}", f"{values['after']:.2f}")
+    Console(highlight=False).print(table)
+    if reason := report["old_text"].get("not_measured"):
+        print(f"perplexity on the old text was not measured: {reason}")
+
+
+def _perplexity(bundle: Bundle, datamodule: CorpusDataModule, split: str) -> float:
+    device = next(bundle.model.parameters()).device
+    loader = datamodule.loader_for(bundle.vocabulary, split)
+    return measure_perplexity(bundle.model, loader, bundle.vocabulary, device).perplexity

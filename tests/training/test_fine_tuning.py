@@ -1,0 +1,72 @@
+"""Fine-tuning continues from the weights, words and allocation of a trained model, and reports old and new text."""
+
+import json
+
+import pytest
+import torch
+
+from lightrnn_pl.checkpoint import load
+from lightrnn_pl.commands.train import check_fine_tuning
+from lightrnn_pl.evaluation.perplexity import measure_perplexity
+from lightrnn_pl.evaluation.text_data import datamodule_for_text
+from lightrnn_pl.training.experiment import train
+from tests.training.runs import compose_run
+
+
+@pytest.fixture(scope="module")
+def new_text(tmp_path_factory):
+    """Sentences in which other words follow, in another order of frequency, and unknown words."""
+    folder = tmp_path_factory.mktemp("new")
+    files = {}
+    for split, lines in (("train", 60), ("valid", 12), ("test", 12)):
+        files[split] = folder / f"{split}.txt"
+        words = [f"w{(3 * number) % 47:02d} w{number % 5:02d} other w{number % 3:02d}" for number in range(lines)]
+        files[split].write_text("\n".join(words) + "\n", encoding="utf-8")
+    return files
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("model=row_word_adaptive", "model.tied=true", "reallocation=none"), ("model=slim", "model.components=1")],
+)
+def test_continues_from_a_trained_model(overrides, tiny_text, new_text, tmp_path):
+    sizes = ("model.embedding.num_parts=2", "model.output.num_parts=2") if "model=slim" in overrides else ()
+    train(compose_run(tmp_path / "old", tiny_text, *overrides, *sizes, "trainer.max_steps=3"))
+    before = load(tmp_path / "old")
+    settings = (f"init_from={tmp_path / 'old'}", "trainer.max_steps=4", "optimizer.lr=0.3", "reallocation=none")
+    report = train(compose_run(tmp_path / "new", new_text, *settings))["fine_tuning"]
+    after = load(tmp_path / "new")
+    assert after.vocabulary.words == before.vocabulary.words and after.config.model.keys() == before.config.model.keys()
+    assert torch.equal(after.model.allocation.codes, before.model.allocation.codes)
+    cpu = torch.device("cpu")
+    for bundle, when in ((before, "before"), (after, "after")):
+        for part, files in (("old_text", tiny_text), ("new_text", new_text)):
+            loader = datamodule_for_text(bundle, files["test"]).loader_for(bundle.vocabulary, "test")
+            expected = measure_perplexity(bundle.model, loader, bundle.vocabulary, cpu).perplexity
+            assert report[part]["test"][when] == pytest.approx(expected, rel=1e-5)
+    assert report["new_text"]["test"]["after"] < report["new_text"]["test"]["before"]
+    metrics = json.loads((tmp_path / "new" / "metrics.json").read_text())
+    assert metrics["fine_tuning"] == report
+
+
+def test_words_may_be_reallocated_and_the_old_text_may_be_missing(tiny_text, new_text, tmp_path):
+    files = {split: tmp_path / path.name for split, path in tiny_text.items()}
+    for split, path in files.items():
+        path.write_text(tiny_text[split].read_text())
+    train(compose_run(tmp_path / "old", files, "trainer.max_steps=3"))
+    for path in files.values():
+        path.unlink()
+    settings = (f"init_from={tmp_path / 'old'}", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1")
+    metrics = train(compose_run(tmp_path / "new", new_text, *settings, "paths.cache_dir=${paths.run_dir}/cache"))
+    assert metrics["rounds"][0]["reallocation"]["words_moved"] > 0
+    assert metrics["fine_tuning"]["old_text"]["not_measured"]
+
+
+def test_settings_of_the_model_are_refused(tiny_text, tmp_path):
+    config = compose_run(tmp_path, tiny_text, "init_from=runs/a")
+    for override in ("model=full", "model.hidden_dim=5", "allocation=random", "data.vocabulary.min_count=2"):
+        with pytest.raises(ValueError, match=f"{override} has no effect, because init_from=runs/a determines it"):
+            check_fine_tuning(config, ["data=text", override])
+    check_fine_tuning(config, ["data=text", "optimizer.lr=1", "reallocation=none"])
+    with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
+        train(compose_run(tmp_path, tiny_text, "init_from=nowhere"))
