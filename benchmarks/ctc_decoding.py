@@ -73,6 +73,7 @@ def flashlight_decoder(scorer: WordScorer | None, words: Sequence[str], alpha: f
         best = decoder.decode(frames.ctypes.data, *frames.shape)[0]
         return " ".join(words[word] for word in best.words if 0 <= word < len(words))
 
+    decode.__dict__["model"] = model  # the decoder does not keep it alive
     return decode
 
 

@@ -36,7 +36,9 @@ def use_initial_model(config: DictConfig, initial: Bundle, folder: RunFolder) ->
         initial: The trained model.
         folder: The run folder, in which the words of the model are stored.
     """
-    model = as_config(as_plain(initial.config)["model"])
+    stored = as_plain(initial.config)["model"]
+    # Settings that did not exist when the model was trained have their defaults.
+    model = as_config({**{key: value for key, value in config.model.items() if key not in stored}, **stored})
     allocation, vocabulary = initial.model.allocation, initial.vocabulary
     if allocation.num_components > 1 and model.get("row_sizes") is None:
         model.sides = list(allocation.sides)
