@@ -223,6 +223,7 @@ EXCEPTIONS: dict[str, str] = {
     "model/embedding/*:steps_per_word": "the value of model.steps_per_word",
     "model/output/*:chunk_size": _SPEED,
     "trainer/*:devices": "needs several processes; tested in training/test_ddp.py",
+    "trainer/auto:num_nodes": "needs several machines; tested in training/test_ddp.py",
     "trainer/auto:accelerator": "the values of trainer/cpu and trainer/gpu",
     "trainer/auto:enable_checkpointing": "writes Lightning's own checkpoints",
     "trainer/auto:profiler": "tested with debug=profile in test_conf.py",

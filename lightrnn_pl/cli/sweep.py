@@ -49,9 +49,15 @@ class SweepStart(Callback):
         global _current_records
         with flag_override(config.hydra, "readonly", False):
             config.hydra.overrides.task = _last_of_each_key(config.hydra.overrides.task)
-        if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # other ranks of a distributed job do not start a sweep
+        if _is_first_process():  # other ranks of a distributed job do not start a sweep
             _current_records = Path(config.hydra.sweep.dir).resolve() / SWEEP_RECORDS
             shutil.rmtree(_current_records, ignore_errors=True)
+
+
+def _is_first_process() -> bool:
+    """Whether this is the first process of a distributed job, started by torchrun, Lightning or SLURM."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return int(next(filter(None, ranks), 0)) == 0
 
 
 def _last_of_each_key(overrides: Sequence[str]) -> list[str]:
@@ -128,6 +134,8 @@ class _Job:
         self.records = Path(hydra.sweep.dir).resolve() / SWEEP_RECORDS
 
     def record(self, status: str, error: str | None = None) -> None:
+        if not _is_first_process():
+            return
         content = {"job": self.number, "status": status, "error": error}
         write_json(
             self.records / f"{self.number}.json",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.training.experiment import train as train_model
@@ -19,6 +21,7 @@ def train(config: DictConfig) -> float | None:
     overrides = HydraConfig.get().overrides.task
     check_paper_row(config, overrides)
     check_fine_tuning(config, overrides)
+    check_common_run_folder()
     with exclusive_lock(config.paths.run_dir):
         metrics = train_model(config)
     return (metrics.get("validation") or {}).get("perplexity")
@@ -36,6 +39,22 @@ def check_fine_tuning(config: DictConfig, overrides: Sequence[str]) -> None:
         key = override.lstrip("+~").partition("=")[0]
         if re.match(r"(model|allocation)\b|data\.vocabulary\b", key):
             raise ValueError(f"{override} has no effect, because init_from={config.init_from} determines it; omit it")
+
+
+def check_common_run_folder() -> None:
+    """Check that the processes of a run that torchrun or srun has started have the same run folder.
+
+    Raises:
+        ValueError: If its name contains the time at which each of them was started.
+    """
+    hydra = HydraConfig.get()
+    folder = OmegaConf.to_yaml(hydra.run, resolve=False)
+    num_processes = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    if num_processes > 1 and hydra.mode == RunMode.RUN and "${now:" in folder:
+        raise ValueError(
+            f"{num_processes} processes have been started, each of which would use another run folder; set "
+            "hydra.run.dir, for example to outputs/my_run, and use the same folder to resume the run"
+        )
 
 
 def check_paper_row(config: DictConfig, overrides: Sequence[str] = ()) -> None:

@@ -7,11 +7,13 @@ initial allocation, train, and evaluate the best model with the evaluation proto
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightrnn_pl.building import as_plain, build_allocation, build_model, build_optimizer, instantiate
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.data.datamodule import CorpusDataModule
+from lightrnn_pl.distributed import from_first_rank
 from lightrnn_pl.evaluation.perplexity import summarize, word_losses
 from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -42,7 +45,7 @@ from lightrnn_pl.training.fine_tuning import (
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.precision import check_precision, select_precision
 from lightrnn_pl.training.provenance import code_commit, machine
-from lightrnn_pl.training.ranks import is_first_rank
+from lightrnn_pl.training.ranks import check_equal_on_ranks, is_first_rank
 from lightrnn_pl.training.reallocation.callback import Reallocation
 from lightrnn_pl.training.reallocation.table_record import TableRecord
 from lightrnn_pl.training.resume_check import check_same_run
@@ -173,13 +176,14 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None) -> _
         activation_regularization=config.regularization.activation,
         temporal_activation_regularization=config.regularization.temporal_activation,
     )
-    if _checkpoint_to_resume(config, folder) is None:  # a resumed run has its allocation in the checkpoint
-        if start is None:
-            initial = build_allocation(config, datamodule.vocabulary, datamodule.training_tokens())
-            allocation.assign(initial.codes)
-            model.output.initialise_for_allocation()
-        else:
-            copy_weights(start, model, datamodule.vocabulary)
+    is_resumed = _checkpoint_to_resume(config, folder) is not None  # its weights and allocation are in the checkpoint
+    if not is_resumed and start is not None:
+        copy_weights(start, model, datamodule.vocabulary)
+    needs_allocation = not is_resumed and start is None
+    if trainer.world_size > 1:
+        module.before_fit = partial(_agree_on_model, config, datamodule, model, needs_allocation)
+    elif needs_allocation:
+        _assign_initial_allocation(config, datamodule, model)
     # The folder is changed only once everything has been built: a run that cannot start must not delete another.
     if is_first_rank():
         folder.remove_leftovers()
@@ -187,6 +191,33 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None) -> _
             folder.clear()
         folder.write_config(config)
     return _Run(trainer, module, datamodule, reallocation, metrics, plots, resume_point)
+
+
+def _assign_initial_allocation(config: DictConfig, datamodule: CorpusDataModule, model: LanguageModel) -> None:
+    """Compute the initial allocation.  In a distributed run, only the first process does."""
+
+    def codes() -> torch.Tensor:
+        return build_allocation(config, datamodule.vocabulary, datamodule.training_tokens()).codes
+
+    model.allocation.assign(from_first_rank(codes))
+    model.output.initialise_for_allocation()
+
+
+def _agree_on_model(
+    config: DictConfig, datamodule: CorpusDataModule, model: LanguageModel, needs_allocation: bool
+) -> None:
+    """Give the processes of a distributed run the same allocation.
+
+    Raises:
+        ValueError: If they have different vocabularies, or different tables of shared vectors.
+    """
+    digest = hashlib.sha256(datamodule.vocabulary.fingerprint().encode())
+    for name, buffer in model.named_buffers():
+        if not buffer.is_floating_point():
+            digest.update(name.encode() + buffer.cpu().numpy().tobytes())
+    check_equal_on_ranks(digest.hexdigest())
+    if needs_allocation:
+        _assign_initial_allocation(config, datamodule, model)
 
 
 def _check_trainer_and_optimizer(config: DictConfig) -> None:

@@ -45,6 +45,7 @@ class LanguageModelingModule(pl.LightningModule):
 
     Attributes:
         observer: Called with the hidden states, targets and mask of each training batch, unless it is None.
+        before_fit: Called as soon as the processes of a run can communicate, unless it is None.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class LanguageModelingModule(pl.LightningModule):
         self.temporal_activation_regularization = temporal_activation_regularization
         self._optimizer = optimizer
         self.observer: Callable[[Hidden, Words, WordMask], None] | None = None
+        self.before_fit: Callable[[], None] | None = None
         self._state: State | None = None
         self._validation_state: State | None = None
         self._validation_sums = torch.zeros(2, dtype=torch.float64)
@@ -80,6 +82,11 @@ class LanguageModelingModule(pl.LightningModule):
     def reset_state(self) -> None:
         """Discard the hidden state, as after a change of the allocation."""
         self._state = None
+
+    def setup(self, stage: str) -> None:
+        """Call ``before_fit``.  The process group exists, and the model is not yet wrapped for DDP."""
+        if self.before_fit is not None:
+            self.before_fit()
 
     def on_fit_start(self) -> None:
         """Seed each rank differently, so that dropout differs; a common seed has initialized the weights."""

@@ -31,6 +31,21 @@ def gather_from_ranks(own: T) -> list[T]:
     return gathered  # type: ignore[return-value]
 
 
+def check_equal_on_ranks(fingerprint: str) -> None:
+    """Check that all processes train the same model on the same corpus; every rank must call it.
+
+    Raises:
+        ValueError: On every rank, if the fingerprints differ.
+    """
+    fingerprints = gather_from_ranks(fingerprint)
+    if len(set(fingerprints)) > 1:
+        different = [rank for rank, other in enumerate(fingerprints) if other != fingerprints[0]]
+        raise ValueError(
+            f"the vocabulary or the tables of shared vectors of the processes {different} differ from those of process "
+            "0; all machines must read the same corpus with the same versions of the installed packages"
+        )
+
+
 def select_own_rank(gathered: Sequence[T]) -> T:
     """This rank's entry in a list from :func:`gather_from_ranks`.
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -29,21 +31,45 @@ OVERRIDES = (
 )
 
 
-def train(folder: Path, files: dict[str, Path], *more: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+ENVIRONMENT = {
+    **os.environ,
+    **{"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "LIGHTRNN_TRUSTED_PACKAGES": "tests"},
+}
+
+
+def command(folder: Path, files: dict[str, Path], *more: str) -> list[str]:
     corpus = ["data=text", *(f"data.{split}={path}" for split, path in files.items())]
     spy = "+callbacks.traces._target_=tests.training.spies.LeaveTraces", f"+callbacks.traces.folder={folder / 'traces'}"
+    folders = f"hydra.run.dir={folder / 'run'}", f"paths.cache_dir={folder / 'cache'}"
+    return [script("train"), *OVERRIDES, *corpus, *spy, *folders, *more]
+
+
+def train(folder: Path, files: dict[str, Path], *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [
-            *(script("train"), *OVERRIDES, *corpus, *spy, *more),
-            *(f"hydra.run.dir={folder / 'run'}", f"paths.cache_dir={folder / 'cache'}"),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "LIGHTRNN_TRUSTED_PACKAGES": "tests"},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
+        command(folder, files, *more),
+        **{"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 200, "check": False},
     )
+
+
+def kill_on_two_nodes(folder: Path, files: dict[str, Path], kill_at: int) -> list[subprocess.CompletedProcess[str]]:
+    """Train with two processes, each started by its own torchrun as on two machines, and kill the second one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--no-python"]
+    kill = f"+callbacks.traces.kill_at={kill_at}", "+callbacks.traces.kill_rank=1"
+    nodes = [
+        subprocess.Popen(
+            [
+                *(*torchrun, f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}"),
+                *command(folder, files, "trainer.devices=1", "trainer.num_nodes=2", *kill),
+            ],
+            **{"cwd": ROOT, "env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
+        )
+        for node in (0, 1)
+    ]
+    outputs = {node: nodes[node].communicate(timeout=200 if node else 60)[0] for node in (1, 0)}
+    return [subprocess.CompletedProcess([], nodes[node].returncode, outputs[node]) for node in (0, 1)]
 
 
 def traces(folder: Path, moment: str) -> list[dict]:
@@ -108,16 +134,21 @@ def test_only_the_first_process_writes_and_logs(whole):
 
 
 @pytest.mark.timeout(600)  # three runs
-def test_a_run_whose_processes_are_killed_ends_and_resumes_to_the_same_bits(whole, tiny_text, tmp_path):
-    """First the second process, then the first one; the other process must not wait for it forever."""
+def test_a_run_whose_processes_are_killed_ends_and_resumes_on_one_node_to_the_same_bits(whole, tiny_text, tmp_path):
+    """First a process on another node, then the first of two; the other process must not wait for it forever."""
     folder, _ = whole
     killed = tmp_path / "traces" / "killed"
-    for rank, step in ((1, 31), (0, 45)):
-        done = train(tmp_path, tiny_text, f"+callbacks.traces.kill_at={step}", f"+callbacks.traces.kill_rank={rank}")
-        # The command has ended with all processes: they share its output, which was read to the end.
-        assert time.time() - killed.stat().st_mtime < 60
-        assert killed.read_text() == str(rank) and done.returncode != 0, done.stderr[-3000:]
-        assert (tmp_path / "run" / "last.ckpt").is_file()
+    first, second = kill_on_two_nodes(tmp_path, tiny_text, kill_at=31)
+    assert time.time() - killed.stat().st_mtime < 60 and killed.read_text() == "1"
+    assert first.returncode and second.returncode, first.stdout[-3000:]
+    assert "Connection" in first.stdout and "Reallocation after round 1" not in second.stdout
+    assert (tmp_path / "run" / "last.ckpt").is_file()
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["status"] == "failed"
+
+    done = train(tmp_path, tiny_text, "+callbacks.traces.kill_at=45", "+callbacks.traces.kill_rank=0")
+    # The command has ended with all processes: they share its output, which was read to the end.
+    assert time.time() - killed.stat().st_mtime < 60
+    assert killed.read_text() == "0" and done.returncode != 0, done.stderr[-3000:]
     resumed = train(tmp_path, tiny_text)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "resuming from" in resumed.stdout

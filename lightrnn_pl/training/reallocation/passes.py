@@ -14,7 +14,7 @@ from jaxtyping import Int
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
 from lightrnn_pl.allocation.reallocation_problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
-from lightrnn_pl.distributed import all_reduce
+from lightrnn_pl.distributed import all_reduce, from_first_rank
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.reallocation.candidate_columns import candidate_column_losses
 from lightrnn_pl.training.reallocation.gather_statistics import Storage, gather_statistics
@@ -113,8 +113,7 @@ class TrainingPasses:
 
     def on_first_rank(self, solve: Callable[[], ReallocationResult]) -> ReallocationResult:
         """The result of ``solve``, computed by the first rank and broadcast to all."""
-        result = solve() if self._trainer.is_global_zero else None
-        return self._trainer.strategy.broadcast(result)  # type: ignore[return-value]
+        return from_first_rank(solve)
 
     def batches(self) -> Any:
         """One pass over this rank's share of the training text."""
