@@ -27,6 +27,9 @@ from lightrnn_pl.allocation.solvers.transport import assign_codes
 _BLOCK = 4096
 """Words whose distances are computed at a time."""
 
+_COLUMN_COSTS = 1 << 24
+"""Number of costs of words in columns that are computed at a time."""
+
 AUCTION_COSTS = 1 << 25
 """Number of costs of the auction, in float32: about 38,000 words and 891 rows."""
 
@@ -140,30 +143,32 @@ def approximate_column_clusters(
     vectors = vectors[order]
     deviations = vectors - mean_vectors(vectors, weights, rows, num_rows)[rows]
     columns = np.concatenate([generator.permutation(row.stop - row.start) for row in row_slices])
+    group_size = max(torch.get_num_threads(), _COLUMN_COSTS // num_columns**2)
     for iteration in range(iterations):
         is_auction = iteration == iterations - 1 and num_columns <= MAX_AUCTION_ROW
         centers = mean_vectors(deviations, weights, columns, num_columns)
-        assign = partial(_assign_columns, deviations, weights, centers, is_auction)
+        norms = (centers**2).sum(axis=1)
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            for row, row_columns in zip(row_slices, threads.map(assign, row_slices), strict=True):
-                columns[row] = row_columns
-                advance(len(row_columns))
+            for start in range(0, len(row_slices), group_size):
+                group = row_slices[start : start + group_size]
+                # One product for the rows of a group, because products in several threads compete for the cores.
+                words = slice(group[0].start, group[-1].stop)
+                costs = deviations[words] @ centers.T
+                costs *= -2
+                costs += norms
+                costs *= weights[words, None]
+                blocks = np.split(costs, [row.stop - words.start for row in group[:-1]])
+                columns[words] = np.concatenate(list(threads.map(partial(_assign_columns, is_auction), blocks)))
+                advance(words.stop - words.start)
     result = np.empty_like(columns)
     result[order] = columns
     return result
 
 
-def _assign_columns(
-    deviations: Float[np.ndarray, "V dimension"],
-    weights: Float[np.ndarray, " V"],
-    centers: Float[np.ndarray, "columns dimension"],
-    is_auction: bool,
-    row: slice,
-) -> Int[np.ndarray, " words"]:
-    """The columns of the words of one row."""
-    size = row.stop - row.start
-    centers = centers[:size]
-    costs = ((centers**2).sum(axis=1) - 2 * deviations[row] @ centers.T) * weights[row, None]
+def _assign_columns(is_auction: bool, costs: Float[np.ndarray, "words columns"]) -> Int[np.ndarray, " words"]:
+    """The columns of the words of one row, which are the first ones if there are fewer words than columns."""
+    size = len(costs)
+    costs = np.ascontiguousarray(costs[:, :size])
     one_word = np.ones(size, dtype=np.int64)
     if is_auction:
         return assign_codes(costs, one_word)
