@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
@@ -179,10 +179,14 @@ class LossStatistics:
 
     def mean_nll_by_word(self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]) -> Float[np.ndarray, " V"]:
         """Mean negative log-likelihood of each word under ``codes``, in nats; NaN for words that did not occur."""
-        means = np.empty(len(self._counts))
+        return (torch.from_numpy(self._nll_by_word(codes)) / self._counts.cpu()).numpy()
+
+    def _nll_by_word(self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]) -> Float[np.ndarray, " V"]:
+        """Total negative log-likelihood of the occurrences of each word under ``codes``, in nats."""
+        totals = np.empty(len(self._counts))
         for words, losses in self._losses(codes):
-            means[words] = (losses.sum(1) / self._counts[words]).cpu().numpy()
-        return means
+            totals[words] = losses.sum(1).cpu().numpy()
+        return totals
 
     def _losses(
         self, codes: Int[Tensor, "V k"] | Int[np.ndarray, "V k"]
@@ -220,17 +224,43 @@ class LossStatistics:
         for start, values in self._chunks():
             words = slice(start, start + len(values[0]))
             for axis, mask in enumerate(self._masks):
-                content, log_total, corrections = values[3 * axis : 3 * axis + 3]
-                if self._stores_hidden[axis]:
-                    bias = self._counts[words, None] * self._biases[axis].double()
-                    content = torch.addmm(bias, content, self._weights[axis].double().t())
-                costs[axis][words] = (log_total - content).cpu().numpy()
+                costs[axis][words] = self._costs(axis, words, values)
                 if axis == 1:
+                    corrections = values[3 * axis + 2]
                     costs[0][words, mask.partial.cpu().numpy()] += corrections.cpu().numpy().astype(dtype)
         for axis, cost in enumerate(costs):
-            others = tuple(other for other in range(len(costs)) if other != axis)
-            cost[:, ~self._available.any(axis=others)] = np.inf
+            cost[:, ~self._used(axis)] = np.inf
         return ReallocationProblem(tuple(costs), self._codes.cpu().numpy(), self._available)
+
+    def last_axis_problem(self) -> ReallocationProblem:
+        """The reallocation problem of words that keep all codes but the last.
+
+        The cost of a word on the first axis is its loss under its current codes, apart from that of the last code, for
+        every code of that axis.  Costs on the other axes but the last are zero.  These arrays take no memory, so the
+        problem needs V x side numbers, like the sums.
+        """
+        axis, codes = len(self.sides) - 1, self._codes.cpu().numpy()
+        last = np.empty((len(codes), self.sides[axis]), np.float32)
+        for start, values in self._chunks():
+            words = slice(start, start + len(values[0]))
+            last[words] = self._costs(axis, words, values)
+        last[:, ~self._used(axis)] = np.inf
+        fixed = self._nll_by_word(codes) - last[np.arange(len(codes)), codes[:, -1]]
+        first = [fixed[:, None], *(np.zeros((len(codes), 1)) for _ in self.sides[1:])]
+        others = [np.broadcast_to(cost, (len(codes), side)) for cost, side in zip(first, self.sides[:-1], strict=False)]
+        return ReallocationProblem((*others, last), codes, self._available)
+
+    def _costs(self, axis: int, words: slice, values: tuple[Tensor, ...]) -> Float[np.ndarray, "n side"]:
+        """Losses of ``words`` under all codes of an axis, without masks, from their ``_chunks``."""
+        content, log_total, _ = values[3 * axis : 3 * axis + 3]
+        if self._stores_hidden[axis]:
+            bias = self._counts[words, None] * self._biases[axis].double()
+            content = torch.addmm(bias, content, self._weights[axis].double().t())
+        return (log_total - content).cpu().numpy()
+
+    def _used(self, axis: int) -> Bool[np.ndarray, " side"]:
+        """The codes of an axis that have available cells."""
+        return self._available.any(axis=tuple(other for other in range(len(self.sides)) if other != axis))
 
     def _chunks(self) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
         """First word of each chunk, and per axis the sums of states or logits, of logZ and of the corrections."""

@@ -91,6 +91,20 @@ def test_costs_equal_the_predicted_loss(name):
         assert problem.cost(codes.numpy()) == pytest.approx(statistics.predicted_nll(codes), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["full", "filled in order", "scattered", "one axis", "cube"])
+def test_the_problem_of_the_last_axis_has_the_loss_of_codes_that_differ_there(name):
+    allocation = TABLES[name]
+    statistics = gather(allocation, *random_model(allocation.sides, 6, 400, allocation.num_words))
+    problem = statistics.last_axis_problem()
+    assert all(cost.strides[1] == 0 for cost in problem.costs[:-1])
+    codes = allocation.codes.long().numpy().copy()
+    assert problem.cost(codes) == pytest.approx(statistics.predicted_nll(codes), rel=1e-5)
+    group = (codes[:, :-1] == codes[0, :-1]).all(axis=1)
+    codes[group, -1] = np.roll(codes[group, -1], 1)
+    assert problem.cost(codes) == pytest.approx(statistics.predicted_nll(codes), rel=1e-5)
+    np.testing.assert_allclose(problem.costs[-1], statistics.problem().costs[-1])
+
+
 def test_costs_of_a_cube_never_underestimate_the_loss():
     allocation = TABLES["cube"]
     statistics = gather(allocation, *random_model(allocation.sides, 6, 400, allocation.num_words))

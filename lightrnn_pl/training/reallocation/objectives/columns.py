@@ -33,10 +33,8 @@ class ColumnsObjective(Objective):
     @override
     def _propose(self, losses: LossProvider) -> Proposal:
         statistics = losses.statistics()
-        problem = statistics.problem()
-        codes = problem.codes
-        assert codes is not None
-        solution = losses.on_first_rank(lambda: last_codes(problem, codes, solver=losses.solver))
+        codes = losses.model.allocation.codes.cpu().numpy().astype(np.int64)
+        solution = losses.on_first_rank(lambda: last_codes(statistics.last_axis_problem(), codes, solver=losses.solver))
         before = statistics.nll_by_axis(codes)
         return Proposal(solution.codes, before, statistics.nll_by_axis(solution.codes), solution)
 
@@ -61,9 +59,10 @@ def last_codes(
     last = problem.costs[-1] if costs is None else costs
     free = np.ones(problem.sides, bool) if problem.available is None else problem.available.copy()
     prefixes, chosen = codes[:, :-1], codes.copy()
-    movable = np.ones(len(codes), bool) if movable is None else movable
-    free[tuple(codes[~movable].T)] = False
-    chosen[movable, -1], results = solve_by_prefix(last[movable], prefixes[movable], free, solver or ExactSolver())
+    if movable is not None:
+        free[tuple(codes[~movable].T)] = False
+    some = slice(None) if movable is None else movable  # a slice, because a copy of all costs may not fit into memory
+    chosen[some, -1], results = solve_by_prefix(last[some], prefixes[some], free, solver or ExactSolver())
     # Rounding or ties must not change the codes of a row, let alone increase its loss.
     words = np.arange(len(codes))
     gained = last[words, codes[:, -1]].astype(np.float64) - last[words, chosen[:, -1]]
@@ -73,7 +72,7 @@ def last_codes(
     names = sorted({row.solver for row in results})
     lower_bound = math.inf  # if every row was solved exactly, the cost is the bound
     if costs is None and names != [ExactSolver.__name__]:
-        fixed = problem.cost(codes) - float(last[words, codes[:, -1]][movable].sum(dtype=np.float64))
+        fixed = problem.cost(codes) - float(last[words, codes[:, -1]][some].sum(dtype=np.float64))
         lower_bound = fixed + sum(row.lower_bound for row in results)
     result = problem.result(chosen, lower_bound, time.perf_counter() - started)
     return replace(result, solver=", ".join(names))
