@@ -97,7 +97,7 @@ def run(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
         seconds[stage], cpu_seconds[stage] = time.perf_counter() - started, time.process_time() - used
         return result
 
-    vectors = measure("vectors", lambda: allocation.vectors(range(num_words), tokens))
+    vectors = measure("vectors", lambda: allocation.vectors(range(num_words), counts, tokens))
     capacities = np.full(num_rows, row_size)
     common = allocation.iterations, allocation.seed
     rows = measure("rows", lambda: clustering.balanced_clusters(vectors, counts, capacities, *common))

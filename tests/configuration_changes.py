@@ -131,6 +131,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "num_contexts": 3,
         "columns": "frequency",
         "seed": 1,
+        "max_tokens": 30,
     },
     "allocation/file": {"path": "other.tsv"},
     "allocation/model": {"checkpoint": "other", "iterations": 1, "columns": "frequency", "seed": 1},

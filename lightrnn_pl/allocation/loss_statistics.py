@@ -260,7 +260,8 @@ class LossStatistics:
 
     def _used(self, axis: int) -> Bool[np.ndarray, " side"]:
         """The codes of an axis that have available cells."""
-        return self._available.any(axis=tuple(other for other in range(len(self.sides)) if other != axis))
+        others = tuple(other for other in range(len(self.sides)) if other != axis)
+        return np.asarray(self._available.any(axis=others))
 
     def _chunks(self) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
         """First word of each chunk, and per axis the sums of states or logits, of logZ and of the corrections."""

@@ -38,7 +38,7 @@ class ModelAllocation(ClusteredAllocation):
         self.checkpoint = checkpoint
 
     @override
-    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+    def vectors(self, words: Sequence[str], counts: np.ndarray, tokens: Any) -> np.ndarray:
         """The model's output vectors of ``words``, scaled to unit length.
 
         Raises:

@@ -29,7 +29,7 @@ def test_matches_words_by_name_and_assigns_unknown_words_to_remaining_cells(tmp_
     bundle = bundle_of("full")
     bundle.save(tmp_path / "best.ckpt")
     words = [*bundle.vocabulary.words[::-1][:20], "never", "seen"]
-    vectors = ModelAllocation(tmp_path / "best.ckpt").vectors(words, None)
+    vectors = ModelAllocation(tmp_path / "best.ckpt").vectors(words, np.ones(len(words)), None)
     expected = bundle.word_vectors()[::-1][:20]
     lengths = np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(vectors[:20], expected / lengths, atol=1e-6) and not vectors[20:].any()
@@ -41,4 +41,4 @@ def test_matches_words_by_name_and_assigns_unknown_words_to_remaining_cells(tmp_
 def test_rejects_a_model_without_common_words(tmp_path):
     bundle_of("full").save(tmp_path / "best.ckpt")
     with pytest.raises(ValueError, match=r"has none of the 2 words of this run in its vocabulary"):
-        ModelAllocation(tmp_path / "best.ckpt").vectors(["never", "seen"], None)
+        ModelAllocation(tmp_path / "best.ckpt").vectors(["never", "seen"], np.ones(2), None)

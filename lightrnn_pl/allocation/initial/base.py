@@ -78,7 +78,7 @@ class ClusteredAllocation(InitialAllocation):
         self.seed = seed
 
     @abc.abstractmethod
-    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+    def vectors(self, words: Sequence[str], counts: np.ndarray, tokens: Any) -> np.ndarray:
         """A unit vector for each word, (V, dimension); zero for words without a vector."""
 
     def vectors_cost(self, num_words: int, num_tokens: int) -> CostEstimate:
@@ -110,7 +110,7 @@ class ClusteredAllocation(InitialAllocation):
             self.cost(num_words, int(np.sum(counts)), sides[0], row_size),
         )
         started = time.monotonic()
-        vectors = self.vectors(words, tokens)
+        vectors = self.vectors(words, counts, tokens)
         rows = np.empty(num_words, dtype=np.int64)
         with progress_bar("clustering words into rows", self.iterations * num_words) as advance:
             for band in bands or [RowBand(slice(0, num_words), slice(0, sides[0]), row_size)]:

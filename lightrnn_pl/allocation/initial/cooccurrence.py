@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.base import ClusteredAllocation
-from lightrnn_pl.allocation.initial.cooccurrence_vectors import cooccurrence_vectors
+from lightrnn_pl.allocation.initial.cooccurrence_vectors import cooccurrence_vectors, sampling_rates
 from lightrnn_pl.allocation.initial.cost_estimate import CostEstimate, cooccurrence_cost
 from lightrnn_pl.checks import check_count
 
@@ -27,6 +27,8 @@ class CooccurrenceAllocation(ClusteredAllocation):
         num_contexts: Only the most frequent words are counted as contexts; this is their number.
         columns: See :class:`ClusteredAllocation`.
         seed: See :class:`ClusteredAllocation`.
+        max_tokens: In a longer text, only a sample of the occurrences of frequent words is counted, which has this
+            size together with all occurrences of the other words.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -39,19 +41,23 @@ class CooccurrenceAllocation(ClusteredAllocation):
         num_contexts: int = 10_000,
         columns: Literal["clusters", "frequency", "random"] = "clusters",
         seed: int = 0,
+        max_tokens: int = 100_000_000,
     ) -> None:
         super().__init__(iterations, columns, seed)
         check_count("allocation.dimension", dimension)
         check_count("allocation.num_contexts", num_contexts)
+        check_count("allocation.max_tokens", max_tokens)
         self.dimension = dimension
         self.num_contexts = num_contexts
+        self.max_tokens = max_tokens
 
     @override
-    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+    def vectors(self, words: Sequence[str], counts: np.ndarray, tokens: Any) -> np.ndarray:
         if tokens is None:
             raise ValueError("allocation=cooccurrence needs the training text, but tokens is None")
-        return cooccurrence_vectors(tokens, len(words), self.dimension, self.num_contexts, self.seed)
+        rates = sampling_rates(counts, self.max_tokens)
+        return cooccurrence_vectors(tokens, len(words), self.dimension, self.num_contexts, self.seed, rates)
 
     @override
     def vectors_cost(self, num_words: int, num_tokens: int) -> CostEstimate:
-        return cooccurrence_cost(num_words, num_tokens, self.dimension)
+        return cooccurrence_cost(num_words, num_tokens, min(num_tokens, self.max_tokens), self.dimension)

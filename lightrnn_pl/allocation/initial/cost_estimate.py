@@ -43,8 +43,14 @@ def column_cost(num_words: int, num_columns: int, dimension: int, iterations: in
     return CostEstimate((6e-8 if is_exact else 1e-8) * iterations * distances, 16 * num_words * dimension)
 
 
-def cooccurrence_cost(num_words: int, num_tokens: int, dimension: int) -> CostEstimate:
-    """The cost of :func:`~lightrnn_pl.allocation.initial.cooccurrence_vectors.cooccurrence_vectors`."""
-    return CostEstimate(
-        1.5e-6 * num_tokens + 4e-7 * num_words * dimension, 60 * num_tokens + 16 * num_words * dimension
-    )
+def cooccurrence_cost(num_words: int, num_tokens: int, num_counted: int, dimension: int) -> CostEstimate:
+    """The cost of :func:`~lightrnn_pl.allocation.initial.cooccurrence_vectors.cooccurrence_vectors`.
+
+    Args:
+        num_words: V.
+        num_tokens: Number of tokens of the text.
+        num_counted: Number of them that are counted.
+        dimension: Dimension of the vectors.
+    """
+    seconds = 3e-8 * num_tokens + 1.5e-6 * num_counted + 4e-7 * num_words * dimension
+    return CostEstimate(seconds, 60 * num_counted + 16 * num_words * dimension)

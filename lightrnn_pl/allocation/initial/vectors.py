@@ -36,5 +36,5 @@ class VectorsAllocation(ClusteredAllocation):
         self.path = path
 
     @override
-    def vectors(self, words: Sequence[str], tokens: Any) -> np.ndarray:
+    def vectors(self, words: Sequence[str], counts: np.ndarray, tokens: Any) -> np.ndarray:
         return unit_length(read_vectors(self.path, words))

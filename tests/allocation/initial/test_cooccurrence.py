@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
-from lightrnn_pl.allocation.initial.cooccurrence_vectors import _count_neighbors, cooccurrence_vectors
+from lightrnn_pl.allocation.initial.cooccurrence_vectors import _count_neighbors, cooccurrence_vectors, sampling_rates
 from lightrnn_pl.allocation.solvers.transport import assign_codes
 
 KINDS, MEMBERS = 4, 6
@@ -86,6 +86,35 @@ def test_neighbor_counts_match_loops_for_any_split_into_blocks(length, cuts, see
                 expected[text[position], text[other]] += 1
         np.testing.assert_array_equal(whole[number].toarray(), expected)
         np.testing.assert_array_equal(streamed[number].toarray(), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.integers(1, 100))
+def test_the_same_number_of_occurrences_of_all_frequent_words_is_counted(occurrences, max_tokens):
+    counts = np.array(occurrences)
+    rates = sampling_rates(counts, max_tokens)
+    if counts.sum() <= max_tokens:
+        assert rates is None
+    else:
+        counted = rates * counts
+        assert counted.sum() == pytest.approx(max_tokens)
+        np.testing.assert_allclose(counted[(rates < 1) & (counts > 0)], counted.max())
+
+
+def test_counts_of_a_sample_estimate_those_of_the_text():
+    text = np.random.default_rng(0).choice(4, 40_000, p=[0.7, 0.2, 0.07, 0.03])
+    counts = np.bincount(text)
+    rates = sampling_rates(counts, 8_000)
+    whole = _count_neighbors(text, 4, 4)
+    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors._CHUNK", 1000):
+        blocks = iter(np.split(text, [7, 99]))
+        sample, streamed = (_count_neighbors(tokens, 4, 4, rates, 0) for tokens in (text, blocks))
+    for exact, estimate, in_blocks in zip(whole, sample, streamed, strict=True):
+        np.testing.assert_allclose(estimate.toarray(), in_blocks.toarray(), rtol=1e-5)
+        exact, estimate = exact.toarray(), estimate.toarray()
+        np.testing.assert_array_equal(estimate[rates == 1], exact[rates == 1])
+        np.testing.assert_allclose(estimate, exact, rtol=0.25)
+        assert (estimate[rates < 1] != exact[rates < 1]).all()
 
 
 def test_requires_the_training_text():
