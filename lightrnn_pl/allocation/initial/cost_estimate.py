@@ -52,5 +52,5 @@ def cooccurrence_cost(num_words: int, num_tokens: int, num_counted: int, dimensi
         num_counted: Number of them that are counted.
         dimension: Dimension of the vectors.
     """
-    seconds = 3e-8 * num_tokens + 1.5e-6 * num_counted + 4e-7 * num_words * dimension
+    seconds = 5e-8 * num_tokens + 1.5e-6 * num_counted + 4e-7 * num_words * dimension
     return CostEstimate(seconds, 60 * num_counted + 16 * num_words * dimension)

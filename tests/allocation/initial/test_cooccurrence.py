@@ -106,7 +106,7 @@ def test_counts_of_a_sample_estimate_those_of_the_text():
     counts = np.bincount(text)
     rates = sampling_rates(counts, 8_000)
     whole = _count_neighbors(text, 4, 4)
-    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors._CHUNK", 1000):
+    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors._SAMPLED_CHUNK", 1000):
         blocks = iter(np.split(text, [7, 99]))
         sample, streamed = (_count_neighbors(tokens, 4, 4, rates, 0) for tokens in (text, blocks))
     for exact, estimate, in_blocks in zip(whole, sample, streamed, strict=True):
