@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,12 +13,17 @@ from jaxtyping import Int
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
 from lightrnn_pl.allocation.reallocation_problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
+from lightrnn_pl.data.batches import Batch, Loader
 from lightrnn_pl.distributed import all_reduce, from_first_rank
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.reallocation.candidate_columns import candidate_column_losses
 from lightrnn_pl.training.reallocation.gather_statistics import Storage, gather_statistics
 from lightrnn_pl.training.reallocation.input_costs import input_costs
+from lightrnn_pl.training.reallocation.metrics import log_once
 from lightrnn_pl.training.reallocation.row_moves import RowMoves, row_moves
+
+_LOG_INTERVAL = 5.0
+"""Seconds between two lines of the log."""
 
 
 class TrainingPasses:
@@ -115,9 +119,25 @@ class TrainingPasses:
         """The result of ``solve``, computed by the first rank and broadcast to all."""
         return from_first_rank(solve)
 
-    def batches(self) -> Any:
+    def batches(self) -> Iterable[Batch]:
         """One pass over this rank's share of the training text."""
-        return self._trainer.datamodule.statistics_dataloader()  # type: ignore[attr-defined]  # set by Trainer.fit
+        loader = self._trainer.datamodule.statistics_dataloader()  # type: ignore[attr-defined]  # set by Trainer.fit
+        return _LoggedBatches(loader)
 
     def _sum_over_ranks(self, values: torch.Tensor) -> np.ndarray:
         return all_reduce(values, self._device).cpu().numpy()
+
+
+class _LoggedBatches:
+    """Batches whose progress is logged every few seconds, because passes over a long text take long."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        latest = time.monotonic()
+        for number, batch in enumerate(self._loader):
+            if time.monotonic() - latest > _LOG_INTERVAL:
+                latest = time.monotonic()
+                log_once(f"Pass over the training text: batch {number:,} of {len(self._loader):,}.")
+            yield batch

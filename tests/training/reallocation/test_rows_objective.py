@@ -57,26 +57,25 @@ def test_moving_one_word_changes_the_loss_as_estimated(vectors):
     codes = model.allocation.codes.long().clone()
     before = total_nll(model, batches)
     assert sum(moves.before) == pytest.approx(before, rel=1e-9)
-    for word in range(0, WORDS, 3):
-        if not moves.counts[word]:
-            continue
+    assert moves.words.tolist() == moves.counts.nonzero()[:, 0].tolist()
+    for index, word in list(enumerate(moves.words.tolist()))[::3]:
         old = int(codes[word, 0])
         for row in range(model.allocation.sides[0]):
             moved = codes.clone()
             if row != old:
                 moved[word] = torch.tensor([row, 5])  # the last column is empty in every row
             model.allocation.assign(moved)
-            change = moves.row[word, row] - moves.row[word, old] + moves.word[word, row] - moves.word[word, old]
+            change = sum(losses[index, row] - losses[index, old] for losses in (moves.row, moves.word))
             assert total_nll(model, batches) - before == pytest.approx(change, abs=2e-3)
     model.allocation.assign(codes)
 
 
 def test_statistics_match_the_text():
     model, batches = tiny(), text()
-    moves = row_moves(model, batches, every=2, device=CPU)
+    moves = row_moves(model, batches, every=1, device=CPU)
     targets = torch.cat([batch.targets[batch.mask] for batch in batches])
     assert moves.counts.tolist() == targets.bincount(minlength=WORDS).tolist()
-    row = moves.row[np.arange(WORDS), model.allocation.codes[:, 0].long()]
+    row = moves.row[np.arange(len(moves.words)), model.allocation.codes[moves.words, 0].long()]
     assert row.sum(dtype=np.float64) == pytest.approx(moves.before[0], rel=1e-5)
     counts = moves.counts.numpy()
     assert np.nansum(moves.word_nll * counts) == pytest.approx(sum(moves.before), rel=1e-9)
@@ -85,19 +84,21 @@ def test_statistics_match_the_text():
 def test_words_outside_the_sample_stay():
     model, batches = tiny(), text()
     sampled = set(torch.cat([batch.targets[batch.mask] for batch in batches[::3]]).tolist())
-    moves = row_moves(model, batches, every=3, device=CPU)
-    outside = [word for word in range(WORDS) if word not in sampled]
-    assert outside
-    for word in outside:
-        allowed = np.flatnonzero(np.isfinite(moves.word[word]))
-        assert allowed.tolist() == [int(model.allocation.codes[word, 0])]
+    assert len(sampled) < WORDS
+    moves, every_word = (row_moves(model, batches, every, CPU) for every in (3, 1))
+    assert moves.words.tolist() == sorted(sampled)
+    shared = np.searchsorted(every_word.words, moves.words)
+    np.testing.assert_allclose(moves.row, every_word.row[shared], rtol=1e-6)
+    old = model.allocation.codes.numpy().copy()
+    proposal = RowsObjective().propose(provider(model, ExactSolver(), batches, every=3))
+    assert set((proposal.codes != old).any(axis=1).nonzero()[0].tolist()) <= sampled
 
 
-def provider(model, solver, batches):
+def provider(model, solver, batches, every=1):
     return SimpleNamespace(
         model=model,
         solver=solver,
-        row_moves=lambda: row_moves(model, batches, every=1, device=CPU),
+        row_moves=lambda: row_moves(model, batches, every, CPU),
         on_first_rank=lambda solve: solve(),
     )
 
@@ -108,8 +109,9 @@ def test_the_proposal_is_optimal(solver):
     proposal = RowsObjective().propose(provider(model, solver, batches))
     moves = row_moves(model, batches, every=1, device=CPU)
     sizes = model.allocation.codes[:, 0].long().bincount().tolist()  # rows keep their sizes
-    costs = np.repeat(moves.row + moves.word, sizes, axis=1)  # one column per cell
-    words, cells = linear_sum_assignment(np.where(np.isinf(costs), 1e12, costs))
+    free = model.allocation.codes[moves.words, 0].long().bincount(minlength=len(sizes)).tolist()
+    costs = np.repeat(moves.row + moves.word, free, axis=1)  # one column per cell
+    words, cells = linear_sum_assignment(costs)
     assert proposal.solution.cost <= costs[words, cells].sum() * (1 + 1e-3)
     changed = (proposal.codes != model.allocation.codes.numpy()).any(1)
     assert proposal.solution.moved == changed.sum() > 0

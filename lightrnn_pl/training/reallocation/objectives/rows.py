@@ -1,7 +1,7 @@
 """Reallocation of words to rows, for outputs that predict the row and then the word itself.
 
-Columns have no meaning, so this is a transportation problem: the cost of each word in each row.  Rows keep their sizes,
-which may differ.
+Columns have no meaning, so this is a transportation problem: the cost of each word in each row.  The words of a sample
+exchange their cells, so rows keep their sizes, which may differ.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Int
 from typing_extensions import override
 
@@ -40,17 +41,23 @@ class RowsObjective(Objective):
     def _propose(self, losses: LossProvider) -> Proposal:
         moves = losses.row_moves()
         codes = losses.model.allocation.codes.cpu().numpy().astype(np.int64)
-        words, sides = np.arange(len(codes)), losses.model.allocation.sides
-        costs = moves.row + moves.word
-        occupied = np.zeros(sides, bool)
+        words, sides = moves.words, losses.model.allocation.sides
+        occupied, exchanged = np.zeros((2, *sides), bool)
         occupied[tuple(codes.T)] = True
-        problem = ReallocationProblem((costs, np.zeros((len(codes), sides[1]), costs.dtype)), codes, occupied)
-        solution = self.solve(losses, problem, moves.counts)
-        chosen = keep_columns(solution.codes[:, 0], codes, occupied)
+        exchanged[tuple(codes[words].T)] = True
+        costs = moves.row + moves.word
+        problem = ReallocationProblem((costs, np.zeros((len(words), sides[1]), costs.dtype)), codes[words], exchanged)
+        solution = self.solve(losses, problem, moves.counts[torch.from_numpy(words).to(moves.counts.device)])
+        rows = codes[:, 0].copy()
+        rows[words] = solution.codes[:, 0]
+        chosen = keep_columns(rows, codes, occupied)
         solution = replace(solution, codes=chosen, moved=int((chosen != codes).any(axis=1).sum()))
-        row = float(moves.row[words, chosen[:, 0]].sum(dtype=np.float64))
-        change = moves.word[words, chosen[:, 0]].astype(np.float64) - moves.word[words, codes[:, 0]]
-        return Proposal(chosen, moves.before, (row, moves.before[1] + float(change.sum())), solution)
+        number = np.arange(len(words))
+        row, word = (
+            before + float((loss[number, rows[words]].astype(np.float64) - loss[number, codes[words, 0]]).sum())
+            for before, loss in zip(moves.before, (moves.row, moves.word), strict=True)
+        )
+        return Proposal(chosen, moves.before, (row, word), solution)
 
     @override
     def _control(self, losses: LossProvider) -> Proposal:
