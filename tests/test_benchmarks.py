@@ -15,6 +15,7 @@ import torch
 
 from benchmarks import harness, speech_lists, text_reading
 from lightrnn_pl.rescoring.nbest_lists import parse_line
+from tests.command_server import command_folder
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -88,7 +89,15 @@ def test_the_gpu_benchmark_in_its_reduced_form(tmp_path):
 def scripts(monkeypatch):
     """The benchmarks import each other as scripts do."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("harness", "output_layers", "training_step", "word_language_model", "gpu")
+    names = (
+        "harness",
+        "nbest_lists",
+        "large_vocabulary",
+        "output_layers",
+        "training_step",
+        "word_language_model",
+        "gpu",
+    )
     yield
     for name in names:
         sys.modules.pop(name, None)
@@ -191,3 +200,32 @@ def test_speech_lists_are_sorted_by_acoustic_score(tmp_path):
         assert {word for line in group for word in line.text.split()} <= words
     assert kaldi[8].startswith("utt000001-1 N ") and all("<unk>" in line.text for line in lines[8:])
     assert speech_lists.edit_distance("kitten", "sitting") == 3 and speech_lists.edit_distance("", "ab") == 2
+
+
+def test_large_vocabulary(scripts, monkeypatch, tmp_path, capsys):
+    benchmark = importlib.import_module("large_vocabulary")
+    files, sizes = benchmark.Files(tmp_path / "work"), ["data.batch_size=4", "data.sequence_length=7"]
+    benchmark.prepare(files, 1 / np.arange(1, 301), 6_000)
+    words = files.text("train").read_text().split()
+    assert len(set(words)) == 300 and len(words) == pytest.approx(6_000 * 25 / 26, abs=25)
+    benchmark.make_allocation(str(files.table), *benchmark.data_overrides(files))
+    arguments = ["--folder", str(files.folder), "--words", "300", "--tokens", "6000", "--steps", "4", "--hidden", "8"]
+    stages = ["--models", "lightrnn", "--stages", "^(training|reallocation|evaluation|report)$", "--json"]
+    monkeypatch.setattr(sys, "argv", ["large_vocabulary.py", *arguments, *stages, str(tmp_path / "rows.json"), *sizes])
+    with command_folder(tmp_path) as commands, pytest.raises(SystemExit) as ended:
+        monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+        benchmark.main()
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert not ended.value.code, rows
+    assert [row["stage"] for row in rows] == ["training", "reallocation", "evaluation", "report"]
+    assert all(row["seconds"] >= row["silence"] > 0 and row["peak_mib"] > 0 for row in rows)
+    assert "words/s" in rows[0]["details"] and "words, gap" in rows[1]["details"]
+    assert "| reallocation | lightrnn | " in capsys.readouterr().out
+
+
+def test_a_command_that_fails_is_reported(scripts, tmp_path):
+    benchmark = importlib.import_module("large_vocabulary")
+    stage = benchmark.Stage("broken", "", ["sh", "-c", "echo it is broken; exit 3"])
+    row = benchmark.measure(stage, tmp_path / "logs" / "broken.txt")
+    assert row["details"] == "FAILED with status 3: it is broken"
+    assert (tmp_path / "logs" / "broken.txt").read_text().strip() == "it is broken"
