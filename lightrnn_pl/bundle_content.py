@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,8 +105,9 @@ class BundleContent(_Strict):
         """The allocation of the words."""
         return WordAllocation(self.state[CODES], tuple(self.sides))
 
+    @cached_property
     def words_and_counts(self) -> Vocabulary:
-        """The vocabulary."""
+        """The vocabulary, which takes long to build if it is large."""
         return Vocabulary.from_state_dict(self.vocabulary.model_dump())
 
 
@@ -233,7 +235,7 @@ def _check_fingerprints(path: str | Path, content: BundleContent) -> None:
     if weights_fingerprint(content.state) != content.weights:
         raise ValueError(f"{path} is damaged: its weights differ from those that were saved; restore it from a copy")
     try:
-        table, words = content.allocation().fingerprint(), content.words_and_counts().fingerprint()
+        table, words = content.allocation().fingerprint(), content.words_and_counts.fingerprint()
     except ValueError as error:
         raise ValueError(f"{path} is damaged or not a bundle: {error}") from None
     if table != content.table:

@@ -227,7 +227,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
     else:
         path = bundle_file(path)
         content = _read(path)
-    vocabulary = content.words_and_counts()
+    vocabulary = content.words_and_counts
     try:
         model = restore_model(content.config, content.allocation(), vocabulary, content.state)
     except ValueError as error:
@@ -243,7 +243,7 @@ def load_allocation(path: str | Path) -> tuple[Vocabulary, WordAllocation]:
         ValueError: If the file is damaged, is not a bundle, or has an unsupported version.
     """
     content = _read(Path(path))
-    return content.words_and_counts(), content.allocation()
+    return content.words_and_counts, content.allocation()
 
 
 def model_path(path: str | Path) -> Path:

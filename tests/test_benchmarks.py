@@ -1,4 +1,4 @@
-"""The benchmarks of output layers, of reading text, of training next to the published model, and of a GPU."""
+"""The benchmarks of output layers, text, training next to the published model, large vocabularies, and a GPU."""
 
 import gzip
 import importlib
