@@ -21,7 +21,7 @@ def check_count(name: str, value: object, at_least: int = 1, at_most: int = 2**3
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         raise ValueError(f"{name} must be an integer greater than or equal to {at_least}, got {value}")
     if int(value) > at_most:
-        raise ValueError(f"{name} must be at most {at_most}, got {value}")
+        raise ValueError(f"{name} must be at most {at_most:,}, got {value}")
 
 
 def check_counts(name: str, values: object) -> list[int]:

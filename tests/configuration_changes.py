@@ -206,6 +206,7 @@ _SPEED = "changes speed or memory only"
 _DOCUMENTED = "states facts for the log or the report"
 EXCEPTIONS: dict[str, str] = {
     "train:paper": "stores any values for the report and for interpolations; null in itself",
+    "train:init_from": "needs a trained model; tested in training/test_fine_tuning.py",
     "train:resume": "resuming is tested in training/test_resume.py",
     "train:sweep.fail_fast": "sweeps are tested in commands/test_sweep.py",
     "data/_common:expected": _DOCUMENTED,

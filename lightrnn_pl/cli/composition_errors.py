@@ -42,7 +42,10 @@ def explain_composition_errors(name: str, arguments: Sequence[str]) -> None:
             except (ConfigCompositionException, OverrideParseException, OSError) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1" or isinstance(error, BrokenPipeError):
                     raise
-                message = _folder_error(error) if isinstance(error, OSError) else explanation(error, name, arguments)
+                if isinstance(error, HydraException):  # some of these are also an OSError
+                    message = explanation(error, name, arguments)
+                else:
+                    message = _folder_error(error)
                 print(f"error: {message}", file=sys.stderr)
                 sys.exit(2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,10 +15,11 @@ from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device, weights_file
 from lightrnn_pl.checks import check_count, check_flag
 from lightrnn_pl.commands.keyboard_table import print_keyboards
-from lightrnn_pl.commands.score import with_progress
 from lightrnn_pl.commands.unused_options import check_unused
+from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.keyboard import measure_keyboard
 from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
+from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.evaluation.protocol import protocol_lines
 from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
 from lightrnn_pl.files import file_hash, write_json
@@ -42,9 +44,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     if config.interpolate is not None:
         check_interpolation(config, bundle, corpus)
     results = {
-        split: measure_perplexity(
-            bundle.model, datamodule.loader_for(bundle.vocabulary, split), bundle.vocabulary, device
-        )
+        split: measure_perplexity(bundle.model, _batches(datamodule, bundle, split), bundle.vocabulary, device)
         for split in splits
     }
     keyboards = {}
@@ -129,10 +129,13 @@ def _interpolation_corpus(config: DictConfig, bundle: Bundle, datamodule: Any) -
     return own
 
 
+def _batches(datamodule: Any, bundle: Bundle, split: str) -> Iterable[Batch]:
+    """The batches of a split, with a progress display."""
+    return with_progress(datamodule.loader_for(bundle.vocabulary, split), Console(stderr=True), f"batches of {split}")
+
+
 def _measure_keyboard(config: DictConfig, bundle: Bundle, datamodule: Any, split: str) -> dict[str, Any]:
-    batches = with_progress(
-        datamodule.loader_for(bundle.vocabulary, split), Console(stderr=True), f"batches of {split}"
-    )
+    batches = _batches(datamodule, bundle, split)
     return measure_keyboard(bundle.decoder, bundle.vocabulary, batches, config.keyboard_words).as_dict()
 
 
@@ -143,15 +146,15 @@ def _combined(interpolation: dict[str, Any]) -> dict[str, Any]:
 def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
     console = Console()
     table = Table(title="perplexity", title_justify="left")
-    columns = (
-        *("split", "perplexity", "without end markers", "without unknown words", "nats per word"),
-        *("tokens", "end markers", "unknown"),
-    )
+    has_unknown = any(result.unknown_tokens for result in results.values())
+    columns = [*("split", "perplexity", "without end markers"), *(["without unknown words"] if has_unknown else [])]
+    columns += ["nats per word", "tokens", "end markers", "unknown"]
     for column in columns:
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, result in results.items():
         counts = (f"{count:,}" for count in (result.tokens, result.end_tokens, result.unknown_tokens))
-        perplexities = (result.perplexity, result.perplexity_without_end, result.perplexity_without_unknown)
+        perplexities = [result.perplexity, result.perplexity_without_end]
+        perplexities += [result.perplexity_without_unknown] if has_unknown else []
         table.add_row(split, *(f"{value:.2f}" for value in perplexities), f"{result.nll:.4f}", *counts)
     console.print(table)
     bins = Table(title="perplexity by word count in the training text", title_justify="left")

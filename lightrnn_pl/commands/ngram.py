@@ -19,10 +19,11 @@ from rich.console import Console
 
 from lightrnn_pl.checks import check_count, check_flag, check_number
 from lightrnn_pl.commands.keyboard_table import print_keyboards
-from lightrnn_pl.commands.score import check_output, with_progress
+from lightrnn_pl.commands.score import check_output
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.keyboard import KeyboardMeter
 from lightrnn_pl.evaluation.perplexity import WordLosses, summarize
+from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.files import write_json
 from lightrnn_pl.inference.prediction import encode_text
 from lightrnn_pl.inference.text_lines import require_file, text_lines

@@ -15,8 +15,9 @@ from rich.console import Console
 from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import weights_file
 from lightrnn_pl.checks import check_choice, check_count, check_flag, check_seed
-from lightrnn_pl.commands.score import check_output, load_bundle, with_progress
+from lightrnn_pl.commands.score import check_output, load_bundle
 from lightrnn_pl.commands.unused_options import check_unused
+from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.files import file_hash, write_json
 from lightrnn_pl.inference.text_lines import byte_lines, text_lines, write_lines
 from lightrnn_pl.rescoring.feature_layout import FeatureLayout, read_weights

@@ -10,19 +10,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device
 from lightrnn_pl.checks import check_choice, check_count
+from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.inference.scoring import ScoredLine, score_stream
 from lightrnn_pl.inference.text_lines import STANDARD, is_interactive, text_lines, write_lines
 from lightrnn_pl.vocabulary import Vocabulary
-
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -101,16 +98,6 @@ def check_output(key: str, output: str | None, sources: Iterable[str | None]) ->
     for source in sources:
         if source is not None and source != STANDARD and Path(source).resolve() == Path(output).resolve():
             raise ValueError(f"{key}={output} is already used for another input or output file; pass a different file")
-
-
-def with_progress(items: Iterable[Item], console: Console, unit: str = "lines") -> Iterator[Item]:
-    """The same items, with a progress display if the console is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(unit, total=None)
-        for item in items:
-            yield item
-            progress.advance(task)
 
 
 def _tsv(scored: ScoredLine) -> str:

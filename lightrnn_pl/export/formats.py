@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from rich.console import Console
 
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
+from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.checks import compare_graphs, first_words, onnx_perplexity, random_words
 from lightrnn_pl.export.onnx_client import OnnxModel
@@ -38,7 +40,8 @@ class Validation:
     max_words: int | None
 
     def __iter__(self) -> Any:
-        return first_words(self.batches, self.max_words)
+        batches = first_words(self.batches, self.max_words)
+        return with_progress(batches, Console(stderr=True), f"batches of {self.title}")
 
 
 def _safetensors(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:

@@ -67,9 +67,7 @@ class RequestFields:
         value = self._values.get(name)
         if value is None:
             return default
-        check_count(name, value, at_least=minimum)
-        if value > maximum:
-            raise ValueError(f"{name} must be at most {maximum:,}, got {value}")
+        check_count(name, value, at_least=minimum, at_most=maximum)
         return int(value)
 
     def optional_count(self, name: str, maximum: int) -> int | None:

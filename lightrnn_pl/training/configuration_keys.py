@@ -51,9 +51,9 @@ def check_keys(config: DictConfig) -> None:
     missing = [key for key in KNOWN_KEYS[""] if key not in config and key not in _OPTIONAL]
     if missing:
         raise ValueError(f"{missing[0]} is missing from the configuration; select or set it")
-    if unset := sorted(OmegaConf.missing_keys(config)):
-        raise ValueError(f"{unset[0]} is required; pass {unset[0]}=...")
     plain: Any = OmegaConf.to_container(config, resolve=False)
+    if unset := [key for key, value in _leaves(plain) if value == "???"]:
+        raise ValueError(f"{unset[0]} is required; pass {unset[0]}=...")
     references = {reference for value in _strings(plain) for reference in _INTERPOLATION.findall(value)}
     for node, known in KNOWN_KEYS.items():
         prefix = f"{node}." if node else ""
@@ -70,6 +70,15 @@ def check_keys(config: DictConfig) -> None:
 def _covers(reference: str, key: str) -> bool:
     """Whether an interpolation reads ``key``, a part of it, or a node that contains it."""
     return reference == key or reference.startswith(key + ".") or key.startswith(reference.rstrip(".") + ".")
+
+
+def _leaves(plain: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of all values that are not mappings."""
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _strings(plain: Any) -> Iterator[str]:

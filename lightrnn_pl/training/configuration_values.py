@@ -19,6 +19,7 @@ from lightrnn_pl.checks import check_count, check_number, check_seed
 TYPES: dict[str, Any] = {
     "name": str,
     "seed": int,
+    "init_from": str | None,
     "loss_reduction": Literal["window", "word"],
     "resume": bool,
     "paths.run_dir": str,
@@ -64,7 +65,8 @@ def check_values(config: DictConfig) -> None:
 
 def _check_trainer(trainer: DictConfig) -> None:
     """Check the ranges that Lightning checks during training or not at all."""
-    limits = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "min_epochs": 0}
+    limits = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "num_nodes": 1}
+    limits |= {"log_every_n_steps": 0, "min_epochs": 0}
     for key, at_least in limits.items():
         if (value := trainer.get(key)) is not None:
             check_count(f"trainer.{key}", value, at_least)

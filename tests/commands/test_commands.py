@@ -136,7 +136,7 @@ def test_the_error_names_an_unknown_key(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         train_main()
     error = capsys.readouterr().err
-    assert end.value.code == 1 and "model.hidden_dims" in error and "Traceback" not in error
+    assert end.value.code == 2 and "model.hidden_dims" in error and "Traceback" not in error
 
 
 def test_the_reported_protocol_is_the_one_used(tiny_text, tmp_path, monkeypatch, capsys):

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ["commands/evaluate.py", "ngrams/interpolation.py"],
     "export": ["commands/export.py", "export/formats.py"],
     "generate": ["commands/generate.py"],
+    "ngram": ["commands/ngram.py"],
     "report": ["commands/report.py"],
     "rescore": ["commands/rescore.py"],
     "score": ["commands/score.py"],

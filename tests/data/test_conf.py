@@ -104,6 +104,7 @@ def test_the_rules_of_the_papers_are_configured(tmp_path):
         "begin": "<s>",
         "end": "</s>",
         "file": None,
+        "ordered": False,
     }
     assert (billionw.expected.tokens, billionw.expected.vocabulary) == (799_000_000, 793_000)
     assert "heldout-00000" in billionw.test

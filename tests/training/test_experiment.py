@@ -197,7 +197,7 @@ def test_resume_false_keeps_the_old_run_if_the_new_one_cannot_start(tiny_text, t
         (["model=full", "model.components=2"], r"use model.components=1"),
         (["model.dropout=1.5"], r"dropout"),
         (["+model.core.bogus=1"], r"LSTMCore cannot be set up as configured: .*bogus"),
-        (["loss_reduction=sum"], r"loss_reduction must be window or word, got 'sum'"),
+        (["loss_reduction=sum"], r"loss_reduction: Input should be 'window' or 'word', got sum"),
         (["data.valid=null"], r"needs a validation text.*set data.valid"),
     ],
 )
@@ -230,7 +230,7 @@ def test_rejects_invalid_settings_before_the_initial_allocation(override, messag
         ("trainer.accelerator=nonexistent", "nonexistent"),
         ("+trainer.foo=1", r"^trainer cannot be set up as configured: .*foo"),
         ("optimizer.lr=-1", "Invalid learning rate: -1"),
-        ("+optimizer.foo=1", r"^SGD cannot be set up as configured: .*foo"),
+        ("+optimizer.foo=1", r"^optimizer: SGD cannot be set up as configured: .*foo"),
         ("schedule.decay=2", "schedule.decay"),
         (
             "trainer.precision=16-mixed",

@@ -1,0 +1,21 @@
+"""A progress display for commands that read a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+Item = TypeVar("Item")
+
+
+def with_progress(items: Iterable[Item], console: Console, unit: str = "lines") -> Iterator[Item]:
+    """The same items, with a progress display if the console is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(unit, total=None)
+        for item in items:
+            yield item
+            progress.advance(task)
