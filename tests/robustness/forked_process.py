@@ -97,6 +97,7 @@ def _run_and_exit(run: Callable[[], object], output: int, limit: int | None) -> 
             for target in (1, 2):
                 os.dup2(output, target)
             sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+            faulthandler.disable()  # otherwise, it would not replace handlers that libraries have installed since
             faulthandler.enable(file=2)
             for kind in (signal.SIGTERM, signal.SIGUSR1):
                 signal.signal(kind, signal.SIG_DFL)
