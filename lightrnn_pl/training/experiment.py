@@ -40,6 +40,7 @@ from lightrnn_pl.training.fine_tuning import (
     copy_weights,
     fine_tuning_report,
     print_fine_tuning,
+    save_words,
     use_initial_model,
 )
 from lightrnn_pl.training.module import LanguageModelingModule
@@ -98,6 +99,8 @@ def train(config: DictConfig) -> dict[str, Any]:
                 print_results({folder.path.name: metrics})
             return metrics
 
+    if initial is not None:
+        save_words(initial, folder)  # only now, because the command may have been refused in the folder of another run
     if is_first_rank():
         dashboard.offline_unless_logged_in()
         log.info("run %s, seed %s, folder %s", config.name, config.seed, folder.path)

@@ -34,7 +34,7 @@ def use_initial_model(config: DictConfig, initial: Bundle, folder: RunFolder) ->
     Args:
         config: The configuration of the run, which is modified.
         initial: The trained model.
-        folder: The run folder, in which the words of the model are stored.
+        folder: The run folder, in which :func:`save_words` stores the words of the model.
     """
     stored = as_plain(initial.config)["model"]
     # Settings that did not exist when the model was trained have their defaults.
@@ -43,9 +43,6 @@ def use_initial_model(config: DictConfig, initial: Bundle, folder: RunFolder) ->
     if allocation.num_components > 1 and model.get("row_sizes") is None:
         model.sides = list(allocation.sides)
     model.components = allocation.num_components
-    if is_first_rank():
-        folder.path.mkdir(parents=True, exist_ok=True)
-        vocabulary.save(folder.initial_vocabulary)
     OmegaConf.update(config, "model", model, merge=False, force_add=True)
     rules = {
         "_target_": "lightrnn_pl.vocabulary.VocabularyRules",
@@ -56,6 +53,13 @@ def use_initial_model(config: DictConfig, initial: Bundle, folder: RunFolder) ->
         "ordered": True,
     }
     OmegaConf.update(config, "data.vocabulary", rules, merge=False)
+
+
+def save_words(initial: Bundle, folder: RunFolder) -> None:
+    """Write the words of a trained model to the run folder, where the vocabulary rules of the run read them."""
+    if is_first_rank():
+        folder.path.mkdir(parents=True, exist_ok=True)
+        initial.vocabulary.save(folder.initial_vocabulary)
 
 
 def copy_weights(initial: Bundle, model: LanguageModel, vocabulary: Vocabulary) -> None:

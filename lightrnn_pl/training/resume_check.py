@@ -18,6 +18,7 @@ DEFINES_A_RUN = (
     "schedule",
     "optimizer",
     "averaging",
+    "init_from",
     "loss_reduction",
     "regularization",
     "seed",

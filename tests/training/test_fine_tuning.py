@@ -70,3 +70,17 @@ def test_settings_of_the_model_are_refused(tiny_text, tmp_path):
     check_fine_tuning(config, ["data=text", "optimizer.lr=1", "reallocation=none"])
     with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
         train(compose_run(tmp_path, tiny_text, "init_from=nowhere"))
+
+
+def test_the_words_of_a_run_survive_a_refused_command(tiny_text, new_text, tmp_path):
+    def fine_tune(name, files, *settings):
+        run = compose_run(tmp_path / "new", files, f"init_from={tmp_path / name}", "reallocation=none", *settings)
+        return train(run)
+
+    for name, files in (("old", tiny_text), ("other", new_text)):
+        train(compose_run(tmp_path / name, files, "trainer.max_steps=1"))
+    fine_tune("old", new_text, "trainer.max_steps=1")
+    words = (tmp_path / "new" / "initial_vocabulary.txt").read_bytes()
+    with pytest.raises(ValueError, match="different configuration"):
+        fine_tune("other", new_text, "trainer.max_steps=1")
+    assert (tmp_path / "new" / "initial_vocabulary.txt").read_bytes() == words
