@@ -8,9 +8,10 @@ loader for text without a token cache.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -267,6 +268,21 @@ class SentenceBatches(Loader):
             previous = np.where(columns > 0, previous, self.context)
         reset = np.full(self.batch_size, window == 0)
         return make_batch(previous, self.tokens[positions], inside, reset, self.ignored)
+
+
+TextBatches = TypeVar("TextBatches", bound=StreamBatches | SentenceBatches)
+
+
+def over_positions(loader: TextBatches) -> TextBatches:
+    """The same batches with positions in the text instead of words, and without ignored words."""
+    positions = copy.copy(loader)
+    positions.tokens, positions.ignored = np.arange(len(loader.tokens), dtype=np.int32), None
+    return positions
+
+
+def target_mask(loader: StreamBatches | SentenceBatches) -> NDArray[np.bool_]:
+    """Whether each token of the text is a target, (N,)."""
+    return np.ones(len(loader.tokens), np.bool_) if loader.ignored is None else loader.tokens != loader.ignored
 
 
 def make_batch(

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import BIN_EDGES
-from lightrnn_pl.inference.completion import Spellings
+from lightrnn_pl.inference.completion import spellings_of
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
 from lightrnn_pl.nn.cores import reset_state
 from lightrnn_pl.vocabulary import Vocabulary
@@ -66,7 +66,7 @@ class KeyboardMeter:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._spellings = Spellings(vocabulary.words)
+        self._spellings = spellings_of(vocabulary)
         markers = (vocabulary.unknown_id, vocabulary.begin_id, vocabulary.end_id)
         self._markers = [marker for marker in markers if marker is not None]
         self._ranges: dict[int, list[range]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
+from lightrnn_pl.vocabulary import Vocabulary
 
 _LAST_CHARACTER = chr(0x10FFFF)
 
@@ -40,6 +42,12 @@ class Spellings:
         """The ids of the words that start with ``prefix``."""
         positions = self.starting_with(prefix)
         return self.ids[positions.start : positions.stop]
+
+
+@functools.lru_cache(maxsize=2)
+def spellings_of(vocabulary: Vocabulary) -> Spellings:
+    """The spellings of a vocabulary, which are sorted once, because this takes long if it is large."""
+    return Spellings(vocabulary.words)
 
 
 def log_probabilities_of(decoder: Decoder, state: DecodingState, words: Int[Tensor, " N"]) -> Float[Tensor, " N"]:

@@ -13,7 +13,7 @@ from typing import Any, overload
 import torch
 
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.inference.completion import Spellings, log_probabilities_of
+from lightrnn_pl.inference.completion import log_probabilities_of, spellings_of
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -87,7 +87,7 @@ def next_words(
         raise ValueError(f"search={search} cannot be combined with prefix={prefix}; use exact")
     encoded = [encode_text(vocabulary, text) for text in texts]
     if prefix:
-        candidates = torch.from_numpy(Spellings(vocabulary.words).words_starting_with(prefix)).to(decoder.device)
+        candidates = torch.from_numpy(spellings_of(vocabulary).words_starting_with(prefix)).to(decoder.device)
         return [_completions(decoder, vocabulary, decoder.state_after([text]), candidates, k) for text in encoded]
     greedy = search == "greedy"
     # Texts of equal length are read in one call.

@@ -10,7 +10,6 @@ The weights maximize the likelihood of the validation text.  Test text is not us
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from lightrnn_pl.checkpoint import Bundle
-from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
+from lightrnn_pl.data.batches import SentenceBatches, StreamBatches, over_positions, target_mask
 from lightrnn_pl.evaluation.perplexity import hidden_states, perplexity
 from lightrnn_pl.ngrams.members import Member, check_estimation, estimate_member, read_member
 from lightrnn_pl.ngrams.mixture import best_weights, mix
@@ -192,15 +191,12 @@ def _all_scores(
 @torch.no_grad()
 def scores_in_order(model: LanguageModel, loader: StreamBatches | SentenceBatches, device: torch.device) -> Logs:
     """Natural-log probability of each target in the order of the text, not of the batches, (N,)."""
-    # The same loader over the token positions instead of the tokens: its targets are the positions of the targets.
-    position_loader = copy.copy(loader)
-    position_loader.tokens, position_loader.ignored = np.arange(len(loader.tokens), dtype=np.int32), None
     scores = np.full(len(loader.tokens), np.nan)
     batches: Iterable[Any] = hidden_states(model, loader, device)
-    for (hidden, targets, mask), positions in zip(batches, position_loader, strict=True):
+    for (hidden, targets, mask), positions in zip(batches, over_positions(loader), strict=True):
         target_scores = model.output.log_probability(hidden, targets)[mask].double().cpu().numpy()
         scores[positions.targets[mask.cpu()].numpy()] = target_scores
-    is_target = np.ones(len(scores), dtype=np.bool_) if loader.ignored is None else loader.tokens != loader.ignored
+    is_target = target_mask(loader)
     assert not np.isnan(scores[is_target]).any(), "a target is missing from the batches"
     return scores[is_target]
 

@@ -5,7 +5,6 @@ The probability of every word of the vocabulary is computed, so the most likely 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.data.batches import SentenceBatches, StreamBatches
+from lightrnn_pl.data.batches import SentenceBatches, StreamBatches, over_positions, target_mask
 from lightrnn_pl.evaluation.keyboard import KeyboardMeter, next_word_states
-from lightrnn_pl.inference.completion import Spellings
+from lightrnn_pl.inference.completion import spellings_of
 from lightrnn_pl.inference.prediction import Prediction, encode_text
 from lightrnn_pl.ngrams.members import Member
 from lightrnn_pl.ngrams.mixture import Logs, mix
@@ -33,7 +32,7 @@ def most_likely(logs: Logs, vocabulary: Vocabulary, k: int = 10, prefix: str = "
         prefix: If given, only words that start with these letters, ignoring case.
     """
     check_count("k", k)
-    ids = Spellings(vocabulary.words).words_starting_with(prefix) if prefix else np.arange(len(vocabulary))
+    ids = spellings_of(vocabulary).words_starting_with(prefix) if prefix else np.arange(len(vocabulary))
     best = ids[np.argsort(-logs[ids], kind="stable")[:k]]
     return Prediction(tuple(vocabulary.decode(best)), tuple(np.exp(logs[best]).tolist()), 0)
 
@@ -67,7 +66,7 @@ class Mixture:
         ids = encode_text(self.bundle.vocabulary, text)
         state = self.bundle.decoder.state_after([ids])
         neural = self.bundle.decoder.log_probabilities(state).double().cpu().numpy()
-        return most_likely(self._mixed(neural, [np.array(ids)])[0], self.bundle.vocabulary, k, prefix)
+        return most_likely(self._mix(neural, self._by_member([np.array(ids)]))[0], self.bundle.vocabulary, k, prefix)
 
     def measure_keyboard(
         self, loader: StreamBatches | SentenceBatches, max_words: int | None = None
@@ -79,12 +78,9 @@ class Mixture:
         """
         decoder, vocabulary = self.bundle.decoder, self.bundle.vocabulary
         meters, number = [KeyboardMeter(vocabulary) for _ in range(len(self.members) + 2)], 0
-        is_target = np.ones(len(loader.tokens), np.bool_) if loader.ignored is None else loader.tokens != loader.ignored
+        is_target = target_mask(loader)
         tokens, indices = np.asarray(loader.tokens)[is_target], np.cumsum(is_target) - 1
-        # The same loader over positions in the text instead of words.
-        position_loader = copy.copy(loader)
-        position_loader.tokens, position_loader.ignored = np.arange(len(loader.tokens), dtype=np.int32), None
-        columns = (column for batch in position_loader for column in batch.targets.T)
+        columns = (column for batch in over_positions(loader) for column in batch.targets.T)
         for (state, targets, counted), positions in zip(next_word_states(decoder, loader), columns, strict=True):
             if max_words is not None and number >= max_words:
                 break
@@ -94,15 +90,15 @@ class Mixture:
             neural = decoder.log_probabilities(state.select(chosen)).double().cpu().numpy()
             histories = [tokens[: indices[position]] for position in positions[chosen.cpu()].tolist()]
             words = targets[chosen].cpu().numpy()
-            by_member = [np.stack([each.next_log_probabilities(one) for one in histories]) for each in self.members]
+            by_member = self._by_member(histories)
             for meter, logs in zip(meters, [neural, *by_member, self._mix(neural, by_member)], strict=True):
                 meter.add(logs, words)
             number += len(chosen)
         return meters
 
-    def _mixed(self, neural: Logs, histories: Sequence[NDArray[Any]]) -> Logs:
-        by_member = [np.stack([member.next_log_probabilities(one) for one in histories]) for member in self.members]
-        return self._mix(neural, by_member)
+    def _by_member(self, histories: Sequence[NDArray[Any]]) -> list[Logs]:
+        """The log-probabilities of all words after each history under each member, each (N, V)."""
+        return [np.stack([member.next_log_probabilities(one) for one in histories]) for member in self.members]
 
     def _mix(self, neural: Logs, by_member: Sequence[Logs]) -> Logs:
         stacked = np.stack([neural, *by_member])

@@ -14,13 +14,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from lightrnn_pl.allocation.allocation_file import code_names
 from lightrnn_pl.allocation.inspection import neighbors, similar_words
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.inference.completion import Spellings, log_probabilities_of
+from lightrnn_pl.inference.completion import log_probabilities_of, spellings_of
 from lightrnn_pl.inference.decoding import DecodingState
 from lightrnn_pl.inference.prediction import encode_text
 
@@ -48,7 +49,7 @@ class TextReader:
         """Number of words that the model has read, without those found in the cache."""
         self._num_prefixes = num_prefixes
         self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
-        self._spellings = Spellings(bundle.vocabulary.words)
+        self._spellings = spellings_of(bundle.vocabulary)
 
     def next_words(self, text: str, k: int = 10, complete: bool = False) -> dict[str, Any]:
         """Return the k most likely next words with their probabilities, best first.
@@ -74,22 +75,22 @@ class TextReader:
         check_count("k", k)
         vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
         words = text.split()
-        matching: list[int] = []
+        matching = np.empty(0, dtype=np.int64)
         if complete and words and text[-1:] == words[-1][-1]:
-            matching = self._spellings.words_starting_with(words[-1]).tolist()
-        context = words[:-1] if matching else words
+            matching = self._spellings.words_starting_with(words[-1])
+        context = words[:-1] if len(matching) else words
         state = self._read(encode_text(vocabulary, " ".join(context))).state
         result: dict[str, Any] = {
             "read": len(context),
             "unknown": [index for index, word in enumerate(context) if word not in vocabulary],
             "rows_opened": None,
-            "begins": words[-1] if matching else None,
-            "whole": bool(matching) and words[-1] in vocabulary,
-            "matching": len(matching) if matching else len(vocabulary),
+            "begins": words[-1] if len(matching) else None,
+            "whole": len(matching) > 0 and words[-1] in vocabulary,
+            "matching": len(matching) or len(vocabulary),
             "share": 1.0,
         }
-        if matching:
-            ids = torch.tensor(matching, device=decoder.device)
+        if len(matching):
+            ids = torch.from_numpy(matching).to(decoder.device)
             probabilities = log_probabilities_of(decoder, state, ids).double().exp()
             result["share"] = min(1.0, float(probabilities.sum()))
             best, indices = probabilities.topk(min(k, len(ids)))
