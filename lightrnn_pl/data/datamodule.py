@@ -318,7 +318,8 @@ class CorpusDataModule(pl.LightningDataModule):
         opened, words = self._open(), self.vocabulary
         if isinstance(opened, _UncachedCorpus) or words.unknown_id is None or words.counts[words.unknown_id]:
             return {}
-        shares = {split: float((opened.tokens(split) == words.unknown_id).mean()) for split in self.splits}
+        evaluated = [split for split in self.splits if split != "train"]
+        shares = {split: float((opened.tokens(split) == words.unknown_id).mean()) for split in evaluated}
         unknown = {split: share for split, share in shares.items() if share}
         for split, share in unknown.items():
             logger.warning(
