@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -17,14 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lightrnn_pl.allocation.progress_log import with_log
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.allocation.solvers import AutoSolver, Solver
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 log = logging.getLogger(__name__)
-
-_LOG_INTERVAL = 5.0
-"""Seconds between two lines of the log."""
 
 
 def empty_cells(allocation: WordAllocation) -> Bool[np.ndarray, "*sides"]:
@@ -74,11 +71,11 @@ def solve_by_prefix(
     codes = np.empty(len(costs), dtype=np.int64)
     results: list[ReallocationResult] = []
     distinct, group = np.unique(prefixes, axis=0, return_inverse=True)
-    latest = time.monotonic()
-    for number, prefix in enumerate(distinct if axis else [()]):
-        if time.monotonic() - latest > _LOG_INTERVAL:
-            latest = time.monotonic()
-            log.info("Assigned the words of %d of %d rows.", number, len(distinct))
+
+    def report(number: int) -> None:
+        log.info("Assigned the words of %d of %d rows.", number, len(distinct))
+
+    for number, prefix in enumerate(with_log(distinct if axis else [()], report)):
         members = np.flatnonzero(group.reshape(-1) == number) if axis else np.arange(len(costs))
         available = free[tuple(prefix)].reshape(free.shape[axis], -1)
         # The codes of later axes have no cost yet; the solver only counts their cells.

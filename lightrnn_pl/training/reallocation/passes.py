@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
+from lightrnn_pl.allocation.progress_log import with_log
 from lightrnn_pl.allocation.reallocation_problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.data.batches import Batch, Loader
@@ -21,9 +22,6 @@ from lightrnn_pl.training.reallocation.gather_statistics import Storage, gather_
 from lightrnn_pl.training.reallocation.input_costs import input_costs
 from lightrnn_pl.training.reallocation.metrics import log_once
 from lightrnn_pl.training.reallocation.row_moves import RowMoves, row_moves
-
-_LOG_INTERVAL = 5.0
-"""Seconds between two lines of the log."""
 
 
 class TrainingPasses:
@@ -135,9 +133,7 @@ class _LoggedBatches:
         self._loader = loader
 
     def __iter__(self) -> Iterator[Batch]:
-        latest = time.monotonic()
-        for number, batch in enumerate(self._loader):
-            if time.monotonic() - latest > _LOG_INTERVAL:
-                latest = time.monotonic()
-                log_once(f"Pass over the training text: batch {number:,} of {len(self._loader):,}.")
-            yield batch
+        total = f"{len(self._loader):,}"
+        return with_log(
+            self._loader, lambda number: log_once(f"Pass over the training text: batch {number:,} of {total}.")
+        )
