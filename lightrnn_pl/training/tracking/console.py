@@ -80,16 +80,9 @@ def print_typical_words(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Print a table of finished runs: parameters, epochs (of the best model in parentheses), perplexity, and speed."""
-    table = Table(title="result", title_justify="left")
+    table = Table(title="result, with perplexities", title_justify="left")
     table.add_column("run", overflow="fold")
-    columns = (
-        "parameters",
-        "epochs\n(best)",
-        "validation\nperplexity\nby round",
-        "test\nperplexity",
-        "words/s",
-        "seconds",
-    )
+    columns = ("parameters", "epochs\n(best)", "validation\nby round", "test", "words/s", "seconds")
     for column in columns:
         table.add_column(column, justify="right")
     for name, metrics in runs.items():

@@ -22,7 +22,7 @@ def test_epochs_and_those_of_the_best_model(columns, monkeypatch, capsys):
     runs = {"a": run([120.0, 100.0, 101.0], [1, 2, 3]), "b": run([90.0], [0.5]), "c": run([None], [1])}
     print_results(runs)
     lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= int(columns)
+    assert max(map(len, lines)) <= int(columns) and "…" not in "".join(lines)
     cells = {
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
     }
