@@ -20,8 +20,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
+from lightrnn_pl.cli.config_options import CONF
 from lightrnn_pl.cli.errors import one_line
-from lightrnn_pl.cli.help import CONF, group_options
+from lightrnn_pl.cli.help import group_options
 from lightrnn_pl.files import explain_unwritable
 
 _run_and_report = hydra_utils.run_and_report

@@ -17,7 +17,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from typing_extensions import override
 
-_PACKAGE = "lightrnn_pl.conf"
+CONF = "lightrnn_pl.conf"
 
 
 class OptionSource(ImportlibResourcesConfigSource):
@@ -40,8 +40,8 @@ class OptionSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         path = search_path.get_path()
         for number, element in enumerate(path):
-            if element.path == f"pkg://{_PACKAGE}":
-                path[number] = SearchPathElement(element.provider, f"{OptionSource.scheme()}://{_PACKAGE}")
+            if element.path == f"pkg://{CONF}":
+                path[number] = SearchPathElement(element.provider, f"{OptionSource.scheme()}://{CONF}")
 
 
 def hide_private_options() -> None:
@@ -67,7 +67,7 @@ def check_added_keys(name: str) -> None:
     Raises:
         ValueError: Naming the override.
     """
-    content = yaml.safe_load(resources.files(_PACKAGE).joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load(resources.files(CONF).joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     groups = [key for default in content["defaults"] if isinstance(default, dict) for key in default]
     for added in HydraConfig.get().overrides.task:
         key = added.lstrip("+").partition("=")[0].partition(".")[0].partition("/")[0]
@@ -85,7 +85,7 @@ def without_null_options(arguments: Sequence[str], unset: Collection[str]) -> li
     Raises:
         ValueError: If ``null`` is passed for another group, or is one of several values of a sweep.
     """
-    groups = resources.files(_PACKAGE)
+    groups = resources.files(CONF)
     result = []
     for argument in arguments:
         group, equals, value = argument.partition("=")

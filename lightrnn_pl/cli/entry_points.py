@@ -9,7 +9,6 @@ do not import torch.  A new command needs these two files, a line below, and an 
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
@@ -19,11 +18,17 @@ import hydra
 from omegaconf import DictConfig
 
 from lightrnn_pl.cli.composition_errors import explain_composition_errors
-from lightrnn_pl.cli.config_options import check_added_keys, check_choices, hide_private_options, without_null_options
+from lightrnn_pl.cli.config_options import (
+    CONF,
+    check_added_keys,
+    check_choices,
+    hide_private_options,
+    without_null_options,
+)
 from lightrnn_pl.cli.errors import one_line_errors, output_is_closed
 from lightrnn_pl.cli.help import help_text
 from lightrnn_pl.cli.hydra_arguments import folders_as_overrides, with_quoted_prompt
-from lightrnn_pl.cli.sweep import as_sweep_job, sweep_report
+from lightrnn_pl.cli.sweep import as_sweep_job, is_first_process, sweep_report
 
 
 def _hydra_command(
@@ -36,13 +41,13 @@ def _hydra_command(
     def run(config: DictConfig) -> Any:
         check_choices()
         check_added_keys(name)
-        if name == "train" and sys.stderr.isatty() and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        if name == "train" and sys.stderr.isatty() and is_first_process():
             print("loading PyTorch Lightning", file=sys.stderr, flush=True)  # which takes seconds
         return getattr(import_module(f"lightrnn_pl.commands.{name}"), name)(config)
 
     run.__module__ = f"lightrnn_pl.commands.{name}"  # Hydra names the job, and its log file, after the module
     command = one_line_errors(wrapper(run) if wrapper else run)
-    main = hydra.main(version_base="1.3", config_path="pkg://lightrnn_pl.conf", config_name=name)(command)
+    main = hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name=name)(command)
 
     @functools.wraps(main)
     def entry_point() -> Any:

@@ -19,7 +19,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 
-CONF = "lightrnn_pl.conf"
+from lightrnn_pl.cli.config_options import CONF
+
 _HIDDEN_BLOCKS = ("defaults", "hydra")
 _HIDDEN_KEYS = ("_target_", "_partial_")
 _SCALAR = re.compile(r"(?P<key>\w+): (?P<value>[^#]*[^#\s])\s*(?P<comment>#.*)?$")

@@ -49,12 +49,12 @@ class SweepStart(Callback):
         global _current_records
         with flag_override(config.hydra, "readonly", False):
             config.hydra.overrides.task = _last_of_each_key(config.hydra.overrides.task)
-        if _is_first_process():  # other ranks of a distributed job do not start a sweep
+        if is_first_process():  # other ranks of a distributed job do not start a sweep
             _current_records = Path(config.hydra.sweep.dir).resolve() / SWEEP_RECORDS
             shutil.rmtree(_current_records, ignore_errors=True)
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Whether this is the first process of a distributed job, started by torchrun, Lightning or SLURM."""
     ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     return int(next(filter(None, ranks), 0)) == 0
@@ -134,7 +134,7 @@ class _Job:
         self.records = Path(hydra.sweep.dir).resolve() / SWEEP_RECORDS
 
     def record(self, status: str, error: str | None = None) -> None:
-        if not _is_first_process():
+        if not is_first_process():
             return
         content = {"job": self.number, "status": status, "error": error}
         write_json(

@@ -47,9 +47,6 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         split: measure_perplexity(bundle.model, _batches(datamodule, bundle, split), bundle.vocabulary, device)
         for split in splits
     }
-    keyboards = {}
-    if config.keyboard and config.interpolate is None:
-        keyboards = {split: _measure_keyboard(config, bundle, datamodule, split) for split in splits}
     reading_protocol = datamodule.reading_protocol(contiguous=True)
     tokens = {split: result.tokens for split, result in results.items()}
     report: dict[str, Any] = {
@@ -61,6 +58,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         "protocol": {**bundle.protocol, **reading_protocol, "tokens": tokens},
         "splits": {split: result.as_dict() for split, result in results.items()},
     }
+    keyboards = {}
     if config.interpolate is not None:
         report["interpolation"] = interpolate(config, bundle, corpus, dict.fromkeys(splits, datamodule), device)
         keyboards = {
@@ -70,8 +68,9 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
             if config.keyboard
         }
     elif config.keyboard:
-        for split, numbers in keyboards.items():
-            report["splits"][split]["keyboard"] = numbers
+        for split in splits:
+            keyboards[split] = _measure_keyboard(config, bundle, datamodule, split)
+            report["splits"][split]["keyboard"] = keyboards[split]
     if config.json:
         write_json(config.json, report)
     _print(report, results)

@@ -25,16 +25,17 @@ def train(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> B
     Raises:
         ValueError, FileNotFoundError: For invalid input, before training starts.
     """
-    own = [] if run_dir is None else [f"hydra.run.dir='{run_dir}'"]
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        config = compose("train", [*overrides, *own], return_hydra_config=True)
+        config = compose("train", [*overrides], return_hydra_config=True)
     hydra = HydraConfig.instance()
     hydra.set_config(config)
     try:
-        folder = RunFolder(Path(config.hydra.run.dir).absolute())
+        folder = RunFolder(Path(config.hydra.run.dir if run_dir is None else run_dir).absolute())
         recorded: Any = hydra.cfg
         with flag_override(recorded.hydra, "readonly", False):
             recorded.hydra.runtime.output_dir = str(folder.path)
+            if run_dir is not None:
+                recorded.hydra.run.dir = str(folder.path)
         with flag_override(config, ["readonly", "struct"], False):
             del config["hydra"]
         command.train(config)
