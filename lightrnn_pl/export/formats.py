@@ -71,12 +71,12 @@ def _graphs(
     words, text = _words_to_check(bundle, validation, config.check_words)
     difference = compare_graphs(bundle, client, words)
     # Rounding to 8 bits changes single log-probabilities by up to some nats, so its effect on perplexity counts.
-    largest = math.inf if eight_bits else TOLERANCE
+    limit = math.inf if eight_bits else TOLERANCE
     # Written so that NaN fails the check.
-    if not difference.all_codes <= largest or not difference.text_words <= largest or math.isinf(difference.all_codes):
+    if not difference.all_codes < limit or not difference.text_words < limit:
         raise ValueError(
-            f"log-probabilities of the ONNX graphs differ from PyTorch's by up to {difference.all_codes:.2g}, more "
-            f"than {largest:g}; nothing was exported. Try other versions of torch, onnx or onnxruntime"
+            f"log-probabilities of the ONNX graphs differ from PyTorch's by up to {difference.all_codes:.2g} (limit: "
+            f"{limit:g}); nothing was exported. Try other versions of torch, onnx or onnxruntime"
         )
     agreement = (
         f"verified on {len(words)} words of {text}: log-probabilities differ by at most {difference.text_words:.1e} "

@@ -65,9 +65,8 @@ def check_values(config: DictConfig) -> None:
 
 def _check_trainer(trainer: DictConfig) -> None:
     """Check the ranges that Lightning checks during training or not at all."""
-    limits = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "num_nodes": 1}
-    limits |= {"log_every_n_steps": 0, "min_epochs": 0}
-    for key, at_least in limits.items():
+    positive = dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), 1)
+    for key, at_least in {**positive, "log_every_n_steps": 0, "min_epochs": 0}.items():
         if (value := trainer.get(key)) is not None:
             check_count(f"trainer.{key}", value, at_least)
     for key in ("max_epochs", "max_steps"):

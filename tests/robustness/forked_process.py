@@ -96,7 +96,7 @@ def _run_and_exit(run: Callable[[], object], output: int, limit: int | None) -> 
             os.setpgid(0, 0)
             for target in (1, 2):
                 os.dup2(output, target)
-            sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+            sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - used until the end
             faulthandler.disable()  # otherwise, it would not replace handlers that libraries have installed since
             faulthandler.enable(file=2)
             for kind in (signal.SIGTERM, signal.SIGUSR1):

@@ -41,7 +41,7 @@ def test_stages_survive_a_small_disk(stage, chaos):
     try:
         chaos.small_disk(stage, 1)
     except PermissionError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # only the superuser may mount a file system
     passed(chaos)
 
 
