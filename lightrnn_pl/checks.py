@@ -69,6 +69,19 @@ def check_number(
         raise ValueError(f"{name} must be {kind}{hint}, got {value}")
 
 
+def check_numbers(name: str, values: object, at_least: float = -math.inf) -> list[float]:
+    """The values as a list, after checking that there is at least one, and that they are finite numbers.
+
+    Raises:
+        ValueError: Naming the key and its value.
+    """
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise ValueError(f"{name} must be a non-empty list of numbers, such as [0.1, 1], got {values}")
+    for value in values:
+        check_number(f"every value of {name}", value, at_least)
+    return [float(value) for value in values]
+
+
 def check_ratio(name: str, value: object) -> None:
     """Check that ``value`` is a number above 0 and at most 1.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,13 @@ from rich.text import Text
 from lightrnn_pl.building import as_plain, instantiate
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device, weights_file
 from lightrnn_pl.checks import check_count, check_flag
+from lightrnn_pl.commands.adaptive_evaluation import (
+    adapts,
+    check_adaptive_data,
+    check_adaptive_options,
+    evaluate_adaptively,
+    print_adaptive,
+)
 from lightrnn_pl.commands.keyboard_table import print_keyboards
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.data.batches import Batch
@@ -40,11 +48,13 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     bundle = load(path, device)
     path = weights_file(path)
     datamodule, splits = _datamodule(config, bundle)
-    corpus = _interpolation_corpus(config, bundle, datamodule)
+    tuning_data = _tuning_data(config, bundle, datamodule)
     if config.interpolate is not None:
-        check_interpolation(config, bundle, corpus)
+        check_interpolation(config, bundle, tuning_data)
+    if adapts(config):
+        check_adaptive_data(config, tuning_data, datamodule)
     results = {
-        split: measure_perplexity(bundle.model, _batches(datamodule, bundle, split), bundle.vocabulary, device)
+        split: measure_perplexity(bundle.model, _batches(datamodule, split, bundle), bundle.vocabulary, device)
         for split in splits
     }
     reading_protocol = datamodule.reading_protocol(contiguous=True)
@@ -60,7 +70,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     }
     keyboards = {}
     if config.interpolate is not None:
-        report["interpolation"] = interpolate(config, bundle, corpus, dict.fromkeys(splits, datamodule), device)
+        report["interpolation"] = interpolate(config, bundle, tuning_data, dict.fromkeys(splits, datamodule), device)
         keyboards = {
             f"{split}, {model['name']}": model["splits"][split]["keyboard"]
             for split in splits
@@ -71,11 +81,19 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         for split in splits:
             keyboards[split] = _measure_keyboard(config, bundle, datamodule, split)
             report["splits"][split]["keyboard"] = keyboards[split]
+    adaptive = {}
+    if adapts(config):
+        adaptive = evaluate_adaptively(
+            config, bundle, tuning_data, dict.fromkeys(splits, datamodule), partial(_batches, bundle=bundle), device
+        )
+        report.update(adaptive)
     if config.json:
         write_json(config.json, report)
     _print(report, results)
     if config.interpolate is not None:
         print_interpolation(Console(), report["interpolation"])
+    if adaptive:
+        print_adaptive(Console(), report["splits"], adaptive)
     if keyboards:
         print_keyboards(keyboards)
     return report
@@ -87,9 +105,10 @@ def _check_unused(config: DictConfig) -> None:
     Raises:
         ValueError: Naming the option.
     """
+    check_adaptive_options(config)
     if config.text is not None:
         check_unused(config, f"has no effect with text={config.text}; omit one of them", splits=["valid", "test"])
-        if config.interpolate is None and config.get("data") is not None:
+        if config.interpolate is None and not adapts(config) and config.get("data") is not None:
             raise ValueError(f"data={config.data.name} has no effect with text={config.text}; omit one of them")
     if not config.keyboard:
         check_unused(config, "requires keyboard=true; pass it, or omit this", keyboard_words=20000)
@@ -120,21 +139,21 @@ def _datamodule(config: DictConfig, bundle: Bundle) -> tuple[Any, list[str]]:
     return own_datamodule(bundle, **own_options) if is_own else instantiate({**data, **options}), splits
 
 
-def _interpolation_corpus(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:
-    """The corpus on which n-grams are estimated and weights tuned: the model's own if ``text`` is evaluated."""
-    if config.text is None or config.interpolate is None:
+def _tuning_data(config: DictConfig, bundle: Bundle, datamodule: Any) -> Any:
+    """The corpus on which n-grams are estimated and settings tuned: the model's own if ``text`` is evaluated."""
+    if config.text is None or (config.interpolate is None and not adapts(config)):
         return datamodule
     own, _ = _datamodule(OmegaConf.merge(config, {"text": None, "splits": ["valid"]}), bundle)  # type: ignore[arg-type]
     return own
 
 
-def _batches(datamodule: Any, bundle: Bundle, split: str) -> Iterable[Batch]:
+def _batches(datamodule: Any, split: str, bundle: Bundle) -> Iterable[Batch]:
     """The batches of a split, with a progress display."""
     return with_progress(datamodule.loader_for(bundle.vocabulary, split), Console(stderr=True), f"batches of {split}")
 
 
 def _measure_keyboard(config: DictConfig, bundle: Bundle, datamodule: Any, split: str) -> dict[str, Any]:
-    batches = _batches(datamodule, bundle, split)
+    batches = _batches(datamodule, split, bundle)
     return measure_keyboard(bundle.decoder, bundle.vocabulary, batches, config.keyboard_words).as_dict()
 
 

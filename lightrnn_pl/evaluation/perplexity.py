@@ -87,10 +87,19 @@ class WordLosses:
 
 def word_losses(model: LanguageModel, batches: Iterable[Batch], device: torch.device) -> WordLosses:
     """Compute the loss by word in one pass over ``batches``, with dropout disabled."""
-    num_words = model.allocation.num_words
+    return sum_by_word(_scored(model, batches, device), model.allocation.num_words)
+
+
+def sum_by_word(scored: Iterable[tuple[Tensor, Tensor]], num_words: int) -> WordLosses:
+    """Sum the losses of a text by word.
+
+    Args:
+        scored: Targets and their natural-log probabilities (float64), each of shape (N,).
+        num_words: V.
+    """
     nll = torch.zeros(num_words, dtype=torch.float64)
     tokens = torch.zeros(num_words, dtype=torch.float64)
-    for targets, scores in _scored(model, batches, device):
+    for targets, scores in scored:
         nll.index_add_(0, targets, -scores)
         tokens.index_add_(0, targets, torch.ones_like(scores))
     return WordLosses(nll, tokens)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = {
     # Modules that receive the configuration of a command, relative to lightrnn_pl.
     "dashboard": ["training/tracking/wandb_workspace.py"],
-    "evaluate": ["commands/evaluate.py", "ngrams/interpolation.py"],
+    "evaluate": ["commands/evaluate.py", "commands/adaptive_evaluation.py", "ngrams/interpolation.py"],
     "export": ["commands/export.py", "export/formats.py"],
     "generate": ["commands/generate.py"],
     "ngram": ["commands/ngram.py"],
@@ -54,6 +54,13 @@ def test_every_key_is_read(command):
         (evaluate, ["interpolate=cache", "interpolate_estimator=own"], "interpolate_estimator=own applies to the Kne"),
         (evaluate, ["interpolate=kn", "cache_words=9"], "cache_words=9 requires interpolate=cache"),
         (evaluate, ["cache_decay=0.5"], "cache_decay=0.5 requires interpolate=cache"),
+        (evaluate, ["neural_cache_words=[9]"], r"neural_cache_words=\[9\] requires neural_cache=true"),
+        (evaluate, ["dynamic_decay=[0.1]"], r"dynamic_decay=\[0.1\] requires dynamic_evaluation=sgd or rms"),
+        (
+            evaluate,
+            ["dynamic_evaluation=sgd", "dynamic_statistics_words=9"],
+            "dynamic_statistics_words=9 requires dynamic_evaluation=rms",
+        ),
         (evaluate, ["text=a.txt", "splits=[test]"], r"splits=\['test'\] has no effect with text=a.txt"),
         (evaluate, ["text=a.txt", "data=pydoc"], "data=pydoc has no effect with text=a.txt"),
         (export, ["output=a", "valid=null", "words=5"], "words=5 applies to the validation text"),
