@@ -207,6 +207,7 @@ _DOCUMENTED = "states facts for the log or the report"
 EXCEPTIONS: dict[str, str] = {
     "train:paper": "stores any values for the report and for interpolations; null in itself",
     "train:init_from": "needs a trained model; tested in training/test_fine_tuning.py",
+    "train:teacher*": "needs a trained model; tested in training/test_distillation.py",
     "train:resume": "resuming is tested in training/test_resume.py",
     "train:sweep.fail_fast": "sweeps are tested in commands/test_sweep.py",
     "data/_common:expected": _DOCUMENTED,
@@ -263,6 +264,7 @@ VALID: dict[str, tuple[str, ...]] = {
     "optimizer/*:weight_decay": ("0", "1e30", "huge"),
     "averaging/ema:decay": ("0",),
     "averaging/nt_asgd:patience": ("0",),
+    "train:teacher_weight": ("0",),
     "train:regularization.*": ("0", "1e30", "huge"),  # weights of terms of the loss
     "schedule/*:warmup_steps": ("0",),
     "schedule/plateau:patience": ("0",),

@@ -26,14 +26,14 @@ DEFAULTS: dict[str, Any] = {
     "neural_cache_words": [100, 500, 2000],
     "neural_cache_theta": [0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0],
     "dynamic_learning_rate": None,
-    "dynamic_decay": [0.0, 0.001, 0.003],
+    "dynamic_decay": [0.001, 0.003, 0.01],
     "dynamic_segment_words": 5,
     "dynamic_tuning_words": 10000,
     "dynamic_statistics_words": 50000,
 }
 """The options and their defaults in conf/evaluate.yaml."""
 
-LEARNING_RATES = {"sgd": [0.03, 0.1, 0.3], "rms": [0.0003, 0.001, 0.003]}
+LEARNING_RATES = {"sgd": [0.1, 0.2, 0.4], "rms": [0.0005, 0.001, 0.002]}
 """The learning rates to choose from if ``dynamic_learning_rate`` is null."""
 
 BatchesOf = Callable[[Any, str], Iterable[Batch]]

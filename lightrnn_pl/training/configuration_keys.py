@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        *("name", "seed", "init_from", "loss_reduction", "regularization", "averaging", "resume", "resume_point"),
+        *("name", "seed", "init_from", "teacher", "teacher_weight", "loss_reduction", "regularization"),
+        *("averaging", "resume", "resume_point"),
         *("sweep", "paths", "paper", "data", "model", "allocation", "reallocation", "bootstrap", "solver", "optimizer"),
         *("schedule", "trainer", "callbacks", "logger"),
     ),

@@ -20,6 +20,8 @@ TYPES: dict[str, Any] = {
     "name": str,
     "seed": int,
     "init_from": str | None,
+    "teacher": str | None,
+    "teacher_weight": float,
     "loss_reduction": Literal["window", "word"],
     "resume": bool,
     "paths.run_dir": str,

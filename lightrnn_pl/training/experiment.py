@@ -36,6 +36,7 @@ from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
 from lightrnn_pl.training.configuration_keys import check_keys
 from lightrnn_pl.training.configuration_values import check_values
+from lightrnn_pl.training.distillation import Distillation, check_teacher_weight
 from lightrnn_pl.training.fine_tuning import (
     copy_weights,
     fine_tuning_report,
@@ -85,6 +86,10 @@ def train(config: DictConfig) -> dict[str, Any]:
     folder = RunFolder(config.paths.run_dir)
     _set_data_paths(config)
     initial = None if config.get("init_from") is None else load(config.init_from)
+    check_teacher_weight(config.teacher_weight)
+    distillation = None
+    if config.teacher is not None:
+        distillation = Distillation(load(config.teacher), config.teacher_weight)
     if initial is not None:
         use_initial_model(config, initial, folder)
     _silence_lightning()
@@ -106,7 +111,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         log.info("run %s, seed %s, folder %s", config.name, config.seed, folder.path)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     with _record_setup_failure(config, folder):
-        run = _build_run(config, folder, initial)
+        run = _build_run(config, folder, initial, distillation)
     with _record_abnormal_end(run, folder):
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None and is_first_rank():
@@ -125,7 +130,7 @@ def _checkpoint_to_resume(config: DictConfig, folder: RunFolder) -> Path | None:
     return folder.last if config.resume and folder.last.is_file() else None
 
 
-def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None) -> _Run:
+def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None, distillation: Distillation | None) -> _Run:
     """Build all objects of a run.
 
     Whatever checks settings quickly comes before the text is read, and everything else before the initial allocation is
@@ -142,10 +147,14 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None) -> _
     _check_trainer_and_optimizer(config)
     datamodule.prepare_data()
     datamodule.setup("fit")
+    if distillation is not None:
+        distillation.check_vocabulary(datamodule.vocabulary)
     record = TableRecord(folder, datamodule.vocabulary)
     reallocation: Reallocation = instantiate(config.bootstrap, schedule=schedule, record=record)
     allocation = build_allocation(config, datamodule.vocabulary, assign_words=False)
     model = build_model(config, allocation, datamodule.vocabulary, tokens=datamodule.training_tokens())
+    if distillation is not None:
+        distillation.check_student(model)
     if is_first_rank():
         print_model(model)
 
@@ -178,6 +187,7 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None) -> _
         config.loss_reduction,
         activation_regularization=config.regularization.activation,
         temporal_activation_regularization=config.regularization.temporal_activation,
+        distillation=distillation,
     )
     is_resumed = _checkpoint_to_resume(config, folder) is not None  # its weights and allocation are in the checkpoint
     if not is_resumed and start is not None:

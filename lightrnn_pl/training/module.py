@@ -22,6 +22,7 @@ from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.nn.cores import State, detach_state
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.losses import ExactLoss
+from lightrnn_pl.training.distillation import Distillation
 from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
 from lightrnn_pl.types import Hidden, WordMask, Words
 
@@ -42,6 +43,7 @@ class LanguageModelingModule(pl.LightningModule):
             mean loss per word (AR; Merity et al. 2018, section 4.6).
         temporal_activation_regularization: Factor of the mean square of the difference between consecutive hidden
             states before dropout (TAR).
+        distillation: The teacher; None for none.
 
     Attributes:
         observer: Called with the hidden states, targets and mask of each training batch, unless it is None.
@@ -55,6 +57,7 @@ class LanguageModelingModule(pl.LightningModule):
         loss_reduction: Literal["window", "word"] = "window",
         activation_regularization: float = 0.0,
         temporal_activation_regularization: float = 0.0,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         check_choice("loss_reduction", loss_reduction, ("window", "word"))
@@ -65,6 +68,7 @@ class LanguageModelingModule(pl.LightningModule):
         self.activation_regularization = activation_regularization
         self.temporal_activation_regularization = temporal_activation_regularization
         self._optimizer = optimizer
+        self._distillation = distillation
         self.observer: Callable[[Hidden, Words, WordMask], None] | None = None
         self.before_fit: Callable[[], None] | None = None
         self._state: State | None = None
@@ -94,15 +98,21 @@ class LanguageModelingModule(pl.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_train_start(self) -> None:
-        """Move a hidden state that was loaded from a checkpoint to the device."""
+        """Move hidden states that were loaded from a checkpoint, and the teacher, to the device."""
         if self._state is not None:
             self._state = tuple(part.to(self.device) for part in self._state)
+        if self._distillation is not None:
+            self._distillation.move_to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one window; logs the mean negative log-likelihood per word."""
         states, state = self.model.core_states(batch.inputs, batch.targets, self._state, batch.reset)
         hidden = self.model.output_dropout(states)
-        losses = self.model.loss(self.model.output, hidden, batch.targets)
+        if self._distillation is None:
+            losses = self.model.loss(self.model.output, hidden, batch.targets)
+            logged = losses.detach()
+        else:
+            losses, logged = self._distillation.losses(self.model.output, hidden, batch)
         self._state = detach_state(state)
         if self.observer is not None:
             self.observer(hidden, batch.targets, batch.mask)
@@ -110,9 +120,12 @@ class LanguageModelingModule(pl.LightningModule):
         total = losses.masked_fill(~batch.mask, 0.0).sum()
         words = batch.mask.sum()
         mean = total / words.clamp(min=1)
+        logged_mean = logged.masked_fill(~batch.mask, 0.0).sum() / words.clamp(min=1)
         # A sampled loss is not a likelihood, so it is logged under another name.
         name = "train/nll" if isinstance(self.model.loss, ExactLoss) else "train/loss"
-        self.log(name, mean.detach(), prog_bar=True)
+        self.log(name, logged_mean, prog_bar=True)
+        if self._distillation is not None:
+            self.log("train/distillation", mean.detach())
         penalty = self._penalty(states, hidden)
         if self.loss_reduction == "word":
             return mean + penalty
@@ -163,15 +176,22 @@ class LanguageModelingModule(pl.LightningModule):
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the hidden state of every rank, so that a resumed run continues in the middle of the text."""
-        checkpoint["hidden_state"] = gather_from_ranks(
-            None if self._state is None else [part.cpu() for part in self._state]
-        )
+        """Save the hidden states of every rank, so that a resumed run continues in the middle of the text."""
+        checkpoint["hidden_state"] = gather_from_ranks(_on_cpu(self._state))
+        if self._distillation is not None:
+            checkpoint["teacher_state"] = gather_from_ranks(_on_cpu(self._distillation.state))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore this rank's hidden state."""
+        """Restore this rank's hidden states."""
         parts = select_own_rank(checkpoint["hidden_state"])
         self._state = None if parts is None else tuple(parts)
+        if self._distillation is not None:
+            parts = select_own_rank(checkpoint["teacher_state"])
+            self._distillation.state = None if parts is None else tuple(parts)
+
+
+def _on_cpu(state: State | None) -> list[Tensor] | None:
+    return None if state is None else [part.cpu() for part in state]
 
 
 def _can_be_fused(optimizer: OptimizerFactory) -> bool:

@@ -21,6 +21,8 @@ DEFINES_A_RUN = (
     "init_from",
     "loss_reduction",
     "regularization",
+    "teacher",
+    "teacher_weight",
     "seed",
     "trainer.accumulate_grad_batches",
     "trainer.gradient_clip_val",
