@@ -33,7 +33,8 @@ class LanguageModel(nn.Module):
         word_dropout: Dropout probability of whole words at the input.
         init_scale: Parameters are initialized uniformly in [-init_scale, init_scale], unless a part has its own
             initialization; None skips the initialization, for parameters that are loaded afterwards.
-        tied: Whether the output shares the vectors of the embedding.
+        tied: Whether the output shares the vectors of the embedding.  If they do not have the size of the hidden
+            state, outputs with one vector per word project the hidden state to this size.
 
     Raises:
         ValueError: If the parts do not fit together, or an argument is out of range.
@@ -74,6 +75,8 @@ class LanguageModel(nn.Module):
                 part.initialise(init_scale)
         if tied:
             output.tie(embedding)
+            if init_scale is not None:
+                output.initialise_projection(init_scale)
 
     @property
     def allocation(self) -> WordAllocation:

@@ -212,7 +212,7 @@ def test_rejects_invalid_input_before_training(overrides, message, tiny_text, tm
     [
         ("model.dropout=1.5", "dropout"),
         ("model.embedding.embedding_dim=0", "embedding_dim"),
-        ("model.tied=true", "set model.tied=false"),
+        ("model.tied=true", "set model.tied=false"),  # row and column vectors have no projection
         ("loss_reduction=sum", "loss_reduction"),
         ("reallocation.patience=0", "reallocation.patience"),
     ],

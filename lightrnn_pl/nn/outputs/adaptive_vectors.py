@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
-from lightrnn_pl.nn.adaptive_vectors import AdaptiveVectors, frequency_cutoffs
+from lightrnn_pl.nn.adaptive_vectors import AdaptiveVectors, frequency_cutoffs, vector_sizes
 from lightrnn_pl.nn.embeddings.adaptive import AdaptiveEmbedding
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.softmax import WeightOutput
@@ -73,25 +73,29 @@ class AdaptiveVectorOutput(WeightOutput):
 
     @override
     def tie(self, embedding: Embedding) -> None:
-        """Share the vectors and the projection of an adaptive embedding of the same sizes.
+        """Share the vectors and the projection of an adaptive embedding with the same bands.
 
         Raises:
             ValueError: If the embedding is different.  The message lists the settings that are required.
         """
-        if not isinstance(embedding, AdaptiveEmbedding) or embedding.vectors.shape != self.vectors.shape:
+        if not isinstance(embedding, AdaptiveEmbedding) or not self._has_same_bands(embedding):
             settings = [
                 "model/embedding=adaptive",
-                f"model.embedding_dim={self.hidden_dim}",
                 f"model.embedding.cutoffs={self.cutoffs}",
                 f"model.embedding.div_value={self.div_value}",
             ]
             self._refuse_to_tie(embedding, settings)
         self._use(embedding.vectors)
         self._shares_vectors = True
+        self._project_to(embedding.embedding_dim)
+
+    def _has_same_bands(self, embedding: AdaptiveEmbedding) -> bool:
+        sizes = vector_sizes(embedding.embedding_dim, self.div_value, len(self.vectors.bands))
+        return embedding.vectors.bands == self.vectors.bands and sizes == [size for _, size in embedding.vectors.shape]
 
     @override
     def query(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N P"]:
-        return self.vectors.query(hidden)
+        return self.vectors.query(super().query(hidden))
 
     @override
     def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:

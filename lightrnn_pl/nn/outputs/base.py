@@ -69,6 +69,9 @@ class Output(Part, ABC):
             "an embedding and an output of the same kind with model.embedding_dim equal to model.hidden_dim"
         )
 
+    def initialise_projection(self, scale: float) -> None:
+        """Initialize the projection of the hidden state to shared vectors of another size; called after ``tie``."""
+
     def traceable(self, max_bytes: int) -> Traceable:
         """A traceable version of ``log_probabilities``, for k = 1; see :mod:`~lightrnn_pl.nn.traceable`.
 

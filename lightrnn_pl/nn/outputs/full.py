@@ -23,8 +23,9 @@ class FullOutput(MatrixOutput):
 
     @override
     def tie(self, embedding: Embedding) -> None:
-        """Share the vectors of a full embedding of the same size."""
-        if not isinstance(embedding, FullEmbedding) or embedding.embedding_dim != self.hidden_dim:
+        """Share the vectors of a full embedding."""
+        if not isinstance(embedding, FullEmbedding):
             super().tie(embedding)
         else:
             self.weight = cast(nn.Parameter, embedding.vectors.weight)
+            self._project_to(embedding.embedding_dim)

@@ -105,6 +105,10 @@ class RowWordOutput(WordVectorOutput):
         self._store_by_row()
 
     @override
+    def initialise_projection(self, scale: float) -> None:
+        self.vectors.initialise_projection(scale)
+
+    @override
     def axis_losses(self, hidden: Hidden, targets: Words) -> list[WordScores]:
         first, second = self.hidden_by_axis(hidden, targets)
         words = targets.flatten()

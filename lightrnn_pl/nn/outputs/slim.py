@@ -121,47 +121,49 @@ class SlimOutput(SoftmaxOutput):
 
     @override
     def tie(self, embedding: Embedding) -> None:
-        """Share the sub-vectors and the map of a slim embedding with the same sizes and disjoint sets.
+        """Share the sub-vectors and the map of a slim embedding with as many sub-vectors in disjoint sets.
 
         Raises:
             ValueError: If the embedding is different.  The message lists the settings that are required.
         """
         if not isinstance(embedding, SlimEmbedding) or (missing := self._missing_settings(embedding)):
-            all_settings = ["model/embedding=slim", "model.embedding.disjoint=true", *self._size_settings()]
+            all_settings = ["model/embedding=slim", "model.embedding.disjoint=true", *self._size_settings(embedding)]
             self._refuse_to_tie(embedding, missing if isinstance(embedding, SlimEmbedding) else all_settings)
         self.map = embedding.map
         self.source = _ConcatenatedSubvectors(self.map)
         self.subvectors = cast(nn.Parameter, embedding.vectors.weight)
         self._shares_map = True
+        self._project_to(embedding.embedding_dim)
 
-    def _size_settings(self) -> list[str]:
-        """Settings with which an embedding has the same number and size of sub-vectors."""
+    def _size_settings(self, embedding: Embedding) -> list[str]:
+        """Settings with which an embedding has the same number of sub-vectors."""
         number = [f"model.embedding.compression={self.compression}", "model.embedding.num_subvectors=null"]
         if self.compression is None:
             number = ["model.embedding.compression=null", f"model.embedding.num_subvectors={self.map.num_subvectors}"]
-        return [
-            f"model.embedding_dim={self.hidden_dim}",
-            f"model.embedding.num_parts={self.map.num_parts}",
-            *number,
-        ]
+        divisible = embedding.embedding_dim % self.map.num_parts == 0
+        size = [] if divisible else [f"model.embedding_dim={self.hidden_dim}"]
+        return [*size, f"model.embedding.num_parts={self.map.num_parts}", *number]
 
     def _missing_settings(self, embedding: SlimEmbedding) -> list[str]:
         """Settings that are required to tie ``embedding``; empty if it can be tied."""
-        own = self.hidden_dim, self.map.num_parts, self.map.num_subvectors
-        theirs = embedding.embedding_dim, embedding.map.num_parts, embedding.map.num_subvectors
+        own = self.map.num_parts, self.map.num_subvectors
+        theirs = embedding.map.num_parts, embedding.map.num_subvectors
         disjoint = [] if embedding.map.disjoint else ["model.embedding.disjoint=true"]
         # The number that a ratio stands for depends on the number of parts, so all sizes are listed together.
-        return disjoint + (self._size_settings() if own != theirs else [])
+        return disjoint + (self._size_settings(embedding) if own != theirs else [])
 
     @override
-    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S H"]:
+    def output_vectors(self, words: Int[Tensor, " S"]) -> Float[Tensor, "S P"]:
         return F.embedding(self.map(words), self.subvectors).flatten(1)
 
     @override
     def logits(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """Logits of all words; with gradients, a transposed view of a (V, N) tensor."""
+        return self._all_logits(self.query(hidden))
+
+    def _all_logits(self, query: Float[Tensor, "N P"]) -> Float[Tensor, "N V"]:
         # In mixed precision, hidden states have a lower precision; sum the K products in the precision of the weights.
-        factors = hidden.to(self.subvectors.dtype), self.subvectors, self.bias
+        factors = query.to(self.subvectors.dtype), self.subvectors, self.bias
         if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
             return _SharedLogits.apply(*factors, self._current_layout()).T
         return _logits_of_words(_dots(*factors[:2], self._part_spans()), self.bias, self._numbers())
@@ -169,7 +171,7 @@ class SlimOutput(SoftmaxOutput):
     @override
     def query_logits(self, query: Float[Tensor, "N H"], start: int, stop: int) -> Float[Tensor, "N _"]:
         if (start, stop) == (0, self.num_words):
-            return self.logits(query)
+            return self._all_logits(query)
         return super().query_logits(query, start, stop)
 
     @override
@@ -280,9 +282,11 @@ class _AllWords(nn.Module):
         starts = torch.tensor([start for start, _ in self.spans])
         # Numbers relative to the start of a part are small and can be stored in narrow types.
         self.register_buffer("numbers", narrow_integers(numbers.long().T - starts[:, None]))
-        self.subvectors, self.bias = output.subvectors, output.bias
+        self.subvectors, self.bias, self.projection = output.subvectors, output.bias, output.tied_projection
 
     def forward(self, hidden: Tensor) -> Tensor:
+        if self.projection is not None:
+            hidden = F.linear(hidden, self.projection)
         size = self.subvectors.shape[1]
         # (V, N), so that gathers read whole rows, which is several times faster than along the other axis.
         logits = self.bias[:, None]

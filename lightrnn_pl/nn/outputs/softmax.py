@@ -2,7 +2,8 @@
 
     logit(w) = q(h) . y_w + b_w        P(w) = exp logit(w) / sum over v of exp logit(v)
 
-q is the identity or a projection.  Subclasses differ in how the output vectors y_w are represented.
+q is the identity or a projection, such as the one to the size of an embedding whose vectors are shared.  Subclasses
+differ in how the output vectors y_w are represented.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class SoftmaxOutput(Output):
         self.num_words = allocation.num_words
         self.chunk_size = chunk_size
         self.bias = nn.Parameter(torch.zeros(self.num_words))
+        self.register_parameter("tied_projection", None)
+
+    tied_projection: nn.Parameter | None
+    """The D x H projection of the hidden state to the size of the vectors of an embedding that ``tie`` shares."""
 
     source: VectorSource = MatrixRows()
     """Computes output vectors from ``vector_weights``."""
@@ -86,8 +91,18 @@ class SoftmaxOutput(Output):
         """
 
     def query(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N P"]:
-        """q(h), which is multiplied by the output vectors; the hidden state itself unless overridden."""
-        return hidden
+        """q(h), which is multiplied by the output vectors; the hidden state itself unless projected or overridden."""
+        return hidden if self.tied_projection is None else F.linear(hidden, self.tied_projection)
+
+    @override
+    def initialise_projection(self, scale: float) -> None:
+        if self.tied_projection is not None:
+            nn.init.uniform_(self.tied_projection, -scale, scale)
+
+    def _project_to(self, embedding_dim: int) -> None:
+        """Project hidden states if they do not have the size of the shared vectors."""
+        if embedding_dim != self.hidden_dim:
+            self.tied_projection = nn.Parameter(self.bias.new_zeros(embedding_dim, self.hidden_dim))
 
     def query_logits(self, query: Float[Tensor, "N P"], start: int, stop: int) -> Float[Tensor, "N _"]:
         """Logits of the words from ``start`` to ``stop`` - 1."""

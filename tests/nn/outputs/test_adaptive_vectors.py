@@ -55,7 +55,7 @@ def test_vectors_of_equal_size_and_a_projection_of_ones_equal_the_full_output():
     torch.testing.assert_close(adaptive.logits(hidden), full.logits(hidden))
 
 
-def test_ties_with_an_adaptive_embedding_of_the_same_sizes():
+def test_ties_with_an_adaptive_embedding_with_the_same_bands():
     allocation = random_allocation(11, (11,))
     output, embedding = AdaptiveVectorOutput(allocation, 6, [4]), AdaptiveEmbedding(allocation, 6, [4])
     output.tie(embedding)

@@ -21,12 +21,11 @@ class TestFullOutput(WeightContract):
         return num_words * (hidden_dim + 1)
 
 
-def test_ties_only_with_a_full_embedding_of_the_same_size():
+def test_ties_only_with_a_full_embedding():
     allocation = random_allocation(11, (11,))
     output, embedding = FullOutput(allocation, 6), FullEmbedding(allocation, 6)
     output.tie(embedding)
     assert output.weight is embedding.vectors.weight
     slim = SlimEmbedding(allocation, 6, 2, ShuffledMap, compression=0.5)
-    for other in (FullEmbedding(allocation, 4), slim):
-        with pytest.raises(ValueError, match=f"cannot share the vectors of {type(other).__name__}"):
-            FullOutput(allocation, 6).tie(other)
+    with pytest.raises(ValueError, match="cannot share the vectors of SlimEmbedding"):
+        FullOutput(allocation, 6).tie(slim)

@@ -278,7 +278,7 @@ def test_compression_of_an_eighth_takes_at_most_13_percent_of_the_memory():
         (lambda table: SlimEmbedding(table, 6, 3, ShuffledMap, compression=0.5), ["model.embedding.disjoint=true"]),
         (
             lambda table: SlimEmbedding(table, 6, 2, ShuffledMap, compression=0.5, disjoint=True),
-            ["model.embedding_dim=6", "model.embedding.num_parts=3", "model.embedding.compression=0.5"],
+            ["model.embedding.num_parts=3", "model.embedding.compression=0.5", "model.embedding.num_subvectors=null"],
         ),
         (lambda table: FullEmbedding(table, 6), ["model/embedding=slim", "model.embedding.disjoint=true"]),
     ],
@@ -290,7 +290,7 @@ def test_error_lists_the_settings_for_tying(embedding, settings):
     suggested = str(error.value).partition("or set ")[2].split()
     assert set(settings) <= set(suggested)
     # Only the settings that differ, if the embedding is a slim embedding.
-    assert len(suggested) == {1: 1, 3: 4, 2: 6}[len(settings)]
+    assert len(suggested) == {1: 1, 3: 3, 2: 5}[len(settings)]
 
 
 def test_error_lists_the_number_if_no_ratio_is_configured():
