@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import math
 import sys
 import threading
 import typing
@@ -41,6 +42,9 @@ _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torc
 _MIN_ELEMENTS = 2**16
 """Tensors up to this size are always allowed, because parts may create small constants."""
 
+_MAX_REPLACED = 64
+"""Parameters of a tied model that may be replaced; an output has one matrix per band of words."""
+
 
 def restore_model(
     config: Mapping[str, Any], allocation: WordAllocation, vocabulary: Vocabulary, state: Mapping[str, Tensor]
@@ -59,8 +63,9 @@ def restore_model(
     """
     settings = config["model"]
     try:
-        with _only_stored_tensors(state, allocation):
+        with _only_stored_tensors(state, allocation, settings["tied"]):
             model = assemble_model(settings, allocation, vocabulary, constructor_of, initialize=False)
+        _allocate(model)
         model.load_state_dict(state)
     except Exception as error:  # constructors may raise any exception for values that no training run would accept
         raise ValueError(f"the configuration does not describe the stored model: {one_line(error)}") from error
@@ -152,34 +157,58 @@ def _created_by(kind: Any) -> type | None:
 
 
 @contextlib.contextmanager
-def _only_stored_tensors(state: Mapping[str, Tensor], allocation: WordAllocation) -> Iterator[None]:
+def _only_stored_tensors(state: Mapping[str, Tensor], allocation: WordAllocation, tied: bool) -> Iterator[None]:
     """Refuse parameters that are not stored, and other tensors that are larger than everything that is stored.
 
     Without this check, a configuration with wrong sizes could use all memory, or create layers for hours.
+
+    The output of a tied model is created with vectors of the size of the hidden state, which those of the embedding
+    replace.  They are not stored if these have another size, so a few parameters without memory take their place.
 
     Raises:
         ValueError: Naming the shape.
     """
     remaining = Counter(tuple(tensor.shape) for tensor in state.values())
-    thread, known = threading.get_ident(), set()
+    thread, known, num_replaced = threading.get_ident(), set(), 0
 
-    def check(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+    def check(module: nn.Module, name: str, parameter: Tensor | None) -> nn.Parameter | None:
+        nonlocal num_replaced
         # Sizes of parameters without elements are known only after loading.  Tied parameters are registered twice.
         if threading.get_ident() != thread or parameter is None or not parameter.numel() or id(parameter) in known:
-            return
-        known.add(id(parameter))
+            return None
         shape = tuple(parameter.shape)
-        if not remaining[shape]:
+        if remaining[shape]:
+            known.add(id(parameter))
+            remaining[shape] -= 1
+            return None
+        num_replaced += 1
+        if not tied or num_replaced > _MAX_REPLACED:
             raise ValueError(f"it has a parameter {name} of shape {list(shape)}, which is not stored")
-        remaining[shape] -= 1
+        replacement = nn.Parameter(torch.empty_like(parameter, device="meta"))
+        replaced.append(replacement)  # so that its id is not used again
+        known.add(id(replacement))
+        return replacement
 
+    replaced: list[nn.Parameter] = []
     stored = sum(tensor.numel() for tensor in state.values())
-    handle = register_module_parameter_registration_hook(check)
+    max_elements = max(_MIN_ELEMENTS, stored, allocation.num_cells)
+    if tied:
+        # A recurrent core with hidden size H has more than H x H weights.
+        max_elements = max(max_elements, allocation.num_words * math.isqrt(stored))
+    handle = register_module_parameter_registration_hook(check)  # type: ignore[arg-type]  # it may return a value
     try:
-        with _SizeLimit(max(_MIN_ELEMENTS, stored, allocation.num_cells)):
+        with _SizeLimit(max_elements):
             yield
     finally:
         handle.remove()
+
+
+def _allocate(model: nn.Module) -> None:
+    """Give memory to parameters that still have none; loading then checks their shapes."""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.is_meta:
+                setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="cpu")))
 
 
 class _SizeLimit(TorchFunctionMode):

@@ -41,7 +41,7 @@ MODELS = {
         *("model.embedding.projection_dim=3", "model.output.projection_dim=3", "model/core=rnn"),
     ),
     "row word with adaptive vectors": (
-        *("model=row_word_adaptive", "model.tied=true", "model.embedding.cutoffs=[9,20]"),
+        *("model=row_word_adaptive", "model.tied=true", "model.embedding_dim=8", "model.embedding.cutoffs=[9,20]"),
         *("model.embedding.div_value=2.0", "model.output.cutoffs=[9,20]", "model.output.div_value=2.0"),
     ),
     "adaptive": ("model=adaptive",),
