@@ -3,7 +3,7 @@ VENV := .venv
 INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help run test check clean
+.PHONY: help run test check docs clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,5 +30,8 @@ check: $(VENV)/.installed-dev  ## Lint, types, import layers
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+docs: $(VENV)/.installed-dev  ## Build the documentation site (docs/_build/html); warnings are errors
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 clean:  ## Remove the environment and caches (never outputs/)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache

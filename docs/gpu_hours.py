@@ -1,4 +1,4 @@
-"""Prints what the runs of each paper's table take on a GPU: the table in ``docs/performance.md``.
+"""Prints what the runs of each paper's table take on a GPU: the table in ``docs/reference/performance.md``.
 
 ``python docs/gpu_hours.py --rate 20 --step 30`` uses other constants than the estimates below; ``benchmarks/gpu.sh``
 measures them.

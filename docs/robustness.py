@@ -1,4 +1,4 @@
-"""Runs the robustness suites and writes ``docs/robustness.md``.
+"""Runs the robustness suites and writes ``docs/reference/robustness.md``.
 
 python docs/robustness.py                            # the tests, and the chaos suite with 200 kills
 python docs/robustness.py --kills 0                  # only the tests
@@ -95,7 +95,7 @@ def main() -> None:
         more, survived = chaos_rows(arguments.kills)
         rows, passed = rows + more, passed and survived
     table = ["| test | tries | passed |", "| --- | ---: | ---: |", *rows]
-    (ROOT / "docs" / "robustness.md").write_text(INTRODUCTION + "\n" + "\n".join(table) + "\n", encoding="utf-8")
+    (ROOT / "docs" / "reference" / "robustness.md").write_text(INTRODUCTION + "\n" + "\n".join(table) + "\n", encoding="utf-8")
     sys.exit(0 if passed else 1)
 
 

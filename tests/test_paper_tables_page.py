@@ -1,4 +1,4 @@
-"""``docs/paper_tables.md`` is current, and its counts are those of the models."""
+"""``docs/reference/paper_tables.md`` is current, and its counts are those of the models."""
 
 import importlib.util
 import sys

@@ -59,14 +59,14 @@ def _sections(name: str, choices: dict[str, Any]) -> Iterator[str]:
         folder = root.joinpath(*group.partition("@")[0].split("/"))
         if not folder.joinpath(f"{option}.yaml").is_file():
             continue  # defined by the user
-        description, lines = _option(folder, option)
+        description, lines = documented_option(folder, option)
         if lines:
             yield f"\n{place}:  ({group}={option})"
             yield from textwrap.wrap(description, 120, initial_indent="  # ", subsequent_indent="  # ")
             yield from (f"  {line}".rstrip() for line in lines)
 
 
-def _option(folder: Traversable, option: str) -> tuple[str, list[str]]:
+def documented_option(folder: Traversable, option: str) -> tuple[str, list[str]]:
     """The description of an option, and its keys after those of the options that it extends."""
     text = folder.joinpath(f"{option}.yaml").read_text(encoding="utf-8")
     description, lines = _documented_keys(text)
@@ -75,7 +75,7 @@ def _option(folder: Traversable, option: str) -> tuple[str, list[str]]:
         path = folder.joinpath(f"{base}.yaml") if isinstance(base, str) else None
         # Parts of the configuration that are built from other keys have a package of their own.
         if path is not None and path.is_file() and not path.read_text(encoding="utf-8").startswith("# @package"):
-            inherited += _option(folder, base)[1]
+            inherited += documented_option(folder, base)[1]
     return description, _merged(inherited, lines)
 
 
