@@ -95,7 +95,8 @@ def main() -> None:
         more, survived = chaos_rows(arguments.kills)
         rows, passed = rows + more, passed and survived
     table = ["| test | tries | passed |", "| --- | ---: | ---: |", *rows]
-    (ROOT / "docs" / "reference" / "robustness.md").write_text(INTRODUCTION + "\n" + "\n".join(table) + "\n", encoding="utf-8")
+    page = ROOT / "docs" / "reference" / "robustness.md"
+    page.write_text(INTRODUCTION + "\n" + "\n".join(table) + "\n", encoding="utf-8")
     sys.exit(0 if passed else 1)
 
 

@@ -2,7 +2,7 @@
 
 Importing PyTorch and Lightning takes most of the time of a command that trains a tiny model.  A test that runs many
 commands puts :func:`command_folder` first in PATH.  Each command is then a process of its own, with its arguments,
-environment, working folder and output, but it starts without importing.
+environment, working folder and output, but it starts without importing.  ``python`` runs scripts and modules likewise.
 
     python -m tests.command_server SOCKET
 """
@@ -10,6 +10,7 @@ environment, working folder and output, but it starts without importing.
 import contextlib
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-COMMANDS = ("train", "evaluate", "table", "report", "rescore")
+COMMANDS = ("train", "evaluate", "table", "report", "rescore", "score", "generate", "export", "ngram")
 
 # The system's Python starts a client within 20 ms: it imports only what is needed here.
 _CLIENT = """#!{python} -IS
@@ -39,8 +40,8 @@ def command_folder(folder: Path) -> Iterator[Path]:
     address = folder / "server"
     commands = folder / "bin"
     commands.mkdir()
-    for name in COMMANDS:
-        client = commands / f"lightrnn-{name}"
+    for name in (*COMMANDS, "python"):
+        client = commands / (name if name == "python" else f"lightrnn-{name}")
         client.write_text(_CLIENT.format(python=sys.executable, address=str(address), name=name))
         client.chmod(0o755)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -72,7 +73,7 @@ def serve(address: str) -> None:
             request = json.loads(connection.makefile().readline())
             child = os.fork()
             if child == 0:
-                _run(getattr(entry_points, request["name"]), request, descriptors)
+                _run(getattr(entry_points, request["name"], _python), request, descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
             _, status = os.waitpid(child, 0)
@@ -88,6 +89,7 @@ def _run(command, request: dict, descriptors: list[int]) -> None:
         os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = request["arguments"]
+        sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         command()
         status = 0
     except SystemExit as error:
@@ -98,6 +100,18 @@ def _run(command, request: dict, descriptors: list[int]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _python() -> None:
+    """``python FILE ARGUMENTS`` or ``python -m MODULE ARGUMENTS``."""
+    del sys.argv[0]
+    if sys.argv[0] == "-m":
+        del sys.argv[0]
+        sys.path.insert(0, str(Path.cwd()))
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The estimates of ``docs/reference/performance.md``: the formula, and the number of products of each kind of output."""
+"""The estimates of ``docs/reference/performance.md``: the formula, and the products of each kind of output."""
 
 import importlib
 import sys
