@@ -178,10 +178,11 @@ def test_a_debug_preset_runs(preset, tiny_text, tmp_path):
 
 
 def test_the_list_of_groups_is_complete():
-    readme = (CONF / "README.md").read_text(encoding="utf-8")
+    folder = CONF.parent / "docs" / "reference" / "configuration"
+    pages = "".join((folder / name).read_text(encoding="utf-8") for name in ("index.md", "experiments.md"))
     for path in FILES:
         if not path.stem.startswith("_"):
             is_experiment = path.parts[0] == "experiment"
             group = "experiment" if is_experiment else path.parent.as_posix()
             option = name_of(path).removeprefix("experiment/") if is_experiment else path.stem
-            assert group == "." or (f"| `{group}` |" in readme and f"`{option}`" in readme), path
+            assert group == "." or (f"| [`{group}`](" in pages and f"`{option}`" in pages), path
