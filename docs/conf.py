@@ -23,7 +23,7 @@ nitpicky = False
 suppress_warnings = ["misc.highlighting_failure"]
 highlight_language = "text"
 
-myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 
@@ -33,7 +33,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_typehints_format = "short"
-autodoc_class_signature = "separated"
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
@@ -42,5 +41,5 @@ html_title = f"lightrnn_pl {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_show_copyright = False
 copybutton_exclude = ".linenos, .gp, .go"

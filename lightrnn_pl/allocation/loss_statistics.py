@@ -93,7 +93,7 @@ class LossStatistics:
 
     @property
     def counts(self) -> Real[Tensor, " V"]:
-        """Number of tokens of each word: integers, or after :meth:`scale` float64."""
+        """Number of tokens of each word, integers, or after :meth:`scale` float64."""
         return self._counts
 
     @property

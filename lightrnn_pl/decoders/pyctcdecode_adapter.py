@@ -39,7 +39,7 @@ class PyctcdecodeLanguageModel(AbstractLanguageModel):
     @property
     @override
     def order(self) -> int:
-        """The number of words that distinguish hypotheses: all of them, unlike for n-grams."""
+        """The number of words that distinguish hypotheses, all of them, unlike for n-grams."""
         return 1 << 20
 
     @override

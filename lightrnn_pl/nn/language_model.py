@@ -85,7 +85,7 @@ class LanguageModel(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Number of parameters, counted as in the papers: without the word table."""
+        """Number of parameters, counted as in the papers, without the word table."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property

@@ -2,7 +2,7 @@
 
 A block is run unless its first comment is ``# Not run by the tests: REASON``; then only its syntax is checked, and the
 configuration of its ``lightrnn-*`` commands is composed.  A block whose first line is ``# file: PATH`` is written to
-that file.  Every block of a language is one of the languages below.
+that file.  Blocks of the language ``text`` and directives of the site are not code.
 """
 
 import os
@@ -75,7 +75,7 @@ class Block:
 def blocks_of(page: Path) -> list[Block]:
     """The code blocks of a page, without directives of the site."""
     found = (Block(language, text) for language, text in _FENCE.findall(page.read_text(encoding="utf-8")))
-    return [block for block in found if not block.language.startswith("{")]
+    return [block for block in found if block.language != "text" and not block.language.startswith("{")]
 
 
 def prepare(folder: Path, texts: dict[str, Path], commands: Path) -> None:

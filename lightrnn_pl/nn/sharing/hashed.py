@@ -40,7 +40,7 @@ class HashedMap(SubvectorMap):
     @property
     @override
     def table_bytes(self) -> int:
-        """0: the spans of the parts do not depend on the vocabulary."""
+        """0, as the spans of the parts do not depend on the vocabulary."""
         return 0
 
     @override
