@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import socket
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of full disks.  EFBIG: the file exceeds the limit of the process or of the file system."""
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 """Errors of folders in which no file can be created.  EEXIST: a file has the folder's name."""
+_MAX_EXPANSION = 100
+"""A compressed file may expand to this multiple of its size.  Lists of words: at most 20 times."""
 
 
 @contextmanager
@@ -53,6 +57,27 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def read_text(path: str | Path) -> str:
+    """The content of a UTF-8 file, which is decompressed if its name ends with ``.gz``.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not UTF-8, or its compressed content is damaged or implausibly large.
+    """
+    path = Path(path)
+    if path.suffix != ".gz":
+        return path.read_bytes().decode("utf-8")
+    limit = _MAX_EXPANSION * path.stat().st_size
+    try:
+        with gzip.open(path) as file:
+            content = file.read(limit + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"its compressed content is damaged: {error}") from error
+    if len(content) > limit:
+        raise ValueError(f"its content is more than {_MAX_EXPANSION} times as large as the file")
+    return content.decode("utf-8")
 
 
 @contextmanager

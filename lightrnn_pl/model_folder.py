@@ -2,7 +2,7 @@
 
     model.safetensors   weights, allocation and sub-vector maps
     config.json         configuration, protocol, metrics, fingerprints, and the keys required by ``transformers``
-    vocabulary.txt      one line ``word<TAB>count`` per word
+    vocabulary.txt.gz   one line ``word<TAB>count`` per word; not compressed in folders of version 1
 
 ``checkpoint.load`` reads such a folder and verifies its fingerprints like those of a bundle.  Weights may be packed
 in 8 bits (``packing``).
@@ -25,8 +25,10 @@ from lightrnn_pl.packing import Recipe, unpack_state
 from lightrnn_pl.vocabulary import Vocabulary
 
 FORMAT = "lightrnn_pl folder"
-VERSION = 1
-WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.txt"
+VERSION = 2
+WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.txt.gz"
+VOCABULARIES = {1: "vocabulary.txt", VERSION: VOCABULARY}
+"""The file with the words, by the version of the folder."""
 MODEL_TYPE = "lightrnn"
 _BUNDLE_KEY = "lightrnn_pl"
 """The key of config.json that contains the parts of the bundle."""
@@ -77,10 +79,11 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
         state = unpack_state(safetensors.load_file(folder / WEIGHTS), metadata.packed)
     except Exception as error:  # safetensors may raise any exception on arbitrary bytes
         raise ValueError(f"{folder / WEIGHTS} is damaged: {one_line(error)}; restore it from a copy") from error
+    name = VOCABULARIES[metadata.version]
     try:
-        vocabulary = Vocabulary.load(folder / VOCABULARY)
+        vocabulary = Vocabulary.load(folder / name)
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} has no {VOCABULARY}; export the model again") from error
+        raise ValueError(f"{folder} has no {name}; export the model again") from error
     parts = metadata.model_extra or {}
     return {
         "state": state,
@@ -93,6 +96,7 @@ class _Metadata(BaseModel):
     """The entry of config.json that describes the bundle; the parts of the bundle are validated with its content."""
 
     model_config = ConfigDict(strict=True, extra="allow")
+    version: int
     file: str
     packed: Recipe
 
@@ -107,10 +111,10 @@ def _read_metadata(folder: Path) -> _Metadata:
     metadata = description.get(_BUNDLE_KEY) if isinstance(description, dict) else None
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ValueError(damaged)
-    if metadata.get("version") != VERSION:
+    if metadata.get("version") not in list(VOCABULARIES):
         raise ValueError(
-            f"{folder} is a model folder of version {metadata.get('version')!s:.20}, but this release reads version "
-            f"{VERSION}; use the release of lightrnn_pl that wrote it"
+            f"{folder} is a model folder of version {metadata.get('version')!s:.20}, but this release reads versions "
+            f"up to {VERSION}; use the release of lightrnn_pl that wrote it"
         )
     try:
         return _Metadata.model_validate(metadata)

@@ -6,6 +6,7 @@ with an id and a count.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightrnn_pl.checks import check_count
-from lightrnn_pl.files import atomic_write
+from lightrnn_pl.files import atomic_write, read_text
 
 _HEADER = "#lightrnn_pl.vocabulary"
 _COUNT = re.compile(r"[0-9]{1,18}")
@@ -160,11 +161,16 @@ class Vocabulary:
         return cls(state["words"], state["counts"], state["unknown"], state["begin"], state["end"])
 
     def save(self, path: str | Path) -> None:
-        """Write a text file: a header with the markers, then one line ``word<TAB>count`` per word."""
+        """Write a text file: a header with the markers, then one line ``word<TAB>count`` per word.
+
+        The file is compressed if its name ends with ``.gz``.  Equal vocabularies give equal files.
+        """
         markers = {"unknown": self.unknown, "begin": self.begin, "end": self.end}
-        with atomic_write(path, "w") as file:
-            file.write(f"{_HEADER}\t{json.dumps(markers, ensure_ascii=False)}\n")
-            file.writelines(f"{word}\t{count}\n" for word, count in zip(self.words, self.counts.tolist(), strict=True))
+        lines = [f"{_HEADER}\t{json.dumps(markers, ensure_ascii=False)}\n"]
+        lines += (f"{word}\t{count}\n" for word, count in zip(self.words, self.counts.tolist(), strict=True))
+        content = "".join(lines).encode("utf-8")
+        with atomic_write(path) as file:
+            file.write(gzip.compress(content, mtime=0) if Path(path).suffix == ".gz" else content)
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
@@ -176,17 +182,17 @@ class Vocabulary:
         """
         path = Path(path)
         try:
-            with path.open(encoding="utf-8", newline="\n") as file:
-                name, _, markers = file.readline().partition("\t")
-                if name != _HEADER:
-                    raise ValueError(f"line 1 must begin with {_HEADER!r}")
-                words, counts = [], []
-                for number, line in enumerate(file, start=2):
-                    word, tab, count = line.removesuffix("\n").partition("\t")
-                    if not (word and tab and _COUNT.fullmatch(count)):
-                        raise ValueError(f"line {number}: expected word<TAB>count, found {line[:80]!r}")
-                    words.append(word)
-                    counts.append(int(count))
+            header, *lines = read_text(path).removesuffix("\n").split("\n")
+            name, _, markers = header.partition("\t")
+            if name != _HEADER:
+                raise ValueError(f"line 1 must begin with {_HEADER!r}")
+            words, counts = [], []
+            for number, line in enumerate(lines, start=2):
+                word, tab, count = line.partition("\t")
+                if not (word and tab and _COUNT.fullmatch(count)):
+                    raise ValueError(f"line {number}: expected word<TAB>count, found {line[:80]!r}")
+                words.append(word)
+                counts.append(int(count))
             return cls(words, counts, **_parse_markers(markers))
         except ValueError as error:
             raise ValueError(f"{path} is not a lightrnn_pl vocabulary file: {error}") from error
@@ -215,8 +221,9 @@ class VocabularyRules:
             unseen words in validation and test text can be scored.  None: every word must be in the vocabulary.
         begin: The marker before every line; None for no marker.
         end: The marker after every line; None for no marker.
-        file: A vocabulary file, written by ``Vocabulary.save`` or with one word per line.  The vocabulary consists of
-            its words and the markers, so ``min_count`` does not apply and ``max_size`` must be None.
+        file: A vocabulary file, written by ``Vocabulary.save`` or with one word per line, compressed if its name ends
+            with ``.gz``.  The vocabulary consists of its words and the markers, so ``min_count`` does not apply and
+            ``max_size`` must be None.
         ordered: Whether ids are in the order of ``file``, which must contain the markers, instead of by count.
 
     Raises:
@@ -314,7 +321,7 @@ class VocabularyRules:
     def _read_file(self) -> str:
         assert self.file is not None
         try:
-            return Path(self.file).read_text(encoding="utf-8")
+            return read_text(self.file)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"data.vocabulary.file={self.file} does not exist (current working directory: {Path.cwd()})"
@@ -322,6 +329,8 @@ class VocabularyRules:
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             raise ValueError(f"data.vocabulary.file={self.file}, line {line}: not UTF-8 ({error.reason})") from None
+        except ValueError as error:
+            raise ValueError(f"data.vocabulary.file={self.file} cannot be read: {error}") from None
 
     def _words_in_file(self) -> list[str]:
         lines = self._read_file().split("\n")

@@ -1,6 +1,7 @@
 """The exported model folder: ``load`` restores it exactly and rejects inconsistent or damaged parts."""
 
 import dataclasses
+import gzip
 import json
 
 import pytest
@@ -10,7 +11,10 @@ from safetensors import torch as safetensors
 from lightrnn_pl import load
 from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.checks import require_same_bundle
+from lightrnn_pl.vocabulary import VocabularyRules
 from tests.export.bundles import MODELS, bundle_of
+
+WORDS = "vocabulary.txt.gz"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -18,7 +22,7 @@ def test_restores_every_model_exactly(name, tmp_path):
     bundle = bundle_of(name)
     loaded, change = write_bundle(bundle, tmp_path)
     assert change == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "vocabulary.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", WORDS]
     assert loaded.score(["the été w3", ""]) == bundle.score(["the été w3", ""])
     assert (loaded.config, loaded.protocol, loaded.metrics) == (bundle.config, bundle.protocol, bundle.metrics)
     assert loaded.model.embedding.allocation is loaded.model.output.allocation
@@ -49,10 +53,14 @@ def test_tied_vectors_are_stored_once_and_stay_tied(tmp_path):
         ("model.safetensors", lambda content: content[: len(content) // 2], "is damaged"),
         ("model.safetensors", lambda content: content[:-20] + bytes([content[-20] ^ 16]) + content[-19:], "damaged"),
         ("config.json", lambda content: b"{}", r"config\.json is damaged or was not written by lightrnn_pl"),
-        ("config.json", lambda content: content.replace(b'"version": 1', b'"version": 7'), "version 7"),
+        ("config.json", lambda content: content.replace(b'"version": 2', b'"version": 7'), "version 7"),
         ("config.json", lambda content: content.replace(b'"table": "', b'"table": "0'), "contains the allocation"),
-        ("vocabulary.txt", lambda content: content.replace(b"w7\t", b"w0007\t"), "a different vocabulary"),
-        ("vocabulary.txt", lambda content: b"w7\n", "not a lightrnn_pl vocabulary file"),
+        (WORDS, lambda content: _changed(content, b"w7\t", b"w0007\t"), "a different vocabulary"),
+        (WORDS, lambda content: gzip.compress(b"w7\n"), "not a lightrnn_pl vocabulary file"),
+        (WORDS, lambda content: b"w7\n", "its compressed content is damaged: Not a gzipped file"),
+        (WORDS, lambda content: content[:-9], "its compressed content is damaged"),
+        (WORDS, lambda content: content[:40] + bytes([content[40] ^ 16]) + content[41:], "content is damaged"),
+        (WORDS, lambda content: gzip.compress(bytes(10**6)), "more than 100 times as large as the file"),
     ],
 )
 def test_rejects_inconsistent_or_damaged_parts(tmp_path, file, damage, message):
@@ -65,9 +73,33 @@ def test_rejects_inconsistent_or_damaged_parts(tmp_path, file, damage, message):
 
 def test_rejects_a_folder_without_vocabulary(tmp_path):
     write_bundle(bundle_of("lightrnn"), tmp_path)
-    (tmp_path / "vocabulary.txt").unlink()
-    with pytest.raises(ValueError, match=r"has no vocabulary\.txt"):
+    (tmp_path / WORDS).unlink()
+    with pytest.raises(ValueError, match=r"has no vocabulary\.txt\.gz"):
         load(tmp_path)
+
+
+def test_reads_folders_of_version_1(tmp_path):
+    """Earlier releases did not compress the words."""
+    write_bundle(bundle_of("lightrnn"), tmp_path)
+    (tmp_path / "vocabulary.txt").write_bytes(gzip.decompress((tmp_path / WORDS).read_bytes()))
+    (tmp_path / WORDS).unlink()
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
+    assert load(tmp_path).score(["the w3"]) == bundle_of("lightrnn").score(["the w3"])
+
+
+def test_the_compressed_words_are_those_of_the_text_file(tmp_path):
+    vocabulary = bundle_of("lightrnn").vocabulary
+    for name in ("a.txt", "a.txt.gz", "b.txt.gz"):
+        vocabulary.save(tmp_path / name)
+    assert gzip.decompress((tmp_path / "a.txt.gz").read_bytes()) == (tmp_path / "a.txt").read_bytes()
+    assert (tmp_path / "a.txt.gz").read_bytes() == (tmp_path / "b.txt.gz").read_bytes()
+    rules = [VocabularyRules(file=str(tmp_path / name), end="<eos>") for name in ("a.txt", "a.txt.gz")]
+    assert rules[0].build({}).words == rules[1].build({}).words
+
+
+def _changed(content, old, new):
+    return gzip.compress(gzip.decompress(content).replace(old, new))
 
 
 def test_config_has_the_keys_of_transformers(tmp_path):

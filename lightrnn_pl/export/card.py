@@ -30,6 +30,7 @@ pipeline("text-generation", model="FOLDER")("a tokenized", max_new_tokens=10)
 pip install numpy onnxruntime
 echo 'a tokenized sentence .' | python client.py .            # natural-log probability, tab, the line
 echo 'a tokenized' | python client.py . --next 10             # the exact ten most likely next words
+echo 'a tok' | python client.py . --next 3 --complete         # the most likely words that start with "tok"
 ```
 
 `metadata.json` describes the graphs, their inputs and outputs, and the order in which they are called. `client.py`

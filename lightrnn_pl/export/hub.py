@@ -18,7 +18,7 @@ from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.card import model_card
 from lightrnn_pl.files import atomic_write
-from lightrnn_pl.model_folder import CONFIG, VOCABULARY, WEIGHTS, is_model_folder
+from lightrnn_pl.model_folder import CONFIG, VOCABULARIES, VOCABULARY, WEIGHTS, is_model_folder
 
 
 class HubModel(
@@ -57,7 +57,7 @@ class HubModel(
         folder = Path(model_id)
         if not folder.is_dir():
             options: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
-            files = [CONFIG, WEIGHTS, VOCABULARY]
+            files = [CONFIG, WEIGHTS, *VOCABULARIES.values()]
             folder = Path(
                 snapshot_download(
                     model_id,

@@ -2,6 +2,7 @@
 
     python client.py FOLDER                        # for each line of standard input: log-probability, tab, the line
     python client.py FOLDER --next 10              # the ten most likely next words of each line
+    python client.py FOLDER --next 3 --complete    # the last letters of each line are the start of the next word
 
 Each export contains a copy of this file, so it must not import other modules of this package.  ``metadata.json``
 describes the graphs, their inputs and outputs, and the order in which they are called.
@@ -10,7 +11,7 @@ describes the graphs, their inputs and outputs, and the order in which they are 
 from __future__ import annotations
 
 import argparse
-import csv
+import gzip
 import hashlib
 import heapq
 import json
@@ -22,7 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+_VERSION = 2
 _MAX_CELLS = 2**31
+_MAX_EXPANSION = 100
+_TABLE_TYPES = ("uint8", "uint16", "uint32")
 Ids = NDArray[np.int64]
 Logs = NDArray[np.float32]
 State = list[NDArray[np.float32]]
@@ -68,7 +72,12 @@ class OnnxModel:
 
     def _read(self, folder: Path, onnxruntime: Any, threads: int) -> None:
         self.metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        if "fingerprint" in self.metadata:  # not in exports of earlier releases
+        if self.metadata["version"] != _VERSION:
+            raise ValueError(
+                f"it has version {self.metadata['version']!s:.20}, but this client reads version {_VERSION}; use the "
+                "client.py in the folder, or export the model again"
+            )
+        if "fingerprint" in self.metadata:
             if self.metadata["fingerprint"] != fingerprint(self.metadata):
                 raise ValueError("metadata.json was changed")
             for name, expected in self.metadata["sha256"].items():
@@ -84,8 +93,7 @@ class OnnxModel:
             onnxruntime.InferenceSession(str(folder / graph["file"]), options, providers=["CPUExecutionProvider"])
             for graph in self.metadata["graphs"]
         ]
-        lines = (folder / self.metadata["vocabulary"]).read_text(encoding="utf-8").split("\n")[1:]
-        self.words = [line.split("\t")[0] for line in lines if line]
+        self.words = self._vocabulary(folder / self.metadata["vocabulary"])
         self.ids = {word: number for number, word in enumerate(self.words)}
         self.sides: list[int] = self.metadata["sides"]
         self.codes = self._table(folder)
@@ -96,6 +104,7 @@ class OnnxModel:
             raise ValueError(f"the table with sides {self.sides} is too large")
         self.word_of_cell = np.full(math.prod(self.sides), -1, dtype=np.int64)
         self.word_of_cell[cells] = np.arange(len(self.words))
+        self._folded = [word.casefold() for word in self.words]
         if any(self.metadata[key] not in (None, *self.ids) for key in ("context", "unknown", "end")):
             raise ValueError("a marker is not in the vocabulary")
         self.spell(self.start(), np.array([0]))  # checks the inputs and outputs of all graphs
@@ -104,11 +113,20 @@ class OnnxModel:
         """The codes of each word, (V, k); with one code per word, the code is the word id."""
         if self.metadata["table"] is None:
             return np.arange(len(self.words))[:, None]
-        codes = np.zeros((len(self.words), len(self.sides)), dtype=np.int64)
-        with (folder / Path(self.metadata["table"]).name).open(encoding="utf-8", newline="") as file:
-            for word, *word_codes in list(csv.reader(file, delimiter="\t"))[1:]:
-                codes[self.ids[word]] = [int(code) for code in word_codes]
-        return codes
+        if self.metadata["table_type"] not in _TABLE_TYPES:
+            raise ValueError(f"table_type {self.metadata['table_type']!s:.20} is not one of {', '.join(_TABLE_TYPES)}")
+        data = (folder / Path(self.metadata["table"]).name).read_bytes()
+        codes = np.frombuffer(data, np.dtype(self.metadata["table_type"]).newbyteorder("<"))
+        return codes.reshape(len(self.words), len(self.sides)).astype(np.int64)
+
+    def _vocabulary(self, path: Path) -> list[str]:
+        """The words in the order of their ids."""
+        limit = _MAX_EXPANSION * path.stat().st_size
+        with gzip.open(path) as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise ValueError(f"the content of {path.name} is more than {_MAX_EXPANSION} times as large as the file")
+        return [line.split("\t")[0] for line in content.decode("utf-8").split("\n")[1:] if line]
 
     def encode(self, text: str) -> Ids:
         """Ids of the whitespace-separated words of a text; words outside the vocabulary become the unknown word."""
@@ -158,25 +176,36 @@ class OnnxModel:
             position = self.read(np.array([word]), state)
         return scores
 
-    def next_words(self, text: str, k: int = 10) -> tuple[list[tuple[str, float]], int]:
+    def next_words(
+        self, text: str, k: int = 10, prefix: str = "", unknown: bool = False
+    ) -> tuple[list[tuple[str, float]], int]:
         """The exact k most likely next words with their probabilities, and the number of rows that were opened.
 
         A word cannot be more likely than its row (its first codes).  Rows are therefore opened in order of their
         probability, until no closed row is more likely than the k-th best word.
+
+        Args:
+            text: The preceding words of the line.
+            k: Number of words.
+            prefix: Only words that start with these letters, ignoring case, are returned.
+            unknown: Whether the unknown word may be returned.  Probabilities are those of the model in any case, so
+                that those of all other words sum to less than one.
         """
+        reachable = self._reachable(prefix, unknown)
         position = self.start()
         for word in self.encode(text):
             position = self.read(np.array([word]), self.spell(position, np.array([word]))[1])
         best: list[tuple[float, int]] = []  # a heap of the k best cells, least likely first
-        closed: list[tuple[float, int, int, State]] = []  # a heap, most likely first: -log-probability, prefix, length
+        closed: list[tuple[float, int, int, State]] = []  # a heap, most likely first: -log-probability, codes, axis
         opened = 0
 
-        def push(scores: Logs, prefix: int, axis: int, state: State) -> None:
+        def push(scores: Logs, codes: int, axis: int, state: State) -> None:
             threshold = best[0][0] if len(best) == k else -math.inf
             last = axis == len(self.sides) - 1
+            scores = np.where(reachable[axis][codes * self.sides[axis] :][: self.sides[axis]], scores, -np.inf)
             candidates = np.argsort(-scores, kind="stable")[: k if last else None]
             for code in candidates[scores[candidates] > threshold].tolist():
-                cell, score = prefix * self.sides[axis] + code, float(scores[code])
+                cell, score = codes * self.sides[axis] + code, float(scores[code])
                 if not last:
                     heapq.heappush(closed, (-score, cell, axis + 1, state))
                 elif len(best) < k:
@@ -186,12 +215,24 @@ class OnnxModel:
 
         push(position.first[0], 0, 0, position.state)
         while closed and (len(best) < k or -closed[0][0] > best[0][0]):
-            prefix_loss, prefix, axis, state = heapq.heappop(closed)
-            scores, after = self.run(axis, np.array([prefix]), state)
-            push(scores[0] - np.float32(prefix_loss), prefix, axis, after)
+            loss, codes, axis, state = heapq.heappop(closed)
+            scores, after = self.run(axis, np.array([codes]), state)
+            push(scores[0] - np.float32(loss), codes, axis, after)
             opened += 1
         ranked = sorted(best, reverse=True)
         return [(self.words[self.word_of_cell[cell]], math.exp(score)) for score, cell in ranked], opened
+
+    def _reachable(self, prefix: str, unknown: bool) -> list[NDArray[np.bool_]]:
+        """For each axis, whether the codes up to it are those of a word that may be returned, (product of sides,)."""
+        allowed = np.ones(len(self.words), dtype=bool)
+        if prefix:
+            folded = prefix.casefold()
+            allowed = np.array([word.startswith(folded) for word in self._folded])
+        if not unknown and self.metadata["unknown"] is not None:
+            allowed[self.ids[self.metadata["unknown"]]] = False
+        cells = np.zeros(math.prod(self.sides), dtype=bool)
+        cells[np.ravel_multi_index(tuple(self.codes[allowed].T), self.sides)] = True
+        return [np.any(cells.reshape(math.prod(self.sides[: axis + 1]), -1), axis=1) for axis in range(len(self.sides))]
 
 
 def main() -> None:
@@ -199,11 +240,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--next", type=int, metavar="K", help="print the K most likely next words")
+    parser.add_argument(
+        "--complete", action="store_true", help="the letters after the last space are the start of the next word"
+    )
+    parser.add_argument("--unknown", action="store_true", help="list the unknown word as well")
     arguments = parser.parse_args()
     if not (arguments.folder / "metadata.json").is_file():
         parser.error(f"{arguments.folder} does not contain metadata.json; pass a folder written with format=onnx")
     if arguments.next is not None and arguments.next < 1:
         parser.error(f"--next must be at least 1, got {arguments.next}")
+    if arguments.next is None and (arguments.complete or arguments.unknown):
+        parser.error("--complete and --unknown require --next")
     try:
         model = OnnxModel(arguments.folder)
     except ValueError as error:
@@ -212,7 +259,10 @@ def main() -> None:
         if arguments.next is None:
             print(f"{math.fsum(model.score(line)):.6f}\t{line.strip()}")
         else:
-            for word, probability in model.next_words(line, arguments.next)[0]:
+            text, prefix = line, ""
+            if arguments.complete:
+                text, _, prefix = line.rstrip("\r\n").rpartition(" ")
+            for word, probability in model.next_words(text, arguments.next, prefix, arguments.unknown)[0]:
                 print(f"{word}\t{probability:.6g}")
 
 

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lightrnn_pl.allocation.allocation_file import code_names
@@ -28,9 +29,9 @@ from lightrnn_pl.model_folder import VOCABULARY
 from lightrnn_pl.nn.language_model import LanguageModel
 
 FORMAT = "lightrnn_pl onnx"
-VERSION = 1
+VERSION = 2
 OPSET = 17
-METADATA, WEIGHTS = "metadata.json", "weights.bin"
+METADATA, WEIGHTS, TABLE = "metadata.json", "weights.bin", "table.bin"
 _MIN_SHARED_BYTES = 1024
 """Smaller constants stay in their graph."""
 
@@ -91,8 +92,10 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         )
     _share_weights([folder / graph["file"] for graph in graphs], folder / WEIGHTS)
     bundle.vocabulary.save(folder / VOCABULARY)
-    if len(sides) > 1:
-        bundle.save_table(folder / "table.tsv")
+    table_type = np.min_scalar_type(max(sides) - 1).name if len(sides) > 1 else None
+    if table_type is not None:
+        codes = model.allocation.codes.cpu().numpy()
+        (folder / TABLE).write_bytes(codes.astype(np.dtype(table_type).newbyteorder("<")).tobytes())
     shutil.copyfile(onnx_client.__file__, folder / "client.py")
     content = bundle.content()
     metadata: dict[str, Any] = {
@@ -107,8 +110,11 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         "num_words": len(bundle.vocabulary),
         "sides": list(sides),
         "vocabulary": VOCABULARY,
-        "vocabulary_format": "a header line, then word<TAB>count, the word's id being the line's number from 0",
-        "table": "table.tsv" if len(sides) > 1 else None,
+        "vocabulary_format": "UTF-8, compressed with gzip: a header line, then word<TAB>count, the word's id being the "
+        "line's number from 0",
+        "table": None if table_type is None else TABLE,
+        "table_type": table_type,
+        "table_format": "the codes of word 0, those of word 1, ...: unsigned integers, lowest byte first",
         "context": bundle.vocabulary.words[bundle.vocabulary.context_id],
         "unknown": bundle.vocabulary.unknown,
         "end": bundle.vocabulary.end,
@@ -116,7 +122,7 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         "fingerprints": {name: content[name] for name in ("weights", "table", "words")},
         "metrics": bundle.metrics,
     }
-    written = (path for path in sorted(folder.iterdir()) if path.suffix in (".onnx", ".bin", ".txt", ".tsv"))
+    written = (path for path in sorted(folder.iterdir()) if path.suffix in (".onnx", ".bin", ".gz"))
     metadata["sha256"] = {path.name: file_hash(path) for path in written}
     metadata["fingerprint"] = onnx_client.fingerprint(metadata)
     write_json(folder / METADATA, metadata)

@@ -35,7 +35,7 @@ from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.export.hub import HubModel
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
 from lightrnn_pl.inference.top_k import select_state
-from lightrnn_pl.model_folder import MODEL_TYPE, VOCABULARY
+from lightrnn_pl.model_folder import MODEL_TYPE, VOCABULARIES, VOCABULARY
 from lightrnn_pl.vocabulary import Vocabulary
 
 _CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
@@ -209,15 +209,19 @@ class LightRNNTokenizer(PreTrainedTokenizer):
     """Splits text at whitespace, and prepends the context word.
 
     Args:
-        vocab_file: ``vocabulary.txt`` of an exported folder.
+        vocab_file: ``vocabulary.txt.gz`` of an exported folder.
+        vocab_file_version_1: ``vocabulary.txt`` of a folder exported by an earlier release.
     """
 
-    vocab_files_names = {"vocab_file": VOCABULARY}  # noqa: RUF012  # as transformers declares it
+    vocab_files_names = {"vocab_file": VOCABULARY, "vocab_file_version_1": VOCABULARIES[1]}  # noqa: RUF012  # as transformers declares it
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
     padding_side = "left"
 
-    def __init__(self, vocab_file: str, **options: Any) -> None:
-        self.vocabulary = Vocabulary.load(vocab_file)
+    def __init__(self, vocab_file: str | None = None, vocab_file_version_1: str | None = None, **options: Any) -> None:
+        path = vocab_file or vocab_file_version_1
+        if path is None:
+            raise ValueError(f"the folder contains no {VOCABULARY}; export the model again")
+        self.vocabulary = Vocabulary.load(path)
         vocabulary = self.vocabulary
         context = vocabulary.words[vocabulary.context_id]
         options |= {
@@ -253,7 +257,7 @@ class LightRNNTokenizer(PreTrainedTokenizer):
         return [self.vocabulary.context_id, *token_ids_0, *(token_ids_1 or [])]
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
-        """Write ``vocabulary.txt``."""
+        """Write ``vocabulary.txt.gz``."""
         path = Path(save_directory) / f"{filename_prefix + '-' if filename_prefix else ''}{VOCABULARY}"
         self.vocabulary.save(path)
         return (str(path),)

@@ -45,7 +45,7 @@ def test_reports_sizes_agreement_and_perplexity(trained, export, tmp_path, forma
     assert report["bytes"] == sizes and report["total_bytes"] == sum(sizes.values())
     assert f"{report['total_bytes']:,}" in output and report["agreement"] in output
     assert f"{perplexity['after']:.2f} after" in output
-    assert {"README.md", "vocabulary.txt"} <= sizes.keys()
+    assert {"README.md", "vocabulary.txt.gz"} <= sizes.keys()
     # All files have the same permissions.
     assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
     card = (tmp_path / "out" / "README.md").read_text()

@@ -12,7 +12,7 @@ def test_saves_and_loads_a_model(tmp_path):
     bundle = bundle_of("lightrnn")
     hub.HubModel(bundle).save_pretrained(tmp_path / "model")
     names = sorted(path.name for path in (tmp_path / "model").iterdir())
-    assert names == ["README.md", "config.json", "model.safetensors", "vocabulary.txt"]
+    assert names == ["README.md", "config.json", "model.safetensors", "vocabulary.txt.gz"]
     loaded = hub.HubModel.from_pretrained(str(tmp_path / "model"))
     assert loaded.bundle.score(["the w3"]) == bundle.score(["the w3"])
     assert load(tmp_path / "model").config == bundle.config

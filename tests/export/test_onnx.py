@@ -27,7 +27,7 @@ def test_scores_and_next_words_equal_those_of_pytorch(name, tmp_path):
     client = OnnxModel(tmp_path)
     for line, expected in zip(LINES, bundle.score(LINES), strict=True):
         assert client.score(line) == pytest.approx(expected, abs=1e-5)
-        best, opened = client.next_words(line, 7)
+        best, opened = client.next_words(line, 7, unknown=True)
         dense = bundle.decoder.log_probabilities(bundle.decoder.state_after([bundle.vocabulary.encode(line.split())]))[
             0
         ]
@@ -37,7 +37,26 @@ def test_scores_and_next_words_equal_those_of_pytorch(name, tmp_path):
         assert (opened > 0) == (len(client.sides) > 1)
     difference = compare_graphs(bundle, client, range(len(bundle.vocabulary)))
     assert difference.text_words < 1e-5 and difference.all_codes < 1e-5 and abs(difference.perplexity) < 1e-5
-    assert len(client.next_words("the", 1000)[0]) == len(bundle.vocabulary)
+    assert len(client.next_words("the", 1000, unknown=True)[0]) == len(bundle.vocabulary)
+
+
+@pytest.mark.parametrize("name", ["lightrnn", "cube", "full"])
+def test_completions_are_the_most_likely_words_with_the_letters(name, tmp_path):
+    bundle = bundle_of(name)
+    write_onnx(bundle, tmp_path)
+    client = OnnxModel(tmp_path)
+    everything = dict(client.next_words("the", 1000, unknown=True)[0])
+    unknown = bundle.vocabulary.unknown
+    assert everything[unknown] > 0
+    for prefix in ("", "w1", "W5", "É", "nowhere"):
+        expected = [
+            (word, probability)
+            for word, probability in sorted(everything.items(), key=lambda item: -item[1])
+            if word.casefold().startswith(prefix.casefold()) and word != unknown
+        ]
+        for k in (2, 1000):
+            assert client.next_words("the", k, prefix)[0] == expected[:k]
+    assert [word for word, _ in client.next_words("the", 9, "<u", unknown=True)[0]] == [unknown]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -49,7 +68,7 @@ def test_eight_bits_change_little_and_lose_no_word(name, tmp_path):
     client = OnnxModel(tmp_path / "8")
     difference = compare_graphs(bundle, client, range(len(bundle.vocabulary)))
     assert 1e-5 < difference.all_codes < 0.5 and 0 < abs(difference.perplexity) < 0.1
-    best, _ = client.next_words(LINES[0], 1000)
+    best, _ = client.next_words(LINES[0], 1000, unknown=True)
     assert len({word for word, _ in best}) == len(bundle.vocabulary)
     assert sum(probability for _, probability in best) == pytest.approx(1, abs=1e-5)
     graphs = [onnx.load(str(tmp_path / "8" / graph["file"])).graph for graph in client.metadata["graphs"]]
@@ -145,6 +164,7 @@ def test_the_client_requires_neither_torch_nor_the_package(tmp_path):
     for arguments, message in (
         (["nowhere"], "nowhere does not contain metadata.json"),
         ([".", "--next", "0"], "at least 1, got 0"),
+        ([".", "--complete"], "require --next"),
     ):
         done = subprocess.run(
             [sys.executable, "client.py", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -153,3 +173,5 @@ def test_the_client_requires_neither_torch_nor_the_package(tmp_path):
     score, line = run()[0].split("\t")
     assert float(score) == pytest.approx(sum(bundle.score(["the w3"])[0]), abs=1e-4) and line == "the w3"
     assert [line.split("\t")[0] for line in run("--next", "3")] == list(bundle.next_words("the w3", 3).words)
+    completed = [line.split("\t")[0] for line in run("--next", "3", "--complete")]
+    assert completed == list(bundle.next_words("the", 3, prefix="w3").words)
