@@ -95,16 +95,34 @@ class Bundle:
     # A string is also a sequence of strings, so the overloads overlap; the first one applies to strings.
     @overload
     def next_words(  # type: ignore[overload-overlap]
-        self, text: str, k: int = 10, search: str = "exact", batch_size: int = 32, prefix: str = ""
+        self,
+        text: str,
+        k: int = 10,
+        search: str = "exact",
+        batch_size: int = 32,
+        prefix: str = "",
+        unknown: bool = False,
     ) -> Prediction: ...
 
     @overload
     def next_words(
-        self, text: Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32, prefix: str = ""
+        self,
+        text: Sequence[str],
+        k: int = 10,
+        search: str = "exact",
+        batch_size: int = 32,
+        prefix: str = "",
+        unknown: bool = False,
     ) -> list[Prediction]: ...
 
     def next_words(
-        self, text: str | Sequence[str], k: int = 10, search: str = "exact", batch_size: int = 32, prefix: str = ""
+        self,
+        text: str | Sequence[str],
+        k: int = 10,
+        search: str = "exact",
+        batch_size: int = 32,
+        prefix: str = "",
+        unknown: bool = False,
     ) -> Prediction | list[Prediction]:
         """The k most likely next words as (word, probability) pairs, most likely first.
 
@@ -117,6 +135,8 @@ class Bundle:
             batch_size: Number of texts searched at a time.
             prefix: If given, only words that start with these letters, ignoring case.  Their probabilities are still
                 those among all words.
+            unknown: Whether the unknown word may be returned.  Probabilities do not depend on it: those of all other
+                words sum to less than one.
 
         Returns:
             One :class:`Prediction` for a string, a list of them for a sequence.
@@ -125,8 +145,8 @@ class Bundle:
             ValueError: If an argument is invalid.
         """
         if isinstance(text, str):
-            return next_words(self.decoder, self.vocabulary, [text], k, search, prefix=prefix)[0]
-        return next_words(self.decoder, self.vocabulary, text, k, search, batch_size, prefix)
+            return next_words(self.decoder, self.vocabulary, [text], k, search, prefix=prefix, unknown=unknown)[0]
+        return next_words(self.decoder, self.vocabulary, text, k, search, batch_size, prefix, unknown)
 
     def generate(
         self,

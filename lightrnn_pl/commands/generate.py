@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lightrnn_pl.checks import check_flag
 from lightrnn_pl.commands.unused_options import check_unused
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _check(config: DictConfig) -> None:
     Raises:
         ValueError: Naming the option.
     """
+    check_flag("unknown", config.unknown)
     if config.next is None:
         reason = "applies to next words only; pass next=N, or omit this"
         check_unused(config, reason, search="exact", prefix=None, interpolate=None, weights=None)
@@ -62,7 +64,7 @@ def _check(config: DictConfig) -> None:
         config,
         f"applies to continuations, but next={config.next} prints next words only; omit one of them",
         **{"temperature": None, "top_k": None, "top_p": None, "beams": None, "samples": 1},
-        **{"words": 20, "seed": 0, "stop": True, "unknown": False},
+        **{"words": 20, "seed": 0, "stop": True},
     )
 
 
@@ -93,9 +95,9 @@ def _print_result(bundle: Bundle, mixture: Mixture | None, config: DictConfig, p
     if config.next is not None:
         prefix = "" if config.prefix is None else str(config.prefix)
         if mixture is not None:
-            prediction = mixture.next_words(prompt, config.next, prefix)
+            prediction = mixture.next_words(prompt, config.next, prefix, config.unknown)
         else:
-            prediction = bundle.next_words(prompt, config.next, config.search, prefix=prefix)
+            prediction = bundle.next_words(prompt, config.next, config.search, prefix=prefix, unknown=config.unknown)
         for word, probability in prediction:
             print(f"{word}\t{probability:.6g}")
         if prediction.rows_opened:

@@ -69,7 +69,7 @@ def ngram(config: DictConfig) -> dict[str, Any]:
         ids = encode_text(vocabulary, "" if config.prompt is None else str(config.prompt))
         prefix = "" if config.prefix is None else str(config.prefix)
         logs = member.next_log_probabilities(np.array(ids, dtype=np.int64))
-        for word, probability in most_likely(logs, vocabulary, config.next, prefix):
+        for word, probability in most_likely(logs, vocabulary, config.next, prefix, config.unknown):
             print(f"{word}\t{probability:.6g}")
     if config.text is not None:
         report["text"] = _evaluate(config, member, vocabulary, console)
@@ -90,10 +90,11 @@ def _check(config: DictConfig) -> None:
     check_count("min_count", config.min_count)
     check_number("prune", config.prune, at_least=0)
     check_flag("keyboard", config.keyboard)
+    check_flag("unknown", config.unknown)
     if config.next is not None:
         check_count("next", config.next)
     else:
-        check_unused(config, "requires next=N; pass it, or omit this", prompt=None, prefix=None)
+        check_unused(config, "requires next=N; pass it, or omit this", prompt=None, prefix=None, unknown=False)
     if config.text is None:
         check_unused(config, "requires text=FILE; pass it, or omit this", keyboard=False)
     if not config.keyboard:

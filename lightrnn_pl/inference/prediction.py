@@ -62,6 +62,7 @@ def next_words(
     search: str = "exact",
     batch_size: int = 32,
     prefix: str = "",
+    unknown: bool = False,
 ) -> list[Prediction]:
     """The k most likely next words of each text.
 
@@ -75,6 +76,8 @@ def next_words(
         batch_size: Number of texts searched at a time.
         prefix: If given, only words that start with these letters, ignoring case, are returned.  Their probabilities
             are still those among all words.
+        unknown: Whether the unknown word may be returned.  Probabilities do not depend on it: those of all other words
+            sum to less than one.
 
     Raises:
         ValueError: If an argument is invalid, or a word is unknown and the vocabulary has no unknown word.
@@ -86,8 +89,11 @@ def next_words(
     if prefix and search != "exact":
         raise ValueError(f"search={search} cannot be combined with prefix={prefix}; use exact")
     encoded = [encode_text(vocabulary, text) for text in texts]
+    omitted = None if unknown else vocabulary.unknown_id
     if prefix:
-        candidates = torch.from_numpy(spellings_of(vocabulary).words_starting_with(prefix)).to(decoder.device)
+        starting = spellings_of(vocabulary).words_starting_with(prefix)
+        candidates = torch.from_numpy(starting[starting != omitted] if omitted is not None else starting)
+        candidates = candidates.to(decoder.device)
         return [_completions(decoder, vocabulary, decoder.state_after([text]), candidates, k) for text in encoded]
     greedy = search == "greedy"
     # Texts of equal length are read in one call.
@@ -95,10 +101,11 @@ def next_words(
     predictions: dict[int, Prediction] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        top = decoder.search(decoder.state_after([encoded[index] for index in batch]), k, greedy)
+        state = decoder.state_after([encoded[index] for index in batch])
+        top = decoder.search(state, k + (omitted is not None), greedy)
         probabilities, words = top.log_probabilities.double().exp().tolist(), top.words.tolist()
         for index, values, ids, opened in zip(batch, probabilities, words, top.opened.tolist(), strict=True):
-            pairs = [(word, value) for word, value in zip(ids, values, strict=True) if word >= 0]
+            pairs = [pair for pair in zip(ids, values, strict=True) if pair[0] >= 0 and pair[0] != omitted][:k]
             predictions[index] = Prediction(
                 tuple(vocabulary.decode(word for word, _ in pairs)),
                 tuple(value for _, value in pairs),

@@ -22,7 +22,7 @@ from lightrnn_pl.ngrams.mixture import Logs, mix
 from lightrnn_pl.vocabulary import Vocabulary
 
 
-def most_likely(logs: Logs, vocabulary: Vocabulary, k: int = 10, prefix: str = "") -> Prediction:
+def most_likely(logs: Logs, vocabulary: Vocabulary, k: int = 10, prefix: str = "", unknown: bool = False) -> Prediction:
     """The k most likely words, given the natural-log probabilities of all words, (V,).
 
     Args:
@@ -30,9 +30,12 @@ def most_likely(logs: Logs, vocabulary: Vocabulary, k: int = 10, prefix: str = "
         vocabulary: The words.
         k: Number of words.
         prefix: If given, only words that start with these letters, ignoring case.
+        unknown: Whether the unknown word may be returned.
     """
     check_count("k", k)
     ids = spellings_of(vocabulary).words_starting_with(prefix) if prefix else np.arange(len(vocabulary))
+    if not unknown and vocabulary.unknown_id is not None:
+        ids = ids[ids != vocabulary.unknown_id]
     best = ids[np.argsort(-logs[ids], kind="stable")[:k]]
     return Prediction(tuple(vocabulary.decode(best)), tuple(np.exp(logs[best]).tolist()), 0)
 
@@ -61,12 +64,13 @@ class Mixture:
                 "neural model, followed by one for each interpolated model"
             )
 
-    def next_words(self, text: str, k: int = 10, prefix: str = "") -> Prediction:
+    def next_words(self, text: str, k: int = 10, prefix: str = "", unknown: bool = False) -> Prediction:
         """The k most likely next words of a text, which is read from the start of a line; see :func:`most_likely`."""
         ids = encode_text(self.bundle.vocabulary, text)
         state = self.bundle.decoder.state_after([ids])
         neural = self.bundle.decoder.log_probabilities(state).double().cpu().numpy()
-        return most_likely(self._mix(neural, self._by_member([np.array(ids)]))[0], self.bundle.vocabulary, k, prefix)
+        mixed = self._mix(neural, self._by_member([np.array(ids)]))[0]
+        return most_likely(mixed, self.bundle.vocabulary, k, prefix, unknown)
 
     def measure_keyboard(
         self, loader: StreamBatches | SentenceBatches, max_words: int | None = None

@@ -122,9 +122,10 @@ def build_app(reader: TextReader, info: dict[str, Any], hosts: Sequence[str]) ->
         return _json_response({**info, "limits": limits})
 
     async def next_words(request: Request) -> Response:
-        fields = RequestFields(await read_json(request), ("text", "k", "complete"))
-        text, k, complete = fields.text(), fields.count("k", 10, MAX_K), fields.flag("complete")
-        return await typing.respond(request, lambda: reader.next_words(text, k, complete))
+        fields = RequestFields(await read_json(request), ("text", "k", "complete", "unknown"))
+        text, k = fields.text(), fields.count("k", 10, MAX_K)
+        complete, unknown = fields.flag("complete"), fields.flag("unknown")
+        return await typing.respond(request, lambda: reader.next_words(text, k, complete, unknown))
 
     async def score(request: Request) -> Response:
         text = RequestFields(await read_json(request), ("text",)).text()

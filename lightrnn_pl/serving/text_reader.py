@@ -51,7 +51,7 @@ class TextReader:
         self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
         self._spellings = spellings_of(bundle.vocabulary)
 
-    def next_words(self, text: str, k: int = 10, complete: bool = False) -> dict[str, Any]:
+    def next_words(self, text: str, k: int = 10, complete: bool = False, unknown: bool = False) -> dict[str, Any]:
         """Return the k most likely next words with their probabilities, best first.
 
         Args:
@@ -60,6 +60,7 @@ class TextReader:
             complete: Treat a last word that is not followed by whitespace as a prefix.  Only words that start with it,
                 ignoring case, are returned.  Their probabilities are still relative to the full vocabulary.  If no
                 word starts with the prefix, it is read as a complete word.
+            unknown: Whether the unknown word is a candidate.
 
         Returns:
             A dictionary with
@@ -70,14 +71,16 @@ class TextReader:
             - ``rows_opened``: number of rows evaluated by the exact search, or None if no search was needed;
             - ``begins``: the prefix, or None;
             - ``whole``: whether the prefix is itself a word of the vocabulary;
-            - ``matching`` and ``share``: number of candidates, and their total probability.
+            - ``matching`` and ``share``: number of candidates, and their total probability (1 without a prefix).
         """
         check_count("k", k)
         vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
+        omitted = None if unknown else vocabulary.unknown_id
         words = text.split()
         matching = np.empty(0, dtype=np.int64)
         if complete and words and text[-1:] == words[-1][-1]:
             matching = self._spellings.words_starting_with(words[-1])
+            matching = matching[matching != (-1 if omitted is None else omitted)]
         context = words[:-1] if len(matching) else words
         state = self._read(encode_text(vocabulary, " ".join(context))).state
         result: dict[str, Any] = {
@@ -86,7 +89,7 @@ class TextReader:
             "rows_opened": None,
             "begins": words[-1] if len(matching) else None,
             "whole": len(matching) > 0 and words[-1] in vocabulary,
-            "matching": len(matching) or len(vocabulary),
+            "matching": len(matching) or len(vocabulary) - (omitted is not None),
             "share": 1.0,
         }
         if len(matching):
@@ -96,8 +99,9 @@ class TextReader:
             best, indices = probabilities.topk(min(k, len(ids)))
             found = ids[indices]
         else:
-            searched = decoder.search(state, k)
-            best, found = searched.log_probabilities[0].double().exp(), searched.words[0]
+            searched = decoder.search(state, k + (omitted is not None))
+            candidates = (searched.words[0] != (-1 if omitted is None else omitted)).nonzero()[:k, 0]
+            best, found = searched.log_probabilities[0, candidates].double().exp(), searched.words[0, candidates]
             if decoder.num_codes > 1:
                 result["rows_opened"] = int(searched.opened[0])
         result["words"] = list(zip(vocabulary.decode(found.tolist()), best.tolist(), strict=True))

@@ -96,7 +96,24 @@ def test_predicts_several_texts_in_order():
         assert alone.probabilities == pytest.approx(prediction.probabilities)
         assert list(alone.probabilities) == sorted(alone.probabilities, reverse=True)
     assert together[3].words == next_words(decoder, VOCABULARY, ["<unk> w4"], k=4)[0].words
-    assert sum(probability for _, probability in next_words(decoder, VOCABULARY, [""], k=99)[0]) == pytest.approx(1)
+    assert sum(probability for _, probability in next_words(decoder, VOCABULARY, [""], k=99, unknown=True)[0]) == (
+        pytest.approx(1)
+    )
+
+
+@pytest.mark.parametrize("sides", [(60,), (8, 8), (4, 4, 5)])
+def test_omits_the_unknown_word_unless_requested(sides):
+    decoder = Decoder(build(sides), VOCABULARY.context_id)
+    everything = list(next_words(decoder, VOCABULARY, ["w1"], k=60, unknown=True)[0])
+    rank = [word for word, _ in everything].index(VOCABULARY.unknown)
+    expected = everything[:rank] + everything[rank + 1 :]
+    for k in (1, rank, rank + 1, 60):
+        found = list(next_words(decoder, VOCABULARY, ["w1"], k=max(k, 1))[0])
+        assert [word for word, _ in found] == [word for word, _ in expected[: max(k, 1)]]
+        assert [value for _, value in found] == pytest.approx([value for _, value in expected[: max(k, 1)]])
+    with_letters = next_words(decoder, VOCABULARY, ["w1"], k=60, prefix="<")[0].words
+    assert VOCABULARY.unknown not in with_letters
+    assert VOCABULARY.unknown in next_words(decoder, VOCABULARY, ["w1"], k=60, prefix="<", unknown=True)[0].words
 
 
 def test_a_prediction_is_a_sequence_of_pairs():

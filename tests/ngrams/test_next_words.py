@@ -50,7 +50,7 @@ def test_a_mixture_gives_the_weighted_sum(bundle):
     parts = [bundle.decoder.log_probabilities(bundle.decoder.state_after([ids.tolist()]))[0].numpy()]
     parts += [member.next_log_probabilities(ids) for member in members]
     expected = 0.5 * np.exp(parts[0]) + 0.3 * np.exp(parts[1]) + 0.2 * np.exp(parts[2])
-    found = mixture.next_words("w0 w5 w0", 60)
+    found = mixture.next_words("w0 w5 w0", 60, unknown=True)
     assert found.probabilities == pytest.approx(sorted(expected, reverse=True), abs=1e-6)
     assert [VOCABULARY.id(word) for word in found.words[:3]] == np.argsort(-expected)[:3].tolist()
     assert all(word.startswith("w1") for word in mixture.next_words("w0", 3, prefix="W1").words)

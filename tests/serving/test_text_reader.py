@@ -36,7 +36,10 @@ def test_next_words_match_the_bundle(reader):
         assert result["rows_opened"] == opened
     result = reader.next_words("the dog sat", 2)
     assert result["read"] == 3 and result["unknown"] == [1] and result["begins"] is None
-    assert len(reader.next_words("", 1000)["words"]) == len(reader.bundle.vocabulary)
+    everything = reader.next_words("", 1000, unknown=True)
+    assert len(everything["words"]) == everything["matching"] == len(reader.bundle.vocabulary)
+    known = [pair for pair in everything["words"] if pair[0] != "<unk>"]
+    assert reader.next_words("", 1000)["words"] == known and reader.next_words("")["matching"] == len(known)
 
 
 def test_completions_are_the_most_likely_words_with_the_prefix(reader):
@@ -45,7 +48,7 @@ def test_completions_are_the_most_likely_words_with_the_prefix(reader):
         ("cat", {"cat", "cats", "Cat", "caterpillar"}),
         ("CATS", {"cats"}),
         ("É", {"élan", "été"}),
-        ("<", {"<unk>", "<eos>", SCRIPT}),
+        ("<", {"<eos>", SCRIPT}),
     ):
         result = reader.next_words(f"the {prefix}", 3, complete=True)
         ranked = sorted(expected, key=lambda word: -expected_probabilities[word])
