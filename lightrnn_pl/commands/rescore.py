@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import weights_file
-from lightrnn_pl.checks import check_choice, check_count, check_flag, check_seed
+from lightrnn_pl.checks import check_choice, check_count, check_flag, check_number, check_seed
 from lightrnn_pl.commands.score import check_output, load_bundle
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.progress import with_progress
@@ -28,6 +28,7 @@ from lightrnn_pl.rescoring.reranking import (
     LanguageModelFeature,
     Reranker,
     TuningSet,
+    UnknownWordCount,
     add_features,
     count_words,
 )
@@ -35,6 +36,7 @@ from lightrnn_pl.rescoring.results_table import System, print_systems
 from lightrnn_pl.rescoring.tuning import Vector, tune
 
 _WORD_COUNT = "WordCount0"
+_UNKNOWN_COUNT = "UnknownWordCount"
 
 _METRICS: dict[str, type[References]] = {"bleu": BleuReferences, "wer": WerReferences}
 
@@ -74,14 +76,20 @@ class _Rescoring:
             if (paths := _paths(config[f"{split}_references"]))
         }
         self.models: dict[str, LanguageModelFeature] = {}
+        self.unknown_counts: dict[str, UnknownWordCount] = {}
         self.report["models"] = {}
         for number, checkpoint in enumerate(_paths(config.checkpoints)):
             bundle = load_bundle(checkpoint, config.device)
             name, path = f"{config.feature}{number}", weights_file(checkpoint)
-            self.models[name] = LanguageModelFeature(bundle.model, bundle.vocabulary, config.batch_size)
+            self.models[name] = LanguageModelFeature(
+                bundle.model, bundle.vocabulary, config.batch_size, config.unknown_penalty
+            )
+            if config.unknown_count:
+                self.unknown_counts[f"{_UNKNOWN_COUNT}{number}"] = UnknownWordCount(bundle.vocabulary)
             self.report["models"][name] = {"checkpoint": str(path), "sha256": file_hash(path)}
         self.features: dict[str, Feature] = {_WORD_COUNT: count_words} if config.word_count else {}
         self.features.update(self.models)
+        self.features.update(self.unknown_counts)
 
     def untuned_systems(self) -> list[System]:
         """The original order, and the order by ``config.weights``, if any."""
@@ -150,9 +158,10 @@ class _Rescoring:
     def _feature_sets(self) -> list[tuple[str, tuple[str, ...]]]:
         common: tuple[str, ...] = (_WORD_COUNT,) if self.config.word_count else ()
         sets = [("features of the list" + (" and word count" if common else ""), common)]
-        sets += [(f"+ {name}", (*common, name)) for name in self.models]
+        counts: list[tuple[str, ...]] = [(count,) for count in self.unknown_counts] or [()] * len(self.models)
+        sets += [(f"+ {name}", (*common, name, *count)) for name, count in zip(self.models, counts, strict=True)]
         if len(self.models) > 1:
-            sets.append(("+ all of them", (*common, *self.models)))
+            sets.append(("+ all of them", (*common, *self.models, *self.unknown_counts)))
         return sets
 
     def rerank(self, systems: Sequence[System]) -> None:
@@ -220,7 +229,7 @@ class _Rescoring:
             total, tokens = 0.0, 0
             for start in range(0, len(lines), self.config.buffer):
                 part = lines[start : start + self.config.buffer]
-                total += math.fsum(model(part))
+                total += math.fsum(model.log_probabilities(part))
                 tokens += sum(len(line.split()) for line in part)
             tokens += len(lines) * (model.vocabulary.end is not None)
             for system in systems:
@@ -264,6 +273,12 @@ class _Rescoring:
         for name, model in self.models.items():
             share = model.num_unknown / model.num_words if model.num_words else 0.0
             self._print(f"{name}: {model.num_unknown:,} of {model.num_words:,} scored words are unknown ({share:.2%})")
+        is_corrected = self.config.unknown_count or self.config.unknown_penalty
+        if any(model.num_unknown for model in self.models.values()) and not is_corrected:
+            self._print(
+                "unknown words can be more likely than known ones; unknown_count=true adds their number as a feature, "
+                "unknown_penalty=10 lowers the score of texts with unknown words"
+            )
 
 
 def _paths(value: Any) -> list[str]:
@@ -288,7 +303,8 @@ def _check(config: DictConfig) -> None:
         check_count(key, config[key])
     for key in ("restarts", "directions"):
         check_count(key, config[key], at_least=0)
-    for key in ("word_count", "lowercase"):
+    check_number("unknown_penalty", config.unknown_penalty, at_least=0)
+    for key in ("word_count", "unknown_count", "lowercase"):
         check_flag(key, config[key])
     check_seed("seed", config.seed)
     if not re.fullmatch(r"[^\s=|]+", str(config.feature)):

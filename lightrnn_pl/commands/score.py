@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device
-from lightrnn_pl.checks import check_choice, check_count
+from lightrnn_pl.checks import check_choice, check_count, check_number
 from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.inference.scoring import ScoredLine, score_stream
 from lightrnn_pl.inference.text_lines import STANDARD, is_interactive, text_lines, write_lines
@@ -51,6 +51,7 @@ def score(config: DictConfig) -> Totals:
     check_choice("format", config.format, (*_FORMATS, "kaldi"))
     check_count("batch_size", config.batch_size)
     check_count("buffer", config.buffer)
+    check_number("unknown_penalty", config.unknown_penalty, at_least=0)
     check_output("output", config.output, [config.text])
     to_file = config.output != STANDARD
     if not to_file and sys.stdout is None:
@@ -71,7 +72,7 @@ def score(config: DictConfig) -> Totals:
         quiet = interactive or (not to_file and sys.stdout.isatty())
         for scored in lines if quiet else with_progress(lines, console):
             totals.add(scored, bundle.vocabulary.end is not None)
-            file.write(format_line(scored).encode("utf-8") + b"\n")
+            file.write(format_line(scored.penalized(config.unknown_penalty)).encode("utf-8") + b"\n")
             if buffer == 1:
                 file.flush()
         if not to_file:

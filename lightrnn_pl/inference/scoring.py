@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,16 @@ class ScoredLine:
     def log_probability(self) -> float:
         """Natural-log probability of the line, including the end marker."""
         return math.fsum(self.log_probabilities)
+
+    def penalized(self, penalty: float) -> ScoredLine:
+        """The line with ``penalty`` subtracted from the log-probability of each unknown word.
+
+        A model that was trained with a frequent unknown word gives it a higher probability than most known words.
+        """
+        if not penalty:
+            return self
+        words = zip(self.log_probabilities, self.known, strict=True)
+        return replace(self, log_probabilities=[value - penalty * (not known) for value, known in words])
 
 
 def score_lines(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightrnn_pl.inference.scoring import score_stream
+from lightrnn_pl.inference.scoring import ScoredLine, score_stream
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.rescoring.feature_layout import FeatureLayout
 from lightrnn_pl.rescoring.nbest_lists import Hypothesis
@@ -33,24 +33,52 @@ class LanguageModelFeature:
         model: The language model.
         vocabulary: The vocabulary of the model.
         batch_size: Number of texts scored at a time.
+        unknown_penalty: Subtracted from the log-probability of a text for each of its unknown words.
 
     Attributes:
         num_words: Number of words scored so far, without end markers.
         num_unknown: Number of these words scored as the unknown word.
     """
 
-    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, batch_size: int = 64) -> None:
+    def __init__(
+        self, model: LanguageModel, vocabulary: Vocabulary, batch_size: int = 64, unknown_penalty: float = 0.0
+    ) -> None:
         self.model, self.vocabulary, self.batch_size = model, vocabulary, batch_size
+        self.unknown_penalty = unknown_penalty
         self.num_words = self.num_unknown = 0
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
-        """The log-probability of each text."""
-        scores = []
+        """The log-probability of each text, minus the penalties."""
+        return [line.penalized(self.unknown_penalty).log_probability for line in self._score(texts)]
+
+    def log_probabilities(self, texts: Sequence[str]) -> list[float]:
+        """The log-probability of each text under the model, without penalties."""
+        return [line.log_probability for line in self._score(texts)]
+
+    def _score(self, texts: Sequence[str]) -> Iterator[ScoredLine]:
         for line in score_stream(self.model, self.vocabulary, texts, self.batch_size, max(1, len(texts))):
             self.num_words += len(line.words) - (self.vocabulary.end is not None)
             self.num_unknown += line.known.count(False)
-            scores.append(line.log_probability)
-        return scores
+            yield line
+
+
+class UnknownWordCount:
+    """The number of words of each text that are not in a vocabulary.
+
+    The probability of the unknown word is that of all words outside the vocabulary together, so a language model can
+    prefer a text with an unknown word.  The tuned weight of this feature corrects for that.
+
+    Args:
+        vocabulary: The vocabulary of a language model.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def __call__(self, texts: Sequence[str]) -> list[float]:
+        """The number of unknown words of each text."""
+        unknown = self._vocabulary.unknown
+        return [float(sum(w == unknown or w not in self._vocabulary for w in text.split())) for text in texts]
 
 
 def count_words(texts: Sequence[str]) -> list[float]:

@@ -214,3 +214,40 @@ def test_errors_are_one_line(folder, rescore_error, tmp_path):
     ):
         assert message in rescore_error(*arguments), arguments
     assert (folder / "eval.nbest").stat().st_size > 0
+
+
+def test_the_number_of_unknown_words_is_a_feature_with_a_tuned_weight(folder, rescore, tmp_path):
+    """In this list, exactly the wrong hypotheses contain an unknown word."""
+    lines, references = [], []
+    for number in range(20):
+        right, wrong = f"w{number:02d} w03 w04 w05", f"w{number:02d} xqzzy w04 w05"
+        lines += [f"{number} ||| {wrong} ||| TM0= 0.1 ||| 0.1", f"{number} ||| {right} ||| TM0= 0 ||| 0"]
+        references.append(right)
+    (tmp_path / "list").write_text("\n".join(lines) + "\n")
+    (tmp_path / "refs").write_text("\n".join(references) + "\n")
+    models = f"checkpoints=[{folder / 'bad'},{folder / 'good'}]"
+    tuning = ("dev=list", "dev_references=[refs]", "weights_out=weights.json", "unknown_count=true")
+    report, _, errors = rescore(models, *tuning, "test=list", "test_references=[refs]", "output=new")
+    weights = json.loads((tmp_path / "weights.json").read_text())
+    assert {"UnknownWordCount0", "UnknownWordCount1"} <= weights.keys()
+    assert report["systems"][-1]["test_bleu"] == pytest.approx(100) and "unknown_count=true adds" not in errors
+    new = (tmp_path / "new").read_text().splitlines()
+    for line in new:
+        hypothesis = parse_line(line)
+        assert hypothesis.features["UnknownWordCount0"] == (float("xqzzy" in line),)
+    weights = "weights={UnknownWordCount0: -1}"
+    rescore(f"checkpoints=[{folder / 'bad'}]", "test=list", weights, "unknown_count=true", "onebest=best")
+    assert (tmp_path / "best").read_text().splitlines() == references
+    rescore(
+        f"checkpoints=[{folder / 'bad'}]", "test=list", weights.replace("-1", "1"), "unknown_count=true", "onebest=best"
+    )
+    assert all("xqzzy" in line for line in (tmp_path / "best").read_text().splitlines())
+    scores = []
+    for penalty in (0, 50):
+        _, _, errors = rescore(
+            f"checkpoints=[{folder / 'good'}]", "test=list", f"unknown_penalty={penalty}", "output=p"
+        )
+        assert ("unknown_count=true adds their number" in errors) == (penalty == 0)
+        first = [parse_line(line) for line in (tmp_path / "p").read_text().splitlines()[:2]]
+        scores.append([hypothesis.features["LanguageModel0"][0] for hypothesis in first])
+    assert scores[1] == pytest.approx([scores[0][0] - 50, scores[0][1]], abs=1e-3)

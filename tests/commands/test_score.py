@@ -146,3 +146,15 @@ def test_help_does_not_import_torch(tmp_path):
             [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
         assert f"usage: lightrnn-{name}" in done.stdout and "HEAVY []" in done.stdout, done.stderr
+
+
+def test_a_penalty_lowers_the_score_of_unknown_words(trained, score):
+    before, errors = score("text=text.txt", "format=json")
+    after, errors_after = score("text=text.txt", "format=json", "unknown_penalty=7.5")
+    for line, penalized in zip(map(json.loads, before), map(json.loads, after), strict=True):
+        words = zip(line["words"], penalized["words"], strict=True)
+        assert all(two[1] == pytest.approx(one[1] - 7.5 * (not one[2])) for one, two in words)
+        assert penalized["log_probability"] == pytest.approx(sum(word[1] for word in penalized["words"]))
+    assert errors == errors_after, "the perplexity is that of the model"
+    with pytest.raises(SystemExit):
+        score("text=text.txt", "unknown_penalty=-1")

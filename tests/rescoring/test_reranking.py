@@ -17,6 +17,7 @@ from lightrnn_pl.rescoring.reranking import (
     LanguageModelFeature,
     Reranker,
     TuningSet,
+    UnknownWordCount,
     add_features,
     count_words,
 )
@@ -150,3 +151,14 @@ def test_selects_the_first_of_equal_hypotheses():
     assert Reranker(layout).choose(group).text == "a"
     assert Reranker(layout, np.array([1.0])).choose(group).text == "b"
     assert Reranker(layout, np.array([-1.0])).choose(group).text == "a"
+
+
+def test_unknown_words_are_counted_and_penalized(model):
+    texts = ["w0 w1", "", "w0 never seen", "<unk> w2 w2"]
+    counts = [0.0, 0.0, 2.0, 1.0]
+    assert UnknownWordCount(model.vocabulary)(texts) == counts
+    before = model(texts)
+    assert model.num_unknown == sum(counts)
+    model.unknown_penalty = 2.5
+    assert model(texts) == pytest.approx([score - 2.5 * count for score, count in zip(before, counts, strict=True)])
+    assert model.log_probabilities(texts) == before
