@@ -16,7 +16,7 @@ from typing_extensions import override
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_count, check_flag
 from lightrnn_pl.nn.embeddings.word import WordEmbedding
-from lightrnn_pl.nn.sharing import SubvectorMap, subvector_count
+from lightrnn_pl.nn.sharing import SubvectorMap, default_parts, subvector_count
 from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, num_bytes
 
 
@@ -26,7 +26,7 @@ class SlimEmbedding(WordEmbedding):
     Args:
         allocation: The word allocation.
         embedding_dim: D, divisible by K.
-        num_parts: K.
+        num_parts: K; None for the divisor of the vectors' size nearest to 10.
         map: Creates the map of words to sub-vectors, given its sizes.
         compression: M / (K V), the size relative to a full embedding; None if ``num_subvectors`` is set.
         num_subvectors: M; None if ``compression`` is set.
@@ -43,7 +43,7 @@ class SlimEmbedding(WordEmbedding):
         self,
         allocation: WordAllocation,
         embedding_dim: int,
-        num_parts: int,
+        num_parts: int | None,
         map: Callable[..., SubvectorMap],
         compression: float | None = None,
         num_subvectors: int | None = None,
@@ -51,6 +51,7 @@ class SlimEmbedding(WordEmbedding):
         steps_per_word: int | None = None,
     ) -> None:
         super().__init__(allocation, embedding_dim, steps_per_word)
+        num_parts = default_parts(embedding_dim) if num_parts is None else num_parts
         check_count("model.embedding.num_parts", num_parts)
         if embedding_dim % num_parts:
             raise ValueError(

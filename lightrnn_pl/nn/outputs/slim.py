@@ -27,7 +27,7 @@ from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.embeddings.slim import SlimEmbedding
 from lightrnn_pl.nn.outputs.softmax import MAX_LOGITS, SoftmaxOutput
 from lightrnn_pl.nn.outputs.vector_sources import VectorSource, Weights, as_ids
-from lightrnn_pl.nn.sharing import SubvectorMap, subvector_count
+from lightrnn_pl.nn.sharing import SubvectorMap, default_parts, subvector_count
 from lightrnn_pl.nn.traceable import Traceable, map_of_all_words, narrow_integers, num_bytes
 from lightrnn_pl.types import Hidden, Words, WordScores
 
@@ -57,7 +57,7 @@ class SlimOutput(SoftmaxOutput):
     Args:
         allocation: The word allocation, k = 1.
         hidden_dim: H, divisible by K.
-        num_parts: K.
+        num_parts: K; None for the divisor of the vectors' size nearest to 10.
         map: Creates the map of words to sub-vectors, given its sizes; its sets are disjoint.
         compression: M / (K V), the size relative to a full output; None if ``num_subvectors`` is set.
         num_subvectors: M; None if ``compression`` is set.
@@ -73,13 +73,14 @@ class SlimOutput(SoftmaxOutput):
         self,
         allocation: WordAllocation,
         hidden_dim: int,
-        num_parts: int,
+        num_parts: int | None,
         map: Callable[..., SubvectorMap],
         compression: float | None = None,
         num_subvectors: int | None = None,
         chunk_size: int | None = None,
     ) -> None:
         super().__init__(allocation, hidden_dim, chunk_size)
+        num_parts = default_parts(hidden_dim) if num_parts is None else num_parts
         check_count("model.output.num_parts", num_parts)
         if hidden_dim % num_parts:
             raise ValueError(

@@ -64,6 +64,12 @@ def subvector_count(
     return shared_count(compression, num_subvectors, maximum, "num_subvectors", group, minimum=num_parts)
 
 
+def default_parts(dim: int) -> int:
+    """The divisor of ``dim`` nearest to 10, and the larger one of two: 10 for 200 and 300, 8 for 64, 128 and 512."""
+    divisors = [number for number in range(1, dim + 1) if dim % number == 0]
+    return min(divisors, key=lambda number: (abs(number - 10), -number))
+
+
 def narrowest_dtype(largest: int) -> torch.dtype:
     """The narrowest integer type that torch can index with and that can represent ``largest``."""
     for dtype in (torch.uint8, torch.int16, torch.int32):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lightrnn_pl.nn.embeddings import FullEmbedding, SlimEmbedding
 from lightrnn_pl.nn.outputs import SlimOutput
 from lightrnn_pl.nn.outputs import slim as module
-from lightrnn_pl.nn.sharing import HashedMap, ShuffledMap
+from lightrnn_pl.nn.sharing import HashedMap, ShuffledMap, default_parts
 from lightrnn_pl.testing.output import dense_softmax, values_and_gradients
 from lightrnn_pl.testing.softmax_output import SoftmaxContract, TensorRecorder
 from lightrnn_pl.testing.utilities import random_allocation
@@ -303,3 +303,14 @@ def test_table_bytes_are_those_of_the_map():
     table = random_allocation(11, (11,))
     assert SlimOutput(table, 6, 3, HashedMap, compression=0.5).table_bytes == 0
     assert SlimOutput(table, 6, 3, ShuffledMap, compression=0.5).table_bytes == 11 * 3
+
+
+@pytest.mark.parametrize("dim", [50, 64, 100, 128, 200, 256, 300, 400, 512, 600, 650, 1000, 1024, 1500])
+def test_the_default_number_of_parts_divides_common_sizes(dim):
+    parts = default_parts(dim)
+    assert dim % parts == 0 and 8 <= parts <= 13
+    assert all(dim % other or abs(other - 10) >= abs(parts - 10) for other in range(1, dim + 1))
+    allocation = random_allocation(40, (40,))
+    output = SlimOutput(allocation, dim, None, ShuffledMap, compression=0.5)
+    embedding = SlimEmbedding(allocation, dim, None, ShuffledMap, compression=0.5)
+    assert output.map.num_parts == embedding.map.num_parts == parts
