@@ -13,7 +13,7 @@ from lightrnn_pl.nn.language_model import LanguageModel
 
 
 def print_model(model: LanguageModel) -> None:
-    """Print the parameters and bytes of each part and of the word table."""
+    """Print the parameters and bytes of each part, of the maps of shared vectors, and of the word table."""
     table = Table(title="model", title_justify="left")
     for column, justify in (("part", "left"), ("layer", "left"), ("parameters", "right"), ("dtype", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
@@ -25,6 +25,10 @@ def print_model(model: LanguageModel) -> None:
         size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
         dtype = str(parameters[0].dtype).removeprefix("torch.")
         table.add_row(name, type(part).__name__, f"{count:,}", dtype, f"{size / 1024:,.1f}")
+    for name in ("embedding", "output"):
+        part = getattr(model, name)
+        if part.table_bytes:
+            table.add_row(f"{name} map", "which vectors words share", "-", "", _kib(part.table_bytes))
     allocation = model.allocation
     if allocation.num_components > 1:
         sides = " x ".join(map(str, allocation.sides))

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from lightrnn_pl.training.tracking.console import print_results
+from lightrnn_pl.training.tracking.console import print_model, print_results
+from tests.export.bundles import bundle_of
 
 
 def run(perplexities: list[float | None], epochs: list[float]) -> dict[str, Any]:
@@ -27,3 +28,16 @@ def test_epochs_and_those_of_the_best_model(columns, monkeypatch, capsys):
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
     }
     assert cells["a"][:2] == ["12,345", "3 (2)"] and cells["b"][1] == "0.5 (0.5)" and cells["c"][1] == "-"
+
+
+@pytest.mark.parametrize(
+    ("name", "maps"), [("slim", ["embedding map", "output map"]), ("lightrnn", []), ("projected", [])]
+)
+def test_maps_of_shared_vectors_have_rows_of_their_own(name, maps, capsys):
+    model = bundle_of(name).model
+    print_model(model)
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    kib = {row[0].strip(): row[-1].strip() for row in rows}
+    assert [row for row in kib if row.endswith("map")] == maps
+    parts = sum(float(value.replace(",", "")) for row, value in kib.items() if row != "all")
+    assert parts == pytest.approx(float(kib["all"].replace(",", "")), abs=0.3)
