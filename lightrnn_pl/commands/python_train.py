@@ -38,6 +38,8 @@ def train(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> B
                 recorded.hydra.run.dir = str(folder.path)
         with flag_override(config, ["readonly", "struct"], False):
             del config["hydra"]
+        if config.get("sizes_only"):
+            raise ValueError("debug=size does not train; use the command lightrnn-train debug=size")
         command.train(config)
     finally:
         hydra.cfg = None

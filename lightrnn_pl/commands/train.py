@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from lightrnn_pl.commands.export_sizes import print_export_sizes
 from lightrnn_pl.training.experiment import train as train_model
 from lightrnn_pl.training.folder_lock import exclusive_lock
 
@@ -21,6 +22,9 @@ def train(config: DictConfig) -> float | None:
     overrides = HydraConfig.get().overrides.task
     check_paper_row(config, overrides)
     check_fine_tuning(config, overrides)
+    if config.get("sizes_only"):
+        print_export_sizes(config)
+        return None
     check_common_run_folder()
     with exclusive_lock(config.paths.run_dir):
         metrics = train_model(config)

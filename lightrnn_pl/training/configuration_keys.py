@@ -17,7 +17,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
         *("name", "seed", "init_from", "teacher", "teacher_weight", "loss_reduction", "regularization"),
         *("averaging", "resume", "resume_point"),
         *("sweep", "paths", "paper", "data", "model", "allocation", "reallocation", "bootstrap", "solver", "optimizer"),
-        *("schedule", "trainer", "callbacks", "logger"),
+        *("schedule", "trainer", "callbacks", "logger", "sizes_only"),
     ),
     "model": (
         *("components", "steps_per_word", "sides", "row_sizes", "embedding_dim", "hidden_dim", "num_layers", "dropout"),
@@ -39,7 +39,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
 ``paper`` is not listed: experiments may store any values there, for interpolations and for the report.
 """
 
-_OPTIONAL = ("paper", "init_from")
+_OPTIONAL = ("paper", "init_from", "sizes_only")
 _INTERPOLATION = re.compile(r"\$\{(?:oc\.select:\"?)?([A-Za-z_][\w.]*)")
 
 
