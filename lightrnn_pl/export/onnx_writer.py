@@ -145,8 +145,11 @@ def import_onnx() -> Any:
 
 def _state(model: LanguageModel) -> list[dict[str, Any]]:
     """The name and the sizes of each part of the recurrent state."""
-    core = model.core
-    return [{"name": name, "layers": core.num_layers, "size": core.hidden_dim} for name in core.state_names]
+    parts = model.core.zero_state(torch.zeros(1, 1, model.embedding.embedding_dim))
+    return [
+        {"name": name, "layers": part.shape[0], "size": part.shape[2]}
+        for name, part in zip(model.core.state_names, parts, strict=True)
+    ]
 
 
 def _trace(step: CodeStep, path: Path, inputs: list[str], outputs: list[str], state: list[dict[str, Any]]) -> None:

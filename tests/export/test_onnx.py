@@ -1,5 +1,6 @@
 """ONNX graphs, run by the exported client, compared with the model in PyTorch."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 from lightrnn_pl.export.checks import compare_graphs, onnx_perplexity
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
-from lightrnn_pl.nn.cores import LSTMCore
+from lightrnn_pl.nn.cores import Core, LSTMCore
 from tests.export.bundles import MODELS, bundle_of
 
 onnx = pytest.importorskip("onnx")
@@ -88,6 +89,41 @@ def test_graphs_support_any_number_of_streams(tmp_path):
     np.testing.assert_allclose(scores, expected.numpy(), atol=1e-5)
     first = bundle.model.output.code_log_probabilities(0, after.hidden, torch.zeros(5, dtype=torch.int64))
     np.testing.assert_allclose(client.read(words, state).first, first.detach().numpy(), atol=1e-5)
+
+
+class CoreWithSums(Core):
+    """A core of one's own, whose state has parts of different shapes: a hidden state, and sums in three dimensions."""
+
+    state_names = ("h", "sums")
+
+    def _make_layers(self, input_dim):
+        return torch.nn.ModuleList(
+            [torch.nn.Linear(input_dim + 3 + self.hidden_dim, self.hidden_dim), torch.nn.Linear(input_dim, 3)]
+        )
+
+    def zero_state(self, inputs):
+        return inputs.new_zeros(1, len(inputs), self.hidden_dim), inputs.new_zeros(2, len(inputs), 3)
+
+    def forward(self, inputs, state=None):
+        hidden, sums = self.zero_state(inputs) if state is None else state
+        steps = []
+        for step in inputs.unbind(1):
+            sums = torch.stack([sums[0] + self.layers[1](step).tanh(), 0.5 * sums[0]])
+            hidden = self.layers[0](torch.cat([step, sums.sum(0), hidden[-1]], -1)).tanh()[None]
+            steps.append(hidden[0])
+        return torch.stack(steps, 1), (hidden, sums)
+
+
+@pytest.mark.parametrize("name", ["lightrnn", "full"])
+def test_the_core_determines_the_shape_of_the_state(name, tmp_path):
+    bundle = copy.deepcopy(bundle_of(name))
+    torch.manual_seed(0)
+    bundle.model.core = CoreWithSums(bundle.model.embedding.embedding_dim, 12).eval()
+    metadata = write_onnx(bundle, tmp_path)
+    assert [part["shape"] for part in metadata["state"]] == [[1, "N", 12], [2, "N", 3]]
+    client = OnnxModel(tmp_path)
+    for line, expected in zip(LINES, bundle.score(LINES), strict=True):
+        assert client.score(line) == pytest.approx(expected, abs=1e-5)
 
 
 def test_metadata_describes_the_graphs_and_weights_are_shared(tmp_path):
