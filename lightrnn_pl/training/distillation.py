@@ -136,15 +136,17 @@ def distillation_losses(
         codes = allocation.encode(targets).flatten(0, 1)
         by_cell = probabilities.new_zeros(len(codes), math.prod(allocation.sides))
         by_cell[:, allocation.cells()] = probabilities
-        parts = []
+        losses = torch.zeros_like(by_cell[:, 0])
         for axis, states in enumerate(output.hidden_by_axis(hidden, targets)):
-            logs = output.code_log_probabilities(axis, states, allocation.prefixes(codes, axis))
-            teacher = code_probabilities(by_cell, allocation, axis, codes)
-            parts.append(_cross_entropy(logs, teacher, codes[:, axis], weight))
-        losses, nll = (torch.stack(columns).sum(0) for columns in zip(*parts, strict=True))
+            shares = _shares(code_probabilities(by_cell, allocation, axis, codes), codes[:, axis], weight)
+            prefixes = allocation.prefixes(codes, axis)
+            losses = losses - output.expected_code_log_probability(axis, states, prefixes, shares)
+        with torch.no_grad():
+            nll = -output.log_probability(hidden, targets)
     else:
         logs = output.log_probabilities(hidden.flatten(0, 1))
-        losses, nll = _cross_entropy(logs, probabilities, targets.flatten(), weight)
+        losses = -(_shares(probabilities, targets.flatten(), weight) * logs).sum(-1)
+        nll = -logs.detach().gather(1, targets.flatten()[:, None])
     return losses.view(targets.shape), nll.view(targets.shape)
 
 
@@ -165,10 +167,6 @@ def code_probabilities(
     return joint / joint.sum(-1, keepdim=True).clamp(min=torch.finfo(joint.dtype).tiny)
 
 
-def _cross_entropy(
-    logs: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"], targets: Int[Tensor, " N"], weight: float
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    own = logs.gather(1, targets[:, None])[:, 0]
-    # Impossible codes have the log-probability -inf, and the teacher's probability 0.
-    finite = logs.masked_fill(teacher == 0, 0.0)
-    return -(1 - weight) * own - weight * (teacher * finite).sum(-1), -own.detach()
+def _shares(teacher: Float[Tensor, "N C"], targets: Int[Tensor, " N"], weight: float) -> Float[Tensor, "N C"]:
+    """q: the teacher's probabilities and the targets, mixed."""
+    return (weight * teacher).scatter_add_(1, targets[:, None], teacher.new_full((len(targets), 1), 1 - weight))

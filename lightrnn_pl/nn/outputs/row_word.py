@@ -24,7 +24,12 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.nn.embeddings.base import Embedding
 from lightrnn_pl.nn.outputs.softmax import SoftmaxOutput
 from lightrnn_pl.nn.outputs.word_codes import WordVectorOutput
-from lightrnn_pl.nn.outputs.words_in_row import RowLayout, log_probabilities_in_row, log_probability_in_row
+from lightrnn_pl.nn.outputs.words_in_row import (
+    RowLayout,
+    expected_log_probability_in_row,
+    log_probabilities_in_row,
+    log_probability_in_row,
+)
 from lightrnn_pl.types import Hidden, Words, WordScores
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -124,6 +129,18 @@ class RowWordOutput(WordVectorOutput):
         if axis == 0:
             return self.row_logits(hidden).log_softmax(-1)
         return log_probabilities_in_row(self.vectors, hidden, prefixes, self._current_layout())
+
+    @override
+    def expected_code_log_probability(
+        self,
+        axis: int,
+        hidden: Float[Tensor, "N H"],
+        prefixes: Int[Tensor, " N"],
+        shares: Float[Tensor, "N side"],
+    ) -> Float[Tensor, " N"]:
+        if axis == 0 or hidden.device.type != "cpu":
+            return super().expected_code_log_probability(axis, hidden, prefixes, shares)
+        return expected_log_probability_in_row(self.vectors, hidden, prefixes, shares, self._current_layout())
 
     @torch.no_grad()
     @override

@@ -44,6 +44,24 @@ class CodeOutput(Output):
                 row for axis 1.
         """
 
+    def expected_code_log_probability(
+        self,
+        axis: int,
+        hidden: Float[Tensor, "N H"],
+        prefixes: Int[Tensor, " N"],
+        shares: Float[Tensor, "N side"],
+    ) -> Float[Tensor, " N"]:
+        """The sum of the log-probabilities of the codes of ``axis``, weighted with ``shares``.
+
+        Args:
+            axis: The axis.
+            hidden: Hidden states of the step that predicts this axis.
+            prefixes: The preceding codes, as for :meth:`code_log_probabilities`.
+            shares: The weight of each code; 0 for codes without words.
+        """
+        logs = self.code_log_probabilities(axis, hidden, prefixes)
+        return (shares * logs.masked_fill(shares == 0, 0.0)).sum(-1)
+
     def hidden_by_axis(self, hidden: Hidden, targets: Words) -> list[Float[Tensor, "N H"]]:
         """The hidden state that predicts each code of each target: one (B T, H) tensor per axis."""
         steps = hidden.reshape(targets.numel(), -1, self.hidden_dim).unbind(1)

@@ -92,6 +92,28 @@ def log_probability_in_row(
     )
 
 
+def expected_log_probability_in_row(
+    output: SoftmaxOutput,
+    hidden: Float[Tensor, "N H"],
+    rows: Int[Tensor, " N"],
+    shares: Float[Tensor, "N C"],
+    layout: RowLayout,
+) -> Float[Tensor, " N"]:
+    """The sum of the log-probabilities of the words of one row per position, weighted with ``shares``, on a CPU.
+
+    Args:
+        output: Defines the vectors and biases of the words.
+        hidden: The hidden state that predicts the words of each row.
+        rows: The row of each position.
+        shares: The weight of the word in each column; 0 for empty cells.
+        layout: The words of each row.
+    """
+    query, weights = output.query(hidden), output.vector_weights
+    order, pieces = _pieces_by_group(rows, layout.members, layout.locations, weights, output.source)
+    parts = [shares[order[positions]][:, layout.columns[words]].to(output.bias.dtype) for positions, words, _ in pieces]
+    return _in_groups(query, output.bias, order, parts, pieces, output.source, weights)
+
+
 def log_probabilities_in_row(
     output: SoftmaxOutput, hidden: Float[Tensor, "N H"], rows: Int[Tensor, " N"], layout: RowLayout
 ) -> Float[Tensor, "N C"]:
@@ -152,56 +174,93 @@ def log_probability_in_group(
         source: Computes the output vectors from ``weights``.
         locations: Where the vectors of each group are stored; None if this is not known.
     """
-    # Sort the positions by group: one matrix product per group.
+    order, pieces = _pieces_by_group(groups, members, locations, weights, source)
+    return _in_groups(query, bias, order, ranks[order], pieces, source, weights)
+
+
+def _pieces_by_group(
+    groups: Int[Tensor, " N"],
+    members: Sequence[slice | Int[Tensor, " _"]],
+    locations: Sequence[Any] | None,
+    weights: Weights,
+    source: VectorSource,
+) -> tuple[Int[Tensor, " N"], list[_Piece]]:
+    """The positions in the order of their groups, for one matrix product per group, and the pieces of this order."""
     order = groups.argsort(stable=True)
     counts = groups.bincount(minlength=len(members)).tolist()
-    pieces = [
+    return order, [
         (slice(stop - count, stop), words, locations[group] if locations else source.locate(weights, words))
         for group, (count, stop, words) in enumerate(zip(counts, accumulate(counts), members, strict=True))
         if count
     ]
+
+
+def _in_groups(
+    query: Float[Tensor, "N P"],
+    bias: Float[Tensor, " V"],
+    order: Int[Tensor, " N"],
+    chosen: Int[Tensor, " N"] | list[Tensor],
+    pieces: list[_Piece],
+    source: VectorSource,
+    weights: Weights,
+) -> Float[Tensor, " N"]:
     # Use the precision of the weights, because autocast does not apply to a custom backward pass.
     with torch.autocast(query.device.type, enabled=False):
-        in_order = _LogProbabilityInGroup.apply(
-            query[order].to(bias.dtype), bias, ranks[order], pieces, source, *weights
-        )
+        in_order = _LogProbabilityInGroup.apply(query[order].to(bias.dtype), bias, chosen, pieces, source, *weights)
     return torch.empty_like(in_order).index_copy(0, order, in_order)
 
 
+_Piece = tuple[slice, slice | Tensor, Any]
+"""The positions of a group in their order, its words, and where their vectors are stored."""
+
+
 class _LogProbabilityInGroup(torch.autograd.Function):
+    """The log-probability of one word per position, or a weighted sum over the words of its group.
+
+    ``chosen`` is the index of each position's word in its group, or for each piece the weights of the words.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
         query: Float[Tensor, "N P"],
         bias: Float[Tensor, " V"],
-        ranks: Int[Tensor, " N"],
-        pieces: list[tuple[slice, slice | Tensor, Any]],
+        chosen: Int[Tensor, " N"] | list[Tensor],
+        pieces: list[_Piece],
         source: VectorSource,
         *weights: Tensor,
     ) -> Float[Tensor, " N"]:
         result = query.new_empty(len(query))
         saved = []
-        for positions, words, locations in pieces:
+        for number, (positions, words, locations) in enumerate(pieces):
             logs = source.logits(query[positions], weights, locations, bias[words]).log_softmax(-1)
-            result[positions] = logs.gather(1, ranks[positions, None])[:, 0]
+            if isinstance(chosen, Tensor):
+                result[positions] = logs.gather(1, chosen[positions, None])[:, 0]
+            else:
+                result[positions] = (chosen[number] * logs).sum(-1)
             if any(ctx.needs_input_grad):
                 saved.append(logs)
-        ctx.save_for_backward(query, bias, ranks, *weights, *saved)
-        ctx.pieces, ctx.source = pieces, source
+        ctx.save_for_backward(query, bias, *weights, *saved)
+        ctx.chosen, ctx.pieces, ctx.source = chosen, pieces, source
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        query, bias, ranks, *others = ctx.saved_tensors
+        query, bias, *others = ctx.saved_tensors
         num_weights = len(others) - len(ctx.pieces)
         weights, saved = others[:num_weights], others[num_weights:]
         grad_query, grad_bias = torch.zeros_like(query), torch.zeros_like(bias)
         gradients = [torch.zeros_like(weight) for weight in weights]
-        for (positions, words, locations), logs in zip(ctx.pieces, saved, strict=True):
-            # The gradient of the logits: one at the target, minus the probabilities.
+        for number, ((positions, words, locations), logs) in enumerate(zip(ctx.pieces, saved, strict=True)):
+            # The gradient of the logits: the weights, which are one at the target, minus the probabilities.
             grad_logits = logs.exp().neg_()
-            grad_logits[torch.arange(len(logs)), ranks[positions]] += 1
+            if isinstance(ctx.chosen, Tensor):
+                grad_logits[torch.arange(len(logs)), ctx.chosen[positions]] += 1
+            else:
+                shares = ctx.chosen[number]
+                grad_logits *= shares.sum(-1, keepdim=True)
+                grad_logits += shares
             grad_logits *= gradient[positions, None]
             grad_bias[words] = grad_logits.sum(0)
             ctx.source.add_logit_gradients(
