@@ -119,6 +119,11 @@ def _entries(path: Path) -> Iterator[tuple[str, str, list[int]]]:
             yield from _parse_rows(path, list(csv.reader(file, delimiter=_SEPARATORS[_suffix(path)])))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} cannot be read: {error}; quote words that begin with a quotation mark, and double the quotation "
+            'marks in them: """"'
+        ) from error
 
 
 def _parse_rows(path: Path, rows: list[list]) -> Iterator[tuple[str, str, list[int]]]:

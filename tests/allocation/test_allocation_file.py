@@ -56,3 +56,10 @@ def test_missing_files_and_unknown_formats(tmp_path):
     (tmp_path / "latin.csv").write_bytes("word,row,column\ncafé,0,0\n".encode("latin-1"))
     with pytest.raises(ValueError, match="UTF-8"):
         read_table(tmp_path / "latin.csv", ["café"])
+
+
+def test_unquoted_quotation_marks_are_refused(tmp_path):
+    path = tmp_path / "table.tsv"
+    path.write_text('word\trow\tcolumn\n"\t0\t0\n' + "".join(f"w{number}\t0\t0\n" for number in range(20_000)))
+    with pytest.raises(ValueError, match="quote words that begin with a quotation mark"):
+        read_table(path, ['"'])
