@@ -107,7 +107,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "model/output/hierarchical": {"num_classes": 3},
     "model/output/projected": {"projection_dim": 3},
-    "model/output/row_word": {"num_parts": 5, "compression": 0.5},
+    "model/output/row_word": {"compression": 0.5},
     "model/row_word_adaptive": {
         "cutoffs": [5, 20],
         "div_value": 2.0,

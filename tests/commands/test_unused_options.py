@@ -68,7 +68,6 @@ def test_every_key_is_read(command):
         (export, ["output=a", "format=int8", "largest_table=5"], "largest_table=5 applies to format=onnx"),
         (generate, ["next=3", "words=5"], "words=5 applies to continuations"),
         (generate, ["next=3", "stop=false"], "stop=False applies to continuations"),
-        (generate, ["next=3", "unknown=true"], "unknown=True applies to continuations"),
         (generate, ["next=3", "seed=1"], "seed=1 applies to continuations"),
         (rescore, ["test=a", "restarts=3"], "restarts=3 applies to tuning"),
         (rescore, ["test=a", "lowercase=true"], "lowercase=True applies to the metric"),

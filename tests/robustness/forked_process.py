@@ -12,8 +12,8 @@ import time
 import traceback
 from collections.abc import Callable
 
-SECONDS = 300
-"""Maximum time of a process."""
+SECONDS = 120
+"""Maximum time of a process, less than that of a test, so that the stacks of one that hangs are printed."""
 
 
 class ForkedProcess:

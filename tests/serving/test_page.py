@@ -53,6 +53,11 @@ def listed_words(page, text):
     return page.locator("#next .word").all_inner_texts()
 
 
+def is_for(response, text):
+    """Whether a response is that of the next words after ``text``."""
+    return "/api/next" in response.url and response.request.post_data_json["text"] == text
+
+
 def totals(page):
     return dict(
         zip(page.locator("#totals dt").all_inner_texts(), page.locator("#totals dd").all_inner_texts(), strict=True)
@@ -64,7 +69,9 @@ def test_shows_the_exact_next_words_while_typing(page, bundle):
     box = page.get_by_role("textbox", name="Text")
     for text in ("the ", "the cat sat "):
         box.fill("")
-        box.press_sequentially(text)
+        with page.expect_response(lambda response, text=text: is_for(response, text)):  # the words may be the same
+            box.press_sequentially(text)
+        expect(page.locator("#next")).not_to_have_attribute("aria-busy", "true")
         expected = bundle.next_words(text, 10)
         expect(page.locator("#next .word")).to_have_text(list(expected.words))
         numbers = [float(number.rstrip("%")) for number in page.locator("#next .number").all_inner_texts()]
