@@ -27,7 +27,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.robustness.forked_process import ForkedProcess
+from tests.robustness.forked_process import ForkedProcess, wait_for_all
 from tests.robustness.stages import STAGES, completed_runs, leftovers, preload, result_of, size_of, write_inputs
 
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -122,7 +122,10 @@ class Chaos:
         for _ in range(number):
             self._count(test)
             folder = self._new_folder()
-            for process in [self._start(stage, folder) for _ in range(processes)]:
+            running = [self._start(stage, folder) for _ in range(processes)]
+            # One may wait for another, which must not wait until its output is read.
+            wait_for_all(running)
+            for process in running:
                 text = process.wait()
                 self._check(test, process.status == 0, text)
             self._check_result(test, folder, expected)

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 SECONDS = 120
 """Maximum time of a process, less than that of a test, so that the stacks of one that hangs are printed."""
@@ -87,6 +87,13 @@ class ForkedProcess:
             self.ends_within(SECONDS)
         text = self._printed.decode(errors="replace")
         return f"hung for {seconds:g} s\n{text}" if self.is_hung else text
+
+
+def wait_for_all(processes: Sequence[ForkedProcess], seconds: float = SECONDS) -> None:
+    """Wait for at most ``seconds`` until all processes have ended, and read the output of all of them meanwhile."""
+    deadline = time.monotonic() + seconds
+    while sum(process.has_ended() for process in processes) < len(processes) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _run_and_exit(run: Callable[[], object], output: int, limit: int | None) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.robustness.chaos import SHARES, Chaos
-from tests.robustness.forked_process import ForkedProcess
+from tests.robustness.forked_process import ForkedProcess, wait_for_all
 from tests.robustness.stages import STAGES, preload
 
 
@@ -71,6 +71,23 @@ def test_a_process_that_hangs_is_a_failure_with_its_stack():
     text = process.wait(1)
     assert process.is_hung and process.status == -signal.SIGABRT
     assert text.startswith("hung for 1 s") and "sleep_in_a_test" in text
+
+
+def test_the_output_of_all_processes_is_read():
+    """Otherwise, one that prints more than a pipe holds would wait forever, and so would one that waits for it."""
+    reader, writer = os.pipe()
+
+    def wait_for_the_other():
+        os.read(reader, 1)
+
+    def print_much():
+        print("x" * 200_000)
+        os.write(writer, b".")
+
+    processes = [ForkedProcess(wait_for_the_other), ForkedProcess(print_much)]
+    wait_for_all(processes, 20)
+    assert [process.status for process in processes] == [0, 0]
+    assert len(processes[1].wait()) > 200_000
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
