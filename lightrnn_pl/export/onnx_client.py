@@ -17,6 +17,7 @@ import heapq
 import json
 import math
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +105,6 @@ class OnnxModel:
             raise ValueError(f"the table with sides {self.sides} is too large")
         self.word_of_cell = np.full(math.prod(self.sides), -1, dtype=np.int64)
         self.word_of_cell[cells] = np.arange(len(self.words))
-        self._folded = [word.casefold() for word in self.words]
         if any(self.metadata[key] not in (None, *self.ids) for key in ("context", "unknown", "end")):
             raise ValueError("a marker is not in the vocabulary")
         self.spell(self.start(), np.array([0]))  # checks the inputs and outputs of all graphs
@@ -222,16 +222,21 @@ class OnnxModel:
         ranked = sorted(best, reverse=True)
         return [(self.words[self.word_of_cell[cell]], math.exp(score)) for score, cell in ranked], opened
 
+    @cached_property
+    def _folded(self) -> list[str]:
+        """The words without distinction of upper and lower case, to complete typed letters."""
+        return [word.casefold() for word in self.words]
+
     def _reachable(self, prefix: str, unknown: bool) -> list[NDArray[np.bool_]]:
         """For each axis, whether the codes up to it are those of a word that may be returned, (product of sides,)."""
-        allowed = np.ones(len(self.words), dtype=bool)
+        allowed = np.ones(len(self.words) + 1, dtype=bool)
+        allowed[-1] = False  # empty cells
         if prefix:
             folded = prefix.casefold()
-            allowed = np.array([word.startswith(folded) for word in self._folded])
+            allowed[:-1] = [word.startswith(folded) for word in self._folded]
         if not unknown and self.metadata["unknown"] is not None:
             allowed[self.ids[self.metadata["unknown"]]] = False
-        cells = np.zeros(math.prod(self.sides), dtype=bool)
-        cells[np.ravel_multi_index(tuple(self.codes[allowed].T), self.sides)] = True
+        cells = allowed[self.word_of_cell]
         return [np.any(cells.reshape(math.prod(self.sides[: axis + 1]), -1), axis=1) for axis in range(len(self.sides))]
 
 
