@@ -27,10 +27,11 @@ This page is written by `python docs/robustness.py`.
 ## Texts
 
 Texts are UTF-8, optionally compressed (`.gz`, `.bz2`, `.xz`). Lines end at LF, CR LF or CR. Words are separated as by
-Python's `str.split`: by spaces and tabs, and by all Unicode spaces, including no-break spaces (U+00A0), ideographic
-spaces (U+3000), and line and paragraph separators (U+2028, U+2029). A zero-width space (U+200B) does not separate
-words. A byte order mark at the beginning of an uncompressed file is removed. A marker inside of the text, such as
-`<eos>` or `<unk>`, is the same word as the marker that is added to lines. Letters are not normalized.
+Python's `str.split`, unless [a tokenizer is set](../guides/train_on_your_text.md#raw-text): by spaces and tabs, and by
+all Unicode spaces, including no-break spaces (U+00A0), ideographic spaces (U+3000), and line and paragraph separators
+(U+2028, U+2029). A zero-width space (U+200B) does not separate words. A byte order mark at the beginning of an
+uncompressed file is removed. A marker inside of the text, such as `<eos>` or `<unk>`, is the same word as the marker
+that is added to lines. Letters are not normalized.
 
 ## Results
 """

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -67,11 +67,17 @@ class ModelSettings(_Strict):
     word_dropout: float = 0.0
 
 
+class DataSettings(_Strict):
+    """The part of the configuration that describes how text is read."""
+
+    tokenizer: Literal["whitespace", "treebank", "ptb"] = "whitespace"
+
+
 class RunSettings(_Strict):
     """The configuration of a run, as far as loading depends on it."""
 
     model: ModelSettings
-    data: dict[str, JsonValue] | None = None
+    data: DataSettings | None = None
 
 
 class BundleContent(_Strict):
@@ -104,6 +110,12 @@ class BundleContent(_Strict):
     def allocation(self) -> WordAllocation:
         """The allocation of the words."""
         return WordAllocation(self.state[CODES], tuple(self.sides))
+
+    @property
+    def tokenizer(self) -> str:
+        """The tokenizer of the training text."""
+        data = RunSettings.model_validate(self.config).data
+        return DataSettings().tokenizer if data is None else data.tokenizer
 
     @cached_property
     def words_and_counts(self) -> Vocabulary:

@@ -29,13 +29,14 @@ from lightrnn_pl.files import atomic_write
 from lightrnn_pl.inference.decoding import Decoder
 from lightrnn_pl.inference.generation import Continuation, Sampling, beam_search, continue_text
 from lightrnn_pl.inference.prediction import Prediction, next_words
-from lightrnn_pl.inference.scoring import score_lines
+from lightrnn_pl.inference.scoring import check_lines, score_lines
 from lightrnn_pl.model_folder import WEIGHTS, is_model_folder, read_model_folder
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.packing import UNPACKED_RATIO
 from lightrnn_pl.run_folder import bundle_file
 from lightrnn_pl.stored_model import restore_model
 from lightrnn_pl.tensor_file import read_tensors
+from lightrnn_pl.tokenization import check_text, tokenizer_named
 from lightrnn_pl.vocabulary import Vocabulary
 
 FORMAT = "lightrnn_pl bundle"
@@ -57,6 +58,8 @@ class Bundle:
         config: The resolved configuration of the run.
         protocol: How text was read in training and evaluation: markers, unknown words, batching.
         metrics: Metrics of the model at the time it was saved.
+        tokenizer: How texts passed to the methods are split into words: ``whitespace``, ``treebank`` or ``ptb``
+            (``lightrnn_pl.tokenization``).
     """
 
     model: LanguageModel
@@ -64,6 +67,7 @@ class Bundle:
     config: DictConfig
     protocol: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = "whitespace"
 
     def __repr__(self) -> str:
         parts = (type(part).__name__ for part in (self.model.embedding, self.model.core, self.model.output))
@@ -72,20 +76,33 @@ class Bundle:
         quality = "" if nll is None else f", valid_perplexity={math.exp(nll):.1f}"
         return f"Bundle({', '.join(parts)}, {sizes}{quality})"
 
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text, which need not be in the vocabulary.
+
+        Raises:
+            ValueError: If ``text`` is not a string, or the tokenizer requires a package that is not installed.
+        """
+        check_text(text)
+        return tokenizer_named(self.tokenizer)(text)
+
+    def _tokenized(self, text: str) -> str:
+        return " ".join(self.tokenize(text))
+
     def score(self, lines: Sequence[str], batch_size: int = 32) -> list[list[float]]:
         """Natural-log probability of each word of each line, followed by the end marker if the vocabulary has one.
 
         The state is reset before every line.  Words outside the vocabulary are scored as the unknown word.
 
         Args:
-            lines: Tokenized text, words separated by whitespace.
+            lines: The text, which is split into words by :meth:`tokenize`.
             batch_size: Number of lines scored at a time.
 
         Raises:
             ValueError: If ``lines`` is a single string or contains anything but strings, or a word is unknown and the
                 vocabulary has no unknown word.
         """
-        return score_lines(self.model, self.vocabulary, lines, batch_size)
+        check_lines(lines)
+        return score_lines(self.model, self.vocabulary, [self._tokenized(line) for line in lines], batch_size)
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -127,8 +144,8 @@ class Bundle:
         """The k most likely next words as (word, probability) pairs, most likely first.
 
         Args:
-            text: One or several tokenized texts, words separated by whitespace.  Each is read from the start of a line.
-                Words outside the vocabulary are read as the unknown word.
+            text: One or several texts, which are split into words by :meth:`tokenize`.  Each is read from the start of
+                a line.  Words outside the vocabulary are read as the unknown word.
             k: Number of words.
             search: ``exact`` finds the k most likely words of the vocabulary.  ``greedy`` searches only the most likely
                 row, as in the paper (LightRNN, section 3.1), and misses more likely words in other rows.
@@ -145,8 +162,9 @@ class Bundle:
             ValueError: If an argument is invalid.
         """
         if isinstance(text, str):
-            return next_words(self.decoder, self.vocabulary, [text], k, search, prefix=prefix, unknown=unknown)[0]
-        return next_words(self.decoder, self.vocabulary, text, k, search, batch_size, prefix, unknown)
+            return self.next_words([text], k, search, batch_size, prefix, unknown)[0]
+        texts = [self._tokenized(one) for one in text]
+        return next_words(self.decoder, self.vocabulary, texts, k, search, batch_size, prefix, unknown)
 
     def generate(
         self,
@@ -164,8 +182,8 @@ class Bundle:
         """Generate continuations of a text by sampling, or by beam search, most likely first.
 
         Args:
-            prompt: Tokenized text, words separated by whitespace, read from the start of a line.  Words outside the
-                vocabulary are read as the unknown word.
+            prompt: The text to continue, split into words by :meth:`tokenize` and read from the start of a line.  Words
+                outside the vocabulary are read as the unknown word.
             num_words: Maximum number of words of a continuation.
             temperature: Sample from P(w)^(1/temperature).  0 selects the most likely word each time; None means 1.
             top_k: Sample only from the k most likely words.
@@ -180,6 +198,7 @@ class Bundle:
         Raises:
             ValueError: If an argument is invalid, or cannot be combined with ``beams``.
         """
+        prompt = self._tokenized(prompt)
         if beams is None:
             sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p)
             return continue_text(
@@ -227,19 +246,23 @@ class Bundle:
             torch.save(content, file)
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
+def load(path: str | Path, device: str | torch.device = "cpu", tokenizer: str | None = None) -> Bundle:
     """Load a trained model and verify the fingerprints of its parts.
 
     Args:
         path: A bundle, a run folder (its ``best.ckpt`` is loaded), an exported model folder, or ``demo`` for the model
             that is part of the package.
         device: The device to load the model on.
+        tokenizer: How texts are split into words: ``whitespace``, ``treebank`` or ``ptb``.  None for the tokenizer of
+            the training text (``data.tokenizer``).
 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged, is not a bundle, has an unsupported version, or contains an allocation or a
-            vocabulary other than the one the weights were trained with.
+            vocabulary other than the one the weights were trained with, or the tokenizer is not available.
     """
+    if tokenizer is not None:
+        tokenizer_named(tokenizer)
     path = model_path(path)
     if is_model_folder(path):
         max_bytes = UNPACKED_RATIO * (path / WEIGHTS).stat().st_size
@@ -252,7 +275,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
         model = restore_model(content.config, content.allocation(), vocabulary, content.state)
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
-    return Bundle(model.to(device).eval(), vocabulary, as_config(content.config), content.protocol, content.metrics)
+    config = as_config(content.config)
+    tokenizer = tokenizer or content.tokenizer
+    return Bundle(model.to(device).eval(), vocabulary, config, content.protocol, content.metrics, tokenizer)
 
 
 def load_allocation(path: str | Path) -> tuple[Vocabulary, WordAllocation]:

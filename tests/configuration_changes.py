@@ -28,6 +28,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "cache": False,
         "seed": (1, "data.batching=sentence"),
         "name": "other",
+        "tokenizer": "ptb",
         "vocabulary.min_count": 3,
         "vocabulary.max_size": 20,
         "vocabulary.unknown": "w1",

@@ -1,9 +1,11 @@
 """The bundle: all parts are restored, and inconsistent or damaged files are rejected."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import lightrnn_pl
 from lightrnn_pl.allocation.word_allocation import WordAllocation
@@ -141,3 +143,19 @@ def test_failed_save_keeps_the_old_file(bundle, tmp_path, monkeypatch):
         bundle.save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_the_tokenizer_is_that_of_the_training_text_or_the_requested_one(bundle, tmp_path):
+    path = tmp_path / "best.ckpt"
+    bundle.save(path)
+    assert load(path).tokenizer == "whitespace"
+    config = {**OmegaConf.to_container(bundle.config), "data": {"tokenizer": "treebank", "name": "raw"}}
+    replace(bundle, config=as_config(config)).save(path)
+    assert load(path).tokenizer == "treebank" and load(path, tokenizer="ptb").tokenizer == "ptb"
+    assert load(path).score(["the cat, sat"])[0] == pytest.approx(bundle.score(["the cat , sat"])[0], abs=1e-6)
+    with pytest.raises(ValueError, match=r"^tokenizer must be whitespace or treebank or ptb, got 'bpe'$"):
+        load(path, tokenizer="bpe")
+    config["data"]["tokenizer"] = "bpe"
+    replace(bundle, config=as_config(config)).save(path)
+    with pytest.raises(ValueError, match=r"data\.tokenizer: Input should be 'whitespace', 'treebank' or 'ptb'"):
+        load(path)

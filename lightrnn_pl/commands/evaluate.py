@@ -45,7 +45,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     device = resolve_device(config.device)
     if config.text is not None and not glob.has_magic(str(config.text)):
         require_file("text", config.text)
-    bundle = load(path, device)
+    bundle = load(path, device, config.tokenizer)
     path = weights_file(path)
     datamodule, splits = _datamodule(config, bundle)
     tuning_data = _tuning_data(config, bundle, datamodule)
@@ -110,6 +110,8 @@ def _check_unused(config: DictConfig) -> None:
         check_unused(config, f"has no effect with text={config.text}; omit one of them", splits=["valid", "test"])
         if config.interpolate is None and not adapts(config) and config.get("data") is not None:
             raise ValueError(f"data={config.data.name} has no effect with text={config.text}; omit one of them")
+    else:
+        check_unused(config, "applies to text=FILE; pass it, or omit this", tokenizer=None)
     if not config.keyboard:
         check_unused(config, "requires keyboard=true; pass it, or omit this", keyboard_words=20000)
     names = config.interpolate if OmegaConf.is_list(config.interpolate) else [config.interpolate]

@@ -29,7 +29,7 @@ def generate(config: DictConfig) -> None:
     from lightrnn_pl.inference.text_lines import STANDARD, is_interactive, text_lines
 
     _check(config)
-    bundle = load(resolve_checkpoint(config.checkpoint), resolve_device(config.device))
+    bundle = load(resolve_checkpoint(config.checkpoint), resolve_device(config.device), config.tokenizer)
     mixture = None if config.interpolate is None else _mixture(config, bundle)
     seed = torch.seed() % 2**31 if config.seed is None else config.seed
     if config.prompt is not None:
@@ -89,7 +89,7 @@ def _mixture(config: DictConfig, bundle: Bundle) -> Mixture:
 
 def _print_result(bundle: Bundle, mixture: Mixture | None, config: DictConfig, prompt: str, seed: int) -> None:
     vocabulary = bundle.vocabulary
-    unknown = [word for word in dict.fromkeys(prompt.split()) if word not in vocabulary]
+    unknown = [word for word in dict.fromkeys(bundle.tokenize(prompt)) if word not in vocabulary]
     if unknown and vocabulary.unknown is not None:
         _print_message(f"not in the vocabulary, read as {vocabulary.unknown}: {' '.join(unknown)}")
     if config.next is not None:
@@ -115,7 +115,7 @@ def _interactive_prompts() -> Iterator[str]:
     """Lines typed until the end of input; with a history if readline is available."""
     with suppress(ImportError):
         import readline  # noqa: F401  # input() uses it once it is imported
-    _print_message("type a text, words separated by spaces; end with Ctrl-D")
+    _print_message("type a text; end with Ctrl-D")
     while True:
         try:
             yield input("> ")

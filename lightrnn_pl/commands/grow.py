@@ -50,9 +50,7 @@ def grow_bundle(console: Console, config: DictConfig, bundle: Bundle, source: Pa
     if output.is_dir():
         raise ValueError(f"output={output} is a folder; pass a file, for example {output / 'grown.ckpt'}")
     if not text.is_file():
-        raise FileNotFoundError(
-            f"text file {text} does not exist; grow must be a text file with one tokenized sentence per line"
-        )
+        raise FileNotFoundError(f"text file {text} does not exist; grow must be a text file with one sentence per line")
     check_growable(bundle.model, bundle.vocabulary)
     reader = datamodule_for_text(bundle, text)
     counts: Counter[str] = Counter()

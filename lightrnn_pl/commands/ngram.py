@@ -25,7 +25,6 @@ from lightrnn_pl.evaluation.keyboard import KeyboardMeter
 from lightrnn_pl.evaluation.perplexity import WordLosses, summarize
 from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.files import write_json
-from lightrnn_pl.inference.prediction import encode_text
 from lightrnn_pl.inference.text_lines import require_file, text_lines
 from lightrnn_pl.ngrams.arpa import BEGIN, END, UNKNOWN, read_arpa, write_arpa
 from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney
@@ -33,6 +32,7 @@ from lightrnn_pl.ngrams.members import NgramMember, check_estimation
 from lightrnn_pl.ngrams.next_words import most_likely
 from lightrnn_pl.ngrams.ngram_model import NgramModel
 from lightrnn_pl.ngrams.pruning import prune
+from lightrnn_pl.tokenization import Tokenizer, tokenizer_named
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
 
 _BLOCK = 64
@@ -66,9 +66,10 @@ def ngram(config: DictConfig) -> dict[str, Any]:
         for path, size in report.get("bytes", {}).items():
             console.print(f"{path}: {size:,} bytes")
     else:
-        ids = encode_text(vocabulary, "" if config.prompt is None else str(config.prompt))
+        prompt = "" if config.prompt is None else str(config.prompt)
+        ids = vocabulary.encode(tokenizer_named(config.tokenizer)(prompt))
         prefix = "" if config.prefix is None else str(config.prefix)
-        logs = member.next_log_probabilities(np.array(ids, dtype=np.int64))
+        logs = member.next_log_probabilities(ids)
         for word, probability in most_likely(logs, vocabulary, config.next, prefix, config.unknown):
             print(f"{word}\t{probability:.6g}")
     if config.text is not None:
@@ -118,11 +119,12 @@ def _check(config: DictConfig) -> None:
 def _estimate(config: DictConfig) -> tuple[NgramModel, Vocabulary]:
     """A modified Kneser-Ney model of ``config.train`` and its vocabulary."""
     counts: Counter[str] = Counter()
+    tokenize = tokenizer_named(config.tokenizer)
     for line in with_progress(text_lines(config.train), Console(stderr=True), "lines read"):
-        counts.update([*line.split(), END])
+        counts.update([*tokenize(line), END])
     vocabulary = VocabularyRules(config.min_count, unknown=UNKNOWN, end=END).build(counts)
     check_estimation(config.order, "own", None, vocabulary, counts.total())
-    tokens = _tokens(config.train, vocabulary)
+    tokens = _tokens(config.train, tokenize, vocabulary)
     model, _ = estimate_kneser_ney(tokens, len(vocabulary), vocabulary.end_id, None, config.order)
     return replace(model, words=(*vocabulary.words, BEGIN)), vocabulary
 
@@ -135,13 +137,13 @@ def _read(path: str) -> tuple[NgramModel, Vocabulary]:
     return model, Vocabulary(words, np.zeros(len(words), np.int64), unknown, None, end)
 
 
-def _tokens(path: str, vocabulary: Vocabulary) -> NDArray[np.int32]:
+def _tokens(path: str, tokenize: Tokenizer, vocabulary: Vocabulary) -> NDArray[np.int32]:
     """The ids of a text with an end marker after each line."""
 
     def lines() -> Iterator[NDArray[np.int32]]:
         for number, line in enumerate(text_lines(path), start=1):
             try:
-                yield vocabulary.encode([*line.split(), *([END] if vocabulary.end is not None else [])])
+                yield vocabulary.encode([*tokenize(line), *([END] if vocabulary.end is not None else [])])
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from error
 
@@ -150,7 +152,7 @@ def _tokens(path: str, vocabulary: Vocabulary) -> NDArray[np.int32]:
 
 def _evaluate(config: DictConfig, member: NgramMember, vocabulary: Vocabulary, console: Console) -> dict[str, Any]:
     """The perplexity of ``config.text`` and, if requested, its keyboard numbers."""
-    tokens = _tokens(config.text, vocabulary)
+    tokens = _tokens(config.text, tokenizer_named(config.tokenizer), vocabulary)
     losses = np.bincount(tokens, -member.log_probabilities(tokens), len(vocabulary))
     occurrences = np.bincount(tokens, minlength=len(vocabulary)).astype(np.float64)
     result = summarize(WordLosses(torch.from_numpy(losses), torch.from_numpy(occurrences)), vocabulary)

@@ -56,7 +56,7 @@ def score(config: DictConfig) -> Totals:
     to_file = config.output != STANDARD
     if not to_file and sys.stdout is None:
         raise ValueError("standard output is closed; pass output=FILE")
-    bundle = load_bundle(config.checkpoint, config.device)
+    bundle = load_bundle(config.checkpoint, config.device, config.tokenizer)
     console = Console(stderr=True, highlight=False, markup=False)
     totals = Totals()
     with ExitStack() as stack:
@@ -67,7 +67,7 @@ def score(config: DictConfig) -> Totals:
         texts, format_line = text_lines(config.text), _FORMATS.get(config.format, _tsv)
         if config.format == "kaldi":
             texts, format_line = _without_keys(texts)
-        lines = score_stream(bundle.model, bundle.vocabulary, texts, config.batch_size, buffer)
+        lines = score_stream(bundle.model, bundle.vocabulary, texts, config.batch_size, buffer, bundle.tokenize)
         # A progress display would interfere with lines that are written to the same terminal.
         quiet = interactive or (not to_file and sys.stdout.isatty())
         for scored in lines if quiet else with_progress(lines, console):
@@ -81,9 +81,9 @@ def score(config: DictConfig) -> Totals:
     return totals
 
 
-def load_bundle(checkpoint: str | None, device: str) -> Bundle:
+def load_bundle(checkpoint: str | None, device: str, tokenizer: str | None = None) -> Bundle:
     """Load the bundle ``checkpoint`` to ``device`` (auto, cpu, cuda)."""
-    return load(resolve_checkpoint(checkpoint), resolve_device(device))
+    return load(resolve_checkpoint(checkpoint), resolve_device(device), tokenizer)
 
 
 def check_output(key: str, output: str | None, sources: Iterable[str | None]) -> None:

@@ -48,7 +48,7 @@ def serve(config: DictConfig) -> None:
     device = resolve_device(config.device)
     # Report an unavailable address before reading a large model.
     with listen(host, config.port) as listening:
-        bundle = load(path, device)
+        bundle = load(path, device, config.tokenizer)
         hosts = allowed_hosts(host, config.hosts)
         app = build_app(TextReader(bundle, config.prefixes), model_info(bundle, path), hosts)
         port = listening.getsockname()[1]

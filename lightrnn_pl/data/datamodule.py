@@ -21,7 +21,9 @@ from lightrnn_pl.data.corpus import SPLITS, Corpus, TextCorpus
 from lightrnn_pl.data.dataset_corpus import DiskCorpus, HubCorpus
 from lightrnn_pl.data.pydoc import PydocCorpus
 from lightrnn_pl.data.streaming import UncachedBatches, chunks
+from lightrnn_pl.data.tokenized_corpus import TokenizedCorpus
 from lightrnn_pl.data.tokens import TokenCache, TokenStream, WordCounter, WordEncoder, encoded_blocks, open_cache
+from lightrnn_pl.tokenization import tokenizer_named
 from lightrnn_pl.vocabulary import Vocabulary, VocabularyRules
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class CorpusDataModule(pl.LightningDataModule):
         name: Name of the corpus in reports and in the cache folder.
         seed: Seed of the order of lines in sentence batching, and of random window lengths.
         random_lengths: Whether windows have random lengths in training, with the mean T; see :class:`StreamBatches`.
+        tokenizer: How lines are split into words: ``whitespace``, ``treebank`` or ``ptb`` (``tokenization``).
 
     Raises:
         ValueError: If an argument is invalid.  The message contains the key, its value and a remedy.
@@ -67,6 +70,7 @@ class CorpusDataModule(pl.LightningDataModule):
         name: str = "corpus",
         seed: int = 0,
         random_lengths: bool = False,
+        tokenizer: str = "whitespace",
     ) -> None:
         super().__init__()
         check_sizes(batch_size, sequence_length)
@@ -77,7 +81,9 @@ class CorpusDataModule(pl.LightningDataModule):
             raise ValueError("data.batching=sentence sorts lines by length, which needs data.cache=true")
         if random_lengths and (batching != "stream" or not cache):
             raise ValueError("data.random_lengths=true needs data.batching=stream and data.cache=true")
-        self.corpus = corpus
+        tokenizer_named(tokenizer, "data.tokenizer")
+        self.corpus = corpus if tokenizer == "whitespace" else TokenizedCorpus(corpus, tokenizer)
+        self.tokenizer = tokenizer
         self.rules = vocabulary or VocabularyRules()
         self.batch_size, self.sequence_length, self.eval_batch_size = batch_size, sequence_length, eval_batch_size
         self.batching, self.cache, self.cache_dir = batching, cache, cache_dir
@@ -271,6 +277,7 @@ class CorpusDataModule(pl.LightningDataModule):
             state = "carried through chunks of lines assigned to the streams (data.cache=false)"
         return {
             "corpus": self.title,
+            "tokenizer": self.tokenizer,
             "batching": self.batching,
             "eval_batch_size": self.eval_batch_size,
             "eval_streams": self.eval_batch_size * self._world_size,

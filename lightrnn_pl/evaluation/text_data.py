@@ -29,7 +29,7 @@ def datamodule_for_text(bundle: Bundle, text: str | Path, **options: Any) -> Cor
     """
     data = own_data(bundle) or {}
     training_options = {key: data[key] for key in _READING_OPTIONS if key in data}
-    source = {"train": None, "test": str(text), "name": Path(text).name}
+    source = {"train": None, "test": str(text), "name": Path(text).name, "tokenizer": bundle.tokenizer}
     return CorpusDataModule.from_text(**{**source, **training_options, **options})
 
 

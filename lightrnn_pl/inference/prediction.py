@@ -15,6 +15,7 @@ import torch
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.inference.completion import log_probabilities_of, spellings_of
 from lightrnn_pl.inference.decoding import Decoder, DecodingState
+from lightrnn_pl.tokenization import check_text
 from lightrnn_pl.vocabulary import Vocabulary
 
 SEARCHES = ("exact", "greedy")
@@ -132,6 +133,5 @@ def encode_text(vocabulary: Vocabulary, text: Any) -> list[int]:
     Raises:
         ValueError: If ``text`` is not a string, or a word is unknown and the vocabulary has no unknown word.
     """
-    if not isinstance(text, str):
-        raise ValueError(f"a text must be a string of words separated by whitespace, got {text!r}")
+    check_text(text)
     return vocabulary.encode(text.split()).tolist()

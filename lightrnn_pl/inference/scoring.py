@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.cores import State
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.tokenization import Tokenizer
 from lightrnn_pl.vocabulary import Vocabulary
 
 _WINDOW = 64
@@ -81,15 +82,17 @@ def score_stream(
     lines: Iterable[str],
     batch_size: int = 32,
     buffer_lines: int = 4096,
+    tokenize: Tokenizer = str.split,
 ) -> Iterator[ScoredLine]:
     """Score a stream of lines and yield them in order.  At most one buffer of lines is kept in memory.
 
     Args:
         model: The language model.
         vocabulary: The vocabulary of the model.
-        lines: Tokenized text, words separated by whitespace.
+        lines: The text.
         batch_size: Number of lines scored at a time.
         buffer_lines: Number of lines that are sorted by length together.  Fewer are buffered if they are long.
+        tokenize: Splits a line into words.
 
     Raises:
         ValueError: If a size is not a positive integer, or a word is unknown and the vocabulary has no unknown
@@ -109,7 +112,7 @@ def score_stream(
 
     unknown = vocabulary.unknown_id
     for number, line in enumerate(lines, start=1):
-        words = line.split()
+        words = tokenize(line)
         try:
             ids = _encode(vocabulary, words)
         except ValueError as error:

@@ -16,7 +16,7 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import SentenceBatches, StreamBatches, over_positions, target_mask
 from lightrnn_pl.evaluation.keyboard import KeyboardMeter, next_word_states
 from lightrnn_pl.inference.completion import spellings_of
-from lightrnn_pl.inference.prediction import Prediction, encode_text
+from lightrnn_pl.inference.prediction import Prediction
 from lightrnn_pl.ngrams.members import Member
 from lightrnn_pl.ngrams.mixture import Logs, mix
 from lightrnn_pl.vocabulary import Vocabulary
@@ -66,7 +66,7 @@ class Mixture:
 
     def next_words(self, text: str, k: int = 10, prefix: str = "", unknown: bool = False) -> Prediction:
         """The k most likely next words of a text, which is read from the start of a line; see :func:`most_likely`."""
-        ids = encode_text(self.bundle.vocabulary, text)
+        ids = self.bundle.vocabulary.encode(self.bundle.tokenize(text)).tolist()
         state = self.bundle.decoder.state_after([ids])
         neural = self.bundle.decoder.log_probabilities(state).double().cpu().numpy()
         mixed = self._mix(neural, self._by_member([np.array(ids)]))[0]

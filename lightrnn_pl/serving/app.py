@@ -116,6 +116,7 @@ def build_app(reader: TextReader, info: dict[str, Any], hosts: Sequence[str]) ->
         RequestWorker("continuation"),
         RequestWorker("word-lookup"),
     )
+    tokenize = reader.bundle.tokenize
     limits = {"characters": MAX_CHARACTERS, "words": MAX_WORDS, "k": MAX_K, "continuation": MAX_CONTINUATION}
 
     async def model(request: Request) -> Response:
@@ -123,12 +124,12 @@ def build_app(reader: TextReader, info: dict[str, Any], hosts: Sequence[str]) ->
 
     async def next_words(request: Request) -> Response:
         fields = RequestFields(await read_json(request), ("text", "k", "complete", "unknown"))
-        text, k = fields.text(), fields.count("k", 10, MAX_K)
+        text, k = fields.text(tokenize), fields.count("k", 10, MAX_K)
         complete, unknown = fields.flag("complete"), fields.flag("unknown")
         return await typing.respond(request, lambda: reader.next_words(text, k, complete, unknown))
 
     async def score(request: Request) -> Response:
-        text = RequestFields(await read_json(request), ("text",)).text()
+        text = RequestFields(await read_json(request), ("text",)).text(tokenize)
         return await typing.respond(request, lambda: reader.score(text))
 
     async def word(request: Request) -> Response:
@@ -138,7 +139,7 @@ def build_app(reader: TextReader, info: dict[str, Any], hosts: Sequence[str]) ->
 
     async def generate(request: Request) -> Response:
         fields = RequestFields(await read_json(request), ("text", "words", "temperature", "top_k", "top_p", "seed"))
-        text, words = fields.text(), fields.count("words", 20, MAX_CONTINUATION)
+        text, words = fields.text(tokenize), fields.count("words", 20, MAX_CONTINUATION)
         temperature = fields.number("temperature", 1.0, 0, 100)
         assert temperature is not None
         top_k, top_p = fields.optional_count("top_k", 10**9), fields.number("top_p", None, 0, 1)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from lightrnn_pl.checks import check_count, check_flag, check_number
+from lightrnn_pl.tokenization import Tokenizer
 
 MAX_BYTES = 64 * 1024
 MAX_CHARACTERS = 8000
@@ -35,14 +36,14 @@ class RequestFields:
                 raise ValueError(f"unknown field {name!r}; expected {', '.join(names)}")
         self._values = values
 
-    def text(self, name: str = "text") -> str:
-        """Return a text field.
+    def text(self, tokenize: Tokenizer = str.split, name: str = "text") -> str:
+        """Return a text field, whose words are counted by ``tokenize``.
 
         Raises:
             ValueError: If the field is missing, is not a string, or has too many characters or words.
         """
         value = self._string(name)
-        num_words = len(value.split())
+        num_words = len(tokenize(value))
         if num_words > MAX_WORDS:
             raise ValueError(f"{name} has {num_words:,} words; the limit is {MAX_WORDS}")
         return value

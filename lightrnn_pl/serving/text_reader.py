@@ -23,7 +23,6 @@ from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.inference.completion import log_probabilities_of, spellings_of
 from lightrnn_pl.inference.decoding import DecodingState
-from lightrnn_pl.inference.prediction import encode_text
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,15 @@ class TextReader:
         self._num_prefixes = num_prefixes
         self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
         self._spellings = spellings_of(bundle.vocabulary)
+        bundle.tokenize("")  # reports a missing package before the first request
 
     def next_words(self, text: str, k: int = 10, complete: bool = False, unknown: bool = False) -> dict[str, Any]:
         """Return the k most likely next words with their probabilities, best first.
 
         Args:
-            text: Words separated by whitespace, read from the start of a line.
+            text: A text, read from the start of a line and split into words by the tokenizer of the bundle.
             k: Number of words, limited by the number of candidates.
-            complete: Treat a last word that is not followed by whitespace as a prefix.  Only words that start with it,
+            complete: Treat a word at the end of the text as a prefix.  Only words that start with it,
                 ignoring case, are returned.  Their probabilities are still relative to the full vocabulary.  If no
                 word starts with the prefix, it is read as a complete word.
             unknown: Whether the unknown word is a candidate.
@@ -76,13 +76,13 @@ class TextReader:
         check_count("k", k)
         vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
         omitted = None if unknown else vocabulary.unknown_id
-        words = text.split()
+        words = self.bundle.tokenize(text)
         matching = np.empty(0, dtype=np.int64)
-        if complete and words and text[-1:] == words[-1][-1]:
+        if complete and words and text.lower().endswith(words[-1].lower()):
             matching = self._spellings.words_starting_with(words[-1])
             matching = matching[matching != (-1 if omitted is None else omitted)]
         context = words[:-1] if len(matching) else words
-        state = self._read(encode_text(vocabulary, " ".join(context))).state
+        state = self._read(vocabulary.encode(context).tolist()).state
         result: dict[str, Any] = {
             "read": len(context),
             "unknown": [index for index, word in enumerate(context) if word not in vocabulary],
@@ -121,8 +121,8 @@ class TextReader:
             Both totals are None if there is nothing to score.
         """
         vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
-        words = text.split()
-        read = self._read(encode_text(vocabulary, text))
+        words = self.bundle.tokenize(text)
+        read = self._read(vocabulary.encode(words).tolist())
         scores, last = list(read.log_probabilities), []
         if vocabulary.end is not None and vocabulary.end_id is not None:
             last = [vocabulary.end]

@@ -173,3 +173,12 @@ def test_help_does_not_import_torch(tmp_path):
         check=False,
     )
     assert "usage: lightrnn-generate" in done.stdout and "HEAVY []" in done.stdout, done.stderr
+
+
+def test_prompts_are_tokenized_on_request(generate, saved):
+    expected = generate("prompt=the cat sat", "next=3")
+    captured = generate("prompt=The cat, sat.", "next=3", "tokenizer=ptb")
+    assert captured == expected
+    assert generate("prompt=The cat,", "words=2", "stop=false", "tokenizer=ptb").out.startswith("The cat, ")
+    with pytest.raises(SystemExit):
+        generate("prompt=the", "tokenizer=bpe")

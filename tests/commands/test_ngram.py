@@ -72,6 +72,16 @@ def test_writes_kenlm_files_with_build_binary(ngram, tiny_text, tmp_path, monkey
         ngram(f"train={tiny_text['train']}", "order=2", "binary=kn.binary")
 
 
+def test_texts_and_prompts_are_tokenized_on_request(ngram, tmp_path):
+    (tmp_path / "raw.txt").write_text("They don't sit.\nThe 3 cats, they don't.\n" * 9)
+    (tmp_path / "tokenized.txt").write_text("they do n't sit\nthe N cats they do n't\n" * 9)
+    next_words = ["order=2", "next=3", "text=raw.txt"]
+    raw = ngram("train=raw.txt", "tokenizer=ptb", 'prompt="They don\'t"', *next_words)
+    next_words[-1] = "text=tokenized.txt"
+    tokenized = ngram("train=tokenized.txt", 'prompt="they do n\'t"', *next_words)
+    assert raw[1] == tokenized[1] and {**raw[0], "text": None} == {**tokenized[0], "text": None}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

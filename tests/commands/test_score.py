@@ -158,3 +158,11 @@ def test_a_penalty_lowers_the_score_of_unknown_words(trained, score):
     assert errors == errors_after, "the perplexity is that of the model"
     with pytest.raises(SystemExit):
         score("text=text.txt", "unknown_penalty=-1")
+
+
+def test_lines_are_tokenized_on_request(trained, score):
+    """The lines are printed as they were read."""
+    tokenized, _ = score("format=json", stdin=b"w01 w02\n")
+    raw, _ = score("format=json", "tokenizer=ptb", stdin=b"W01, (W02).\n")
+    assert json.loads(raw[0]) == {**json.loads(tokenized[0]), "line": "W01, (W02)."}
+    assert score("tokenizer=ptb", stdin=b"W01, (W02).\n")[0][0].endswith("\tW01, (W02).")

@@ -27,7 +27,10 @@ def saved(tmp_path_factory) -> Path:
 
 
 def settings(saved, **changes):
-    plain = {"checkpoint": str(saved), "host": "127.0.0.1", "port": 0, "hosts": [], "prefixes": 8, "device": "cpu"}
+    plain = {
+        **{"checkpoint": str(saved), "host": "127.0.0.1", "port": 0, "hosts": [], "prefixes": 8, "device": "cpu"},
+        "tokenizer": None,
+    }
     return OmegaConf.create({**plain, **changes})
 
 

@@ -351,3 +351,21 @@ def test_sizes_of_known_corpora(corpus, tokens, vocabulary):
     with (folder / "train.txt").open(encoding="utf-8") as file:
         expected = [word for _ in range(20) for word in [*next(file).split(), "<eos>"]]
     assert cache.vocabulary.decode(cache.tokens("train")[: len(expected)]) == expected
+
+
+def test_raw_text_is_tokenized():
+    Path("train.txt").write_text("They don't sit.\n\nThe firm's 3 shares fell 5%.\n" * 50)
+    Path("valid.txt").write_text("The 4 boys' toys\n")
+    module = set_up(tokenizer="ptb")
+    assert targets_of(module, module.train_dataloader())[:5] == ["they", "do", "n't", "sit", "<eos>"]
+    assert targets_of(module, module.val_dataloader()) == ["the", "N", "<unk>", "<unk>", "<unk>", "<eos>"]
+    assert module.protocol()["tokenizer"] == "ptb"
+    assert set_up().vocabulary.words != module.vocabulary.words  # another tokenizer does not reuse the cache
+    uncached = set_up(tokenizer="ptb", cache=False)
+    assert uncached.vocabulary.words == module.vocabulary.words and uncached.num_tokens == module.num_tokens
+
+
+def test_text_that_is_tokenized_by_default_is_read_directly():
+    assert isinstance(create().corpus, TextCorpus)
+    with pytest.raises(ValueError, match=r"^data\.tokenizer must be .*, got 'bpe'$"):
+        create(tokenizer="bpe")

@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -91,6 +92,13 @@ def test_errors_name_the_invalid_field(client, path, fields, message):
     headers = {"content-type": "application/json"}
     response = client.post(f"/api/{path}", content=json.dumps(fields), headers=headers)
     assert response.status_code == 400 and message in response.json()["error"], response.text
+
+
+def test_the_words_of_the_tokenizer_are_counted():
+    reader = TextReader(replace(tiny_bundle(), tokenizer="treebank"))
+    client = TestClient(build_app(reader, {}, ["testserver"]))
+    for text, status in (("a," * (MAX_WORDS // 2), 200), ("a," * MAX_WORDS, 400)):
+        assert client.post("/api/score", json={"text": text}).status_code == status
 
 
 def test_requests_that_are_not_json_are_rejected(client):

@@ -1,6 +1,7 @@
 """The page of ``lightrnn-serve`` in headless Chromium; skipped if Chromium or Playwright is not installed."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -142,6 +143,19 @@ def test_scores_each_word_and_underlines_unknown_words(page, bundle):
     expect(page.locator(".chip .number").first).to_contain_text("%")
     page.locator("#text").fill("")
     expect(page.locator("#scores")).to_be_hidden()
+
+
+def test_a_completion_replaces_only_the_letters_that_it_completes(browser, bundle):
+    with served(replace(bundle, tokenizer="ptb")) as address:
+        page = opened(browser, address)
+        box = page.get_by_role("textbox", name="Text")
+        box.press_sequentially("The (caterp")
+        listed_words(page, "1 word starts with “caterp”")
+        box.press("Tab")
+        expect(box).to_have_value("The (caterpillar ")
+        expect(page.locator(".chip .word")).to_have_text(["the", "caterpillar", "<eos>"])
+        assert page.problems == []
+        page.context.close()
 
 
 def test_a_partial_word_is_not_scored(page):

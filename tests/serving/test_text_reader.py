@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -170,3 +171,21 @@ def test_cached_states_do_not_require_gradients():
     reader.next_words("the cat", 3)
     assert all(not prefix.state.hidden.requires_grad for prefix in reader._prefixes.values())
     assert torch.is_grad_enabled()
+
+
+def test_text_is_tokenized_like_the_training_text():
+    bundle = replace(tiny_bundle(), tokenizer="ptb")
+    reader, tokenized = TextReader(bundle), TextReader(tiny_bundle())
+    result = reader.next_words("The cat, (sat) 3", 4)
+    assert result["words"] == tokenized.next_words("the cat sat N", 4)["words"] and result["read"] == 4
+    scores = [{**word, "word": ""} for word in tokenized.score("the cat sat N")["words"]]
+    assert [{**word, "word": ""} for word in reader.score("The cat, (sat) 3")["words"]] == scores
+    assert [word["word"] for word in reader.score("The cats' 3")["words"]] == ["the", "cats", "'", "N", "<eos>"]
+    assert reader.generate("The cat,", 5) == tokenized.generate("the cat", 5)
+
+
+def test_the_last_word_is_completed_unless_another_character_follows_it():
+    reader = TextReader(replace(tiny_bundle(), tokenizer="ptb"))
+    assert reader.next_words("The CAT", complete=True)["begins"] == "cat"
+    for text in ("The CAT ", "The cat,", "the 3"):
+        assert reader.next_words(text, complete=True)["begins"] is None

@@ -114,7 +114,7 @@ textBox.addEventListener("input", () => {
   scheduleUpdate();
 });
 document.addEventListener("selectionchange", () => document.activeElement === textBox && scheduleUpdate());
-onChoice((word) => insert(word, Boolean(shownNext?.begins)));
+onChoice((word) => insert(word, shownNext?.begins ?? ""));
 onWordClick((word) => showWord(word));
 
 try {

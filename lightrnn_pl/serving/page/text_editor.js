@@ -33,12 +33,12 @@ export function updateMirror(unknown = unknownWords) {
   mirror.replaceChildren(...children, `${textBox.value.slice(previousEnd)}\u200b`);
 }
 
-/** Inserts a word at the caret.  With `completes`, it replaces the partial word at the caret. */
-export function insert(word, completes = false) {
+/** Inserts a word at the caret.  It replaces `completed`, the letters before the caret that it completes. */
+export function insert(word, completed = "") {
   const caret = textBox.selectionStart;
   const partial = wordsWithOffsets().find(({ start, end }) => start < caret && caret <= end);
   let [from, to, before] = [caret, textBox.selectionEnd, ""];
-  if (partial && completes) [from, to] = [partial.start, Math.max(to, partial.end)];
+  if (partial && completed) [from, to] = [caret - completed.length, Math.max(to, partial.end)];
   else if (partial) [from, to, before] = [partial.end, Math.max(to, partial.end), " "];
   const after = /^\s/u.test(textBox.value.slice(to)) ? "" : " ";
   replace(from, to, before + word + after);
