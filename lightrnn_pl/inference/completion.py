@@ -38,10 +38,11 @@ class Spellings:
         folded = prefix.casefold()
         return range(bisect_left(self.spellings, folded), bisect_left(self.spellings, folded + _LAST_CHARACTER))
 
-    def words_starting_with(self, prefix: str) -> Int[np.ndarray, " N"]:
-        """The ids of the words that start with ``prefix``."""
+    def words_starting_with(self, prefix: str, excluded: Sequence[int] = ()) -> Int[np.ndarray, " N"]:
+        """The ids of the words that start with ``prefix`` and are not excluded."""
         positions = self.starting_with(prefix)
-        return self.ids[positions.start : positions.stop]
+        ids = self.ids[positions.start : positions.stop]
+        return ids[~np.isin(ids, excluded)] if excluded else ids
 
 
 @functools.lru_cache(maxsize=2)

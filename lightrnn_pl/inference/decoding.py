@@ -110,31 +110,41 @@ class Decoder:
         return all_log_probabilities(self.model, state.hidden, state.core)
 
     @torch.no_grad()
-    def top(self, state: DecodingState, k: int) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
-        """Log-probabilities and ids of the k (at most V) most likely next words, most likely first."""
+    def top(
+        self, state: DecodingState, k: int, excluded: Sequence[int] = ()
+    ) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
+        """Log-probabilities and ids of the k most likely next words; see :meth:`search`."""
         check_count("k", k)
-        if self.num_codes > 1 and k >= prod(self.model.allocation.sides[:-1]):
-            return top_of_all_words(self.model, state.hidden, state.core, k)
-        top = self.search(state, k)
+        if self.num_codes > 1 and k + len(excluded) >= prod(self.model.allocation.sides[:-1]):
+            every = top_of_all_words(self.model, state.hidden, state.core, k + len(excluded))
+            return _without(*every, excluded, k)
+        top = self.search(state, k, excluded=excluded)
         return top.log_probabilities, top.words
 
     @torch.no_grad()
-    def search(self, state: DecodingState, k: int, greedy: bool = False) -> TopWords:
+    def search(self, state: DecodingState, k: int, greedy: bool = False, excluded: Sequence[int] = ()) -> TopWords:
         """The k most likely next words, and the number of rows expanded to find them.
 
         Args:
             state: The state of the streams.
             k: Number of words.
             greedy: Whether to search only the most likely row (LightRNN, section 3.1).  Greedy search misses more
-                likely words in other rows.  If the row has fewer than k words, missing ones have log-probability -inf
-                and id -1.  With one code per word, this has no effect.
+                likely words in other rows.  With one code per word, this has no effect.
+            excluded: Words that are not returned.
+
+        Returns:
+            At most V words per stream, most likely first.  If there are fewer than k, missing ones have log-probability
+            -inf and id -1.
         """
         check_count("k", k)
+        number = k + len(excluded)
         if self.num_codes == 1:
-            values, words = self.model.output.top(state.hidden, min(k, self.num_words))
-            return TopWords(values, words, torch.zeros(len(state), dtype=torch.int64, device=self.device))
-        search = greedy_search if greedy else best_first_search
-        return search(self.model, self._words_of_cells(), state.hidden, state.core, k)
+            values, words = self.model.output.top(state.hidden, min(number, self.num_words))
+            opened = torch.zeros(len(state), dtype=torch.int64, device=self.device)
+        else:
+            search = greedy_search if greedy else best_first_search
+            values, words, opened = search(self.model, self._words_of_cells(), state.hidden, state.core, number)
+        return TopWords(*_without(values, words, excluded, k), opened)
 
     @torch.no_grad()
     def sample(
@@ -206,6 +216,18 @@ class Decoder:
     def _advance(self, state: DecodingState, words: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B k H"], DecodingState]:
         hidden, core = self._predict_codes(state, words)
         return hidden, DecodingState(*self.model.step(self.model.embedding.first_step(words), core))
+
+
+def _without(
+    values: Float[Tensor, "B n"], words: Int[Tensor, "B n"], excluded: Sequence[int], k: int
+) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
+    """The first k of ``words`` that are not excluded; missing ones have log-probability -inf and id -1."""
+    if not excluded:
+        return values, words
+    is_excluded = torch.isin(words, torch.tensor(list(excluded), device=words.device))
+    order = is_excluded.byte().argsort(dim=1, stable=True)[:, :k]
+    values, words = values.masked_fill(is_excluded, -torch.inf), words.masked_fill(is_excluded, -1)
+    return values.gather(1, order), words.gather(1, order)
 
 
 def _concatenate(states: Iterable[DecodingState]) -> DecodingState:

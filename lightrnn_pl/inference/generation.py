@@ -86,11 +86,11 @@ class Sampling:
     ) -> Tensor:
         """Sample a word of each stream, (B,), that is not excluded."""
         if self.temperature == 0:
-            return _top_words(decoder, state, 1, excluded)[1][:, 0]
+            return decoder.top(state, 1, excluded)[1][:, 0]
         if self.top_p is not None and self.top_p < 1:
             scores, words = self._nucleus(decoder, state, excluded)
         elif self.top_k is not None:
-            scores, words = _top_words(decoder, state, self.top_k, excluded)
+            scores, words = decoder.top(state, self.top_k, excluded)
         else:
             return decoder.sample(state, generator, self.temperature, excluded)
         index = torch.multinomial((scores / self.temperature).softmax(-1), 1, generator=generator)
@@ -106,7 +106,7 @@ class Sampling:
         required = self.top_p * (1 - sum(excluded_mass, torch.zeros(len(state), device=decoder.device).double()))
         # A few words usually suffice.  If not, the required number is unknown, so all words are searched.
         for k in (min(_INITIAL_NUCLEUS_SIZE, max_size), max_size):
-            scores, words = _top_words(decoder, state, k, excluded)
+            scores, words = decoder.top(state, k, excluded)
             mass = scores.double().exp().cumsum(-1)
             if (mass[:, -1] >= required).all():
                 break
@@ -205,7 +205,7 @@ def beam_search(
     state = decoder.state_after([encode_text(vocabulary, prompt)])
     active, finished = [_Beam(0.0, ())], list[_Beam]()
     for _ in range(num_words):
-        values, words = (part.tolist() for part in _top_words(decoder, state, beams, excluded))
+        values, words = (part.tolist() for part in decoder.top(state, beams, excluded))
         extended = [
             (_Beam(beam.score + value, (*beam.words, word)), parent)
             for parent, beam in enumerate(active)
@@ -225,14 +225,6 @@ def beam_search(
         state = decoder.read(state.select(parents), last)
     best = sorted([*finished, *active], key=lambda beam: -beam.score)[:beams]
     return [_continuation(vocabulary, list(beam.words), beam.score, end) for beam in best]
-
-
-def _top_words(decoder: Decoder, state: DecodingState, k: int, excluded: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The k most likely words that are not excluded.  Missing words are excluded words with log-probability -inf."""
-    values, words = decoder.top(state, k + len(excluded))
-    is_excluded = torch.isin(words, torch.tensor(list(excluded), dtype=torch.int64, device=words.device))
-    values, indices = values.masked_fill(is_excluded, -torch.inf).topk(min(k, values.shape[1]), dim=-1)
-    return values, words.gather(1, indices)
 
 
 def _markers(vocabulary: Vocabulary, stop: bool, unknown: bool) -> tuple[list[int], int | None]:

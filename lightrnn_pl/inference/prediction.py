@@ -90,11 +90,10 @@ def next_words(
     if prefix and search != "exact":
         raise ValueError(f"search={search} cannot be combined with prefix={prefix}; use exact")
     encoded = [encode_text(vocabulary, text) for text in texts]
-    omitted = None if unknown else vocabulary.unknown_id
+    excluded = excluded_words(vocabulary, unknown)
     if prefix:
-        starting = spellings_of(vocabulary).words_starting_with(prefix)
-        candidates = torch.from_numpy(starting[starting != omitted] if omitted is not None else starting)
-        candidates = candidates.to(decoder.device)
+        starting = spellings_of(vocabulary).words_starting_with(prefix, excluded)
+        candidates = torch.from_numpy(starting).to(decoder.device)
         return [_completions(decoder, vocabulary, decoder.state_after([text]), candidates, k) for text in encoded]
     greedy = search == "greedy"
     # Texts of equal length are read in one call.
@@ -103,10 +102,10 @@ def next_words(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         state = decoder.state_after([encoded[index] for index in batch])
-        top = decoder.search(state, k + (omitted is not None), greedy)
+        top = decoder.search(state, k, greedy, excluded)
         probabilities, words = top.log_probabilities.double().exp().tolist(), top.words.tolist()
         for index, values, ids, opened in zip(batch, probabilities, words, top.opened.tolist(), strict=True):
-            pairs = [pair for pair in zip(ids, values, strict=True) if pair[0] >= 0 and pair[0] != omitted][:k]
+            pairs = [pair for pair in zip(ids, values, strict=True) if pair[0] >= 0]
             predictions[index] = Prediction(
                 tuple(vocabulary.decode(word for word, _ in pairs)),
                 tuple(value for _, value in pairs),
@@ -114,6 +113,11 @@ def next_words(
                 exact=not greedy or decoder.num_codes == 1,
             )
     return [predictions[index] for index in range(len(texts))]
+
+
+def excluded_words(vocabulary: Vocabulary, unknown: bool) -> list[int]:
+    """The ids of the words that are never predicted: the unknown word, unless ``unknown`` is True."""
+    return [] if unknown or vocabulary.unknown_id is None else [vocabulary.unknown_id]
 
 
 def _completions(

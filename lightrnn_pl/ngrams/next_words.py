@@ -16,7 +16,7 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import SentenceBatches, StreamBatches, over_positions, target_mask
 from lightrnn_pl.evaluation.keyboard import KeyboardMeter, next_word_states
 from lightrnn_pl.inference.completion import spellings_of
-from lightrnn_pl.inference.prediction import Prediction
+from lightrnn_pl.inference.prediction import Prediction, excluded_words
 from lightrnn_pl.ngrams.members import Member
 from lightrnn_pl.ngrams.mixture import Logs, mix
 from lightrnn_pl.vocabulary import Vocabulary
@@ -33,9 +33,10 @@ def most_likely(logs: Logs, vocabulary: Vocabulary, k: int = 10, prefix: str = "
         unknown: Whether the unknown word may be returned.
     """
     check_count("k", k)
-    ids = spellings_of(vocabulary).words_starting_with(prefix) if prefix else np.arange(len(vocabulary))
-    if not unknown and vocabulary.unknown_id is not None:
-        ids = ids[ids != vocabulary.unknown_id]
+    excluded = excluded_words(vocabulary, unknown)
+    ids = np.setdiff1d(np.arange(len(vocabulary)), excluded)
+    if prefix:
+        ids = spellings_of(vocabulary).words_starting_with(prefix, excluded)
     best = ids[np.argsort(-logs[ids], kind="stable")[:k]]
     return Prediction(tuple(vocabulary.decode(best)), tuple(np.exp(logs[best]).tolist()), 0)
 

@@ -23,6 +23,7 @@ from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.inference.completion import log_probabilities_of, spellings_of
 from lightrnn_pl.inference.decoding import DecodingState
+from lightrnn_pl.inference.prediction import excluded_words
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,11 @@ class TextReader:
         """
         check_count("k", k)
         vocabulary, decoder = self.bundle.vocabulary, self.bundle.decoder
-        omitted = None if unknown else vocabulary.unknown_id
+        excluded = excluded_words(vocabulary, unknown)
         words = self.bundle.tokenize(text)
         matching = np.empty(0, dtype=np.int64)
         if complete and words and text.lower().endswith(words[-1].lower()):
-            matching = self._spellings.words_starting_with(words[-1])
-            matching = matching[matching != (-1 if omitted is None else omitted)]
+            matching = self._spellings.words_starting_with(words[-1], excluded)
         context = words[:-1] if len(matching) else words
         state = self._read(vocabulary.encode(context).tolist()).state
         result: dict[str, Any] = {
@@ -89,7 +89,7 @@ class TextReader:
             "rows_opened": None,
             "begins": words[-1] if len(matching) else None,
             "whole": len(matching) > 0 and words[-1] in vocabulary,
-            "matching": len(matching) or len(vocabulary) - (omitted is not None),
+            "matching": len(matching) or len(vocabulary) - len(excluded),
             "share": 1.0,
         }
         if len(matching):
@@ -99,8 +99,8 @@ class TextReader:
             best, indices = probabilities.topk(min(k, len(ids)))
             found = ids[indices]
         else:
-            searched = decoder.search(state, k + (omitted is not None))
-            candidates = (searched.words[0] != (-1 if omitted is None else omitted)).nonzero()[:k, 0]
+            searched = decoder.search(state, k, excluded=excluded)
+            candidates = searched.words[0] >= 0
             best, found = searched.log_probabilities[0, candidates].double().exp(), searched.words[0, candidates]
             if decoder.num_codes > 1:
                 result["rows_opened"] = int(searched.opened[0])

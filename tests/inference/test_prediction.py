@@ -26,6 +26,20 @@ def test_equals_brute_force(monkeypatch, sides, block):
             assert all(len(set(words)) == min(k, 60) for words in top.words.tolist())
 
 
+@pytest.mark.parametrize("sides", [(60,), (8, 8), (4, 4, 5)])
+def test_excluded_words_are_replaced_by_the_next_likely_words(sides):
+    decoder = Decoder(sharpened(build(sides), 3.0), 1)
+    state = decoder.state_after([[], [3], [4, 5], [9, 9, 2]])
+    dense = decoder.log_probabilities(state)
+    excluded = [int(dense[0].argmax()), int(dense[1].argmin())]
+    remaining = dense.clone()
+    remaining[:, excluded] = -torch.inf
+    for k in (1, 5, 57, 60):
+        for values, words in (decoder.search(state, k, excluded=excluded)[:2], decoder.top(state, k, excluded)):
+            torch.testing.assert_close(values, remaining.topk(k).values)
+            assert ((words == -1) == values.isneginf()).all() and (words >= 0).sum() == 4 * min(k, 58)
+
+
 def test_small_blocks_do_not_change_results(monkeypatch):
     decoder = Decoder(build((8, 8)), 1)
     state = decoder.state_after([[3], [4, 5]])
