@@ -22,7 +22,6 @@ from lightrnn_pl.evaluation.text_data import own_datamodule
 from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.run_folder import RunFolder
-from lightrnn_pl.training.ranks import is_first_rank
 from lightrnn_pl.vocabulary import Vocabulary
 
 _SPLITS = {"validation": "valid", "test": "test"}
@@ -56,10 +55,12 @@ def use_initial_model(config: DictConfig, initial: Bundle, folder: RunFolder) ->
 
 
 def save_words(initial: Bundle, folder: RunFolder) -> None:
-    """Write the words of a trained model to the run folder, where the vocabulary rules of the run read them."""
-    if is_first_rank():
-        folder.path.mkdir(parents=True, exist_ok=True)
-        initial.vocabulary.save(folder.initial_vocabulary)
+    """Write the words of a trained model to the run folder, where the vocabulary rules of the run read them.
+
+    Every process writes them, because no process group exists yet in which the others could wait for the first one, and
+    machines may have folders of their own.
+    """
+    initial.vocabulary.save(folder.initial_vocabulary)
 
 
 def copy_weights(initial: Bundle, model: LanguageModel, vocabulary: Vocabulary) -> None:

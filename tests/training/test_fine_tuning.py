@@ -4,12 +4,16 @@ import json
 
 import pytest
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
+from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.commands.train import check_fine_tuning
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.evaluation.text_data import datamodule_for_text
+from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.experiment import train
+from lightrnn_pl.training.fine_tuning import save_words, use_initial_model
 from tests.training.runs import compose_run
 
 
@@ -47,6 +51,20 @@ def test_continues_from_a_trained_model(overrides, tiny_text, new_text, tmp_path
     assert report["new_text"]["test"]["after"] < report["new_text"]["test"]["before"]
     metrics = json.loads((tmp_path / "new" / "metrics.json").read_text())
     assert metrics["fine_tuning"] == report
+
+
+def test_every_process_writes_the_words_that_it_reads(tiny_text, tmp_path, monkeypatch):
+    """With torchrun, all processes start at once, and machines may have folders of their own."""
+    train(compose_run(tmp_path / "old", tiny_text, "trainer.max_steps=1"))
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    folder, initial = RunFolder(tmp_path / "new"), load(tmp_path / "old")
+    config = compose_run(folder.path, tiny_text, f"init_from={tmp_path / 'old'}")
+    use_initial_model(config, initial, folder)
+    save_words(initial, folder)
+    datamodule = instantiate(config.data)
+    datamodule.prepare_data()
+    datamodule.setup()
+    assert datamodule.vocabulary.words == initial.vocabulary.words
 
 
 def test_words_may_be_reallocated_and_the_old_text_may_be_missing(tiny_text, new_text, tmp_path):
