@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from lightrnn_pl import load
 from lightrnn_pl.data.corpus import TextCorpus
 from lightrnn_pl.data.tokens import open_cache
 from lightrnn_pl.export.bundle_writer import write_bundle
+from lightrnn_pl.export.onnx_client import OnnxModel
+from lightrnn_pl.export.onnx_writer import write_onnx
 from lightrnn_pl.ngrams.arpa import read_arpa
 from lightrnn_pl.reporting.measurements import find_measurements, measurement_rows
 from lightrnn_pl.reporting.report_rows import group_rows
@@ -122,23 +125,49 @@ def test_bytes_of_bundles(generator, tmp_path):
 @pytest.mark.parametrize("eight_bits", [False, True])
 def test_exported_folders(eight_bits, generator, tmp_path):
     pytest.importorskip("safetensors")
-    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    whole = tmp_path / "whole"
     whole.mkdir()
     exported, _ = write_bundle(bundle_of("slim"), whole, eight_bits)
-    expected = exported.score(TEXT)
-    outcomes = []
+    expected, outcomes = exported.score(TEXT), []
+    for folder in damaged_copies(whole, "config.json", generator):
+        with no_code_runs():
+            outcomes.append(outcome(lambda folder=folder: load_and_compare(folder, expected)))
+    count(outcomes, 20)
+
+
+@pytest.mark.parametrize("name", ["lightrnn", "full"])
+def test_onnx_folders(name, generator, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    write_onnx(bundle_of(name), whole)
+    expected, outcomes = [OnnxModel(whole).score(line) for line in TEXT], []
+
+    def read(folder):
+        model = OnnxModel(folder)
+        assert [model.score(line) for line in TEXT] == expected
+        return EQUAL
+
+    for folder in damaged_copies(whole, "metadata.json", generator):
+        with no_code_runs():
+            outcomes.append(outcome(lambda folder=folder: read(folder)))
+    count(outcomes, 20)
+
+
+def damaged_copies(whole: Path, description: str, generator: np.random.Generator) -> Iterator[Path]:
+    """A copy of a folder in which, in turn, the content of the JSON file or the bytes of any data file are changed."""
+    folder = whole.with_name("damaged")
     for number in range(60 * FACTOR):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(whole, folder)
         if number % 2:
-            description = mutate(json.loads((folder / "config.json").read_text()), generator)
-            (folder / "config.json").write_text(json.dumps(description, default=str))
+            content = mutate(json.loads((folder / description).read_text()), generator)
+            (folder / description).write_text(json.dumps(content, default=str))
         else:
-            path = folder / str(generator.choice(["config.json", "model.safetensors", "vocabulary.txt.gz"]))
+            path = folder / str(generator.choice(sorted(file.name for file in whole.iterdir() if file.suffix != ".py")))
             path.write_bytes(mutated_bytes(path.read_bytes(), generator))
-        with no_code_runs():
-            outcomes.append(outcome(lambda: load_and_compare(folder, expected)))
-    count(outcomes, 20)
+        yield folder
 
 
 def test_token_caches(generator, tmp_path):
