@@ -18,7 +18,7 @@ import numpy as np
 
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.files import atomic_write
-from lightrnn_pl.reporting.figures.style import FAINT, INK, LINE, SERIES, new_figure
+from lightrnn_pl.plotting.style import FAINT, INK, LINE, SERIES, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,12 +34,11 @@ _DARK = {INK: "#e8e8e4", FAINT: "#a0a4ad", LINE: "#34373f"} | dict(
 @contextmanager
 def themed_figure(name: str, width: float, height: float) -> Iterator[Figure]:
     """A figure in the style of the reports; on exit, it is written to ``NAME-light.svg`` and ``NAME-dark.svg``."""
-    path = FIGURES / f"{name}.png"
-    with new_figure(path, width, height) as figure:
+    path = FIGURES / f"{name}.svg"
+    with new_figure(path, width, height, suffixes=[path.suffix]) as figure:
         yield figure
+    svg = path.read_text(encoding="utf-8").replace("var(--sans, sans-serif)", "sans-serif")
     path.unlink()
-    svg = path.with_suffix(".svg").read_text(encoding="utf-8").replace("var(--sans, sans-serif)", "sans-serif")
-    path.with_suffix(".svg").unlink()
     for theme, colors in (("light", {}), ("dark", _DARK)):
         text = re.sub(r"var\(--[\w-]+, (#\w+)\)", lambda match, c=colors: c.get(match[1], match[1]), svg)
         with atomic_write(FIGURES / f"{name}-{theme}.svg", "w") as file:

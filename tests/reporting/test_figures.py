@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lightrnn_pl.reporting.figures import CAPTIONS, write_figures
+from lightrnn_pl.plotting.style import SERIES
+from lightrnn_pl.reporting.figures import CAPTIONS, narrow_variant, write_figures
 from lightrnn_pl.reporting.figures.frontier import frontier
 from lightrnn_pl.reporting.figures.slim_points import slim_curves
-from lightrnn_pl.reporting.figures.style import SERIES
 from lightrnn_pl.reporting.run_groups import group_runs
 from lightrnn_pl.reporting.runs import find_runs
 from tests.reporting.folders import make_run
@@ -35,6 +35,11 @@ def groups_of(folder):
 
 def texts(path) -> str:
     return " ".join(ElementTree.parse(path.with_suffix(".svg")).getroot().itertext())
+
+
+def titles_of(svg) -> list[str]:
+    """The texts that are shown on hover."""
+    return [title.text for title in ElementTree.parse(svg).iterfind(".//{*}circle[@class='value']/{*}title")]
 
 
 @pytest.fixture
@@ -136,6 +141,53 @@ def test_figures_follow_the_theme_of_the_page(tmp_path):
         assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(own_ids)
     assert len(ids) == len(set(ids))
     assert "hidden_dim=300" in texts(figures["epochs"])
+
+
+def test_points_have_their_values_as_titles(tmp_path):
+    move = {
+        "nll_before": 5.0,
+        "nll_predicted": 4.5,
+        "nll_measured": 5.25,
+        "share_moved": 0.5,
+        "gap": 0.01,
+        "seconds": 3.0,
+    }
+    for seed, perplexity in ((0, 120.0), (1, 130.0)):
+        rounds = [
+            {"round": 1, "valid_perplexity": perplexity, "reallocation": move},
+            {"round": 2, "valid_perplexity": 110},
+        ]
+        history = [{"epoch": number, "round": number, "valid_perplexity": perplexity - number} for number in (1, 2)]
+        make_run(tmp_path / str(seed), seed, perplexity, metrics={"rounds": rounds, "history": history})
+    make_run(tmp_path / "slim", name="slim", test=1234.5, metrics={"name": "slim", "parameters": 1000}, model=slim(8))
+    make_run(tmp_path / "slim-4", name="slim", metrics={"name": "slim"}, model=slim(4))
+    groups = groups_of(tmp_path)
+    figures = write_figures(groups, tmp_path / "figures")
+    expected = {
+        "epochs": "lightrnn-ptb, seed 1\nepoch 2, round 2: perplexity 128.00",
+        "rounds": "lightrnn-ptb\nround 1: perplexity 125.00 ± 7.07",
+        "compression": "input and output shared\nsize 1/8: perplexity 1,234.50",
+        "frontier": "\n1,000 parameters: perplexity 1,234.50",
+        "reallocation": "lightrnn-ptb\nafter round 1: -0.5000 nats predicted",
+    }
+    for name, title in expected.items():
+        titles = titles_of(figures[name].with_suffix(".svg"))
+        assert any(text.endswith(title) for text in titles), (name, titles)
+    titles = titles_of(narrow_variant(figures["reallocation"]))
+    values = {"-0.5000 nats predicted", "+0.2500 nats measured", "50.0%", "1%", "3.0 s"}
+    assert {text.split(": ")[1] for text in titles} >= values
+
+
+def test_panels_of_the_narrow_variant_are_in_one_column(tmp_path):
+    make_run_with_tables(tmp_path / "a", 0, 150.0)
+    path = write_figures(groups_of(tmp_path), tmp_path / "figures")["reallocation"]
+    lefts = []
+    for svg in (path.with_suffix(".svg"), narrow_variant(path)):
+        root = ElementTree.parse(svg).getroot()
+        panels = [node for node in root.iter() if re.fullmatch(r".*-patch_\d+", node.get("id", ""))]
+        starts = [re.match(r"M ([\d.]+)", panel[0].get("d")) for panel in panels]
+        lefts.append({round(float(start[1])) for start in starts[1:] if start})
+    assert len(lefts[0]) > len(lefts[1])
 
 
 def test_lines_with_a_repeated_color_are_dashed(tmp_path):

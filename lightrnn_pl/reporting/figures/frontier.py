@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lightrnn_pl.reporting.figures.curve_drawing import draw_curve, hollow, with_colors
+from lightrnn_pl.plotting.hover import add_titles
+from lightrnn_pl.plotting.style import FAINT, SERIES, hollow, legend_below, new_figure
+from lightrnn_pl.reporting.figures.curve_drawing import draw_curve, with_colors
 from lightrnn_pl.reporting.figures.slim_points import Point
-from lightrnn_pl.reporting.figures.style import FAINT, SERIES, legend_below, new_figure
 from lightrnn_pl.reporting.run_groups import Group, Spread
 
 _MAX_NAMED = 12
@@ -30,29 +30,34 @@ def draw_frontier(groups: Sequence[Group], path: Path) -> bool:
     all_models = sorted((model for models in corpora.values() for model in models), key=lambda m: groups.index(m[0]))
     best = {point for line in lines for point in line}
     named = [model for model in all_models if len(all_models) <= _MAX_NAMED or (model[1], model[2].mean) in best]
-    with new_figure(path, height=4.4 + 0.2 * math.ceil(len(named) / 2)) as figure:
+    with new_figure(path) as figure:
         axes = figure.add_subplot()
         for line in lines:
             axes.step(*zip(*line, strict=True), where="post", color=FAINT, linewidth=1.1, zorder=1)
-        others = [
-            (parameters, spread.mean)
-            for group, parameters, spread in all_models
-            if (group, parameters, spread) not in named
-        ]
+        others = [model for model in all_models if model not in named]
         if others:
-            axes.plot(*zip(*others, strict=True), "o", color=FAINT, alpha=0.55, label=f"{len(others)} others")
+            points = [(parameters, spread.mean) for _, parameters, spread in others]
+            axes.plot(*zip(*points, strict=True), "o", color=FAINT, alpha=0.55, label=f"{len(others)} others")
+            names = [
+                f"{group.label}\n{_quantity(parameters)} {spread.mean:,.2f}" for group, parameters, spread in others
+            ]
+            add_titles(axes, [(*point, name) for point, name in zip(points, names, strict=True)])
         colors = [color for color, _ in with_colors([group for group, _, _ in named], groups)]
         for number, (group, parameters, spread) in enumerate(named):
             marker = _MARKERS[number // len(SERIES) % len(_MARKERS)]
-            draw_curve(axes, [parameters], [spread], colors[number], group.label, marker)
+            quantity = _quantity(parameters)
+            draw_curve(axes, [parameters], [spread], colors[number], group.label, [quantity], marker=marker)
             row = group.paper
             if row is not None and not group.small and row.perplexity and row.parameters:
                 axes.plot(row.parameters, row.perplexity, **hollow(colors[number], "s"))
+                text = f"{group.label}\n{_quantity(row.parameters)} {row.perplexity:,.2f} in the paper"
+                add_titles(axes, [(row.parameters, row.perplexity, text)])
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: _short(value))
         low, high = axes.get_xlim()
         labeled = "25" if high > 4 * low else "123456789"  # first digits of labeled minor ticks
         axes.xaxis.set_minor_formatter(lambda value, _: _short(value) if f"{value:e}"[0] in labeled else "")
+        axes.yaxis.set_major_formatter("{x:,.10g}")
         axes.set(xlabel="parameters", ylabel="test perplexity")
         legend_below(figure, axes)
     return True
@@ -71,6 +76,10 @@ def corpus_of(group: Group) -> str:
     """The corpus and the vocabulary size of a group; perplexities of different ones are not comparable."""
     run = group.runs[0]
     return f"{run.corpus} {run.metrics.get('vocabulary')} {run.metrics.get('tokens')}"
+
+
+def _quantity(parameters: float) -> str:
+    return f"{parameters:,.0f} parameters: perplexity"
 
 
 def _short(value: float) -> str:

@@ -1,12 +1,13 @@
-"""Plots of an allocation: a grid of cells, colored by a value of their word."""
+"""Plots of an allocation: a grid of cells, colored by a value of their word as in the report's word map."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+
+from lightrnn_pl.plotting.style import SCALE, png_of, styled_figure
 
 _INCHES = (6.4, 5.6)
 _DPI = (110, 220)
@@ -51,18 +52,16 @@ def draw_reallocations(cells: Float[np.ndarray, "R C"], rounds: int, title: str)
 
 
 def _draw(cells: Float[np.ndarray, "R C"], title: str, label: str, norm: Any, ticks: list[int] | None = None) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.colors import LinearSegmentedColormap
 
+    colors = LinearSegmentedColormap.from_list("scale", SCALE)
     # Cells smaller than a pixel would be dropped.
     dpi = int(np.clip(max(cells.shape) / 4, *_DPI))
-    figure = Figure(figsize=_INCHES, dpi=dpi, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_facecolor("0.9")  # empty cells
-    image = axes.imshow(cells, norm=norm, aspect="auto", interpolation="nearest")
-    figure.colorbar(image, label=label, ticks=ticks)
-    axes.set(title=title, xlabel="column", ylabel="row")
-    FigureCanvasAgg(figure)
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    with styled_figure(*_INCHES, dpi=dpi) as figure:
+        axes = figure.add_subplot()
+        axes.grid(False)
+        axes.set_facecolor("white")  # empty cells
+        image = axes.imshow(cells, cmap=colors, norm=norm, aspect="auto", interpolation="nearest")
+        figure.colorbar(image, label=label, ticks=ticks).outline.set_visible(False)
+        axes.set(title=title, xlabel="column", ylabel="row")
+        return png_of(figure)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightrnn_pl.plotting.style import SCALE
 from lightrnn_pl.training.tracking.allocation_plots import draw_frequency, draw_reallocations, grid
 
 
@@ -37,6 +38,14 @@ def test_counts_of_zero_and_empty_cells_are_drawn():
     image = pixels(draw_frequency(cells, "a"))
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 3
     assert (pixels(draw_frequency(np.nan_to_num(cells), "a")) != image).any()
+
+
+def test_colors_are_those_of_the_report():
+    cells = np.array([[0.5, 1000.0], [1000.0, 0.5]])
+    image = pixels(draw_frequency(cells, "a"))
+    height, width = image.shape[0], image.shape[1]
+    colors = {"#{:02x}{:02x}{:02x}".format(*image[height // 4, column]) for column in (width // 4, width // 2)}
+    assert colors == {SCALE[0], SCALE[-1]}
 
 
 def test_each_round_has_a_different_color():

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import subprocess
 import tempfile
@@ -186,7 +187,7 @@ def test_every_panel_of_the_workspace_shows_logged_metrics(logged):
 
 def test_tensorboard_has_the_same_data(logged):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run_dir, metrics, _ = logged
+    run_dir, metrics, run = logged
     board = events.EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "tensors": 0})
     board.Reload()
     curve = [event.value for event in board.Scalars("valid/perplexity")]
@@ -194,6 +195,9 @@ def test_tensorboard_has_the_same_data(logged):
     assert board.Scalars("test/perplexity")[-1].value == pytest.approx(metrics["test"]["perplexity"], rel=1e-5)
     assert [event.step for event in board.Images("table/moved")] == STEPS
     assert [event.step for event in board.Images("figures/perplexity")] == [8, 16, 24]
+    for name in ("table/frequency", "table/moved", "figures/perplexity"):
+        for event, (_, file) in zip(board.Images(name), run.figures(name), strict=True):
+            np.testing.assert_array_equal(pixels(io.BytesIO(event.encoded_image_string)), pixels(file))
     table = board.Tensors("figures/rounds/text_summary")[-1].tensor_proto.string_val[0].decode()
     lines = table.splitlines()
     assert lines[0].startswith("| round | epochs | valid_perplexity |") and len(lines) == 2 + 3
