@@ -31,6 +31,9 @@ from lightrnn_pl.reporting.tables import (
 _ENVIRONMENT = ("commit", "machine", "torch", "threads")
 """Keys of a run's metrics that describe the environment."""
 
+_MAX_NAMES = 3
+"""Number of names of runs that fit into a title."""
+
 
 def report(config: DictConfig) -> dict[str, Path]:
     """Print the tables of ``config.runs``, and write the report to ``config.output``.
@@ -72,14 +75,16 @@ def report(config: DictConfig) -> dict[str, Path]:
     notes = _notes(runs, groups, [path for path, run in by_path if run.path in repeated])
     folder = _output(config.output, inputs)
     figures = write_figures(groups, folder / "figures")
-    appendix = [table for table in (typical_table(groups), command_table(groups)) if table is not None]
-    text = [f"# {config.title}\n", *(f"{note}\n" for note in notes), *map(markdown, results)]
+    commands = command_table(groups)
+    appendix = [table for table in (typical_table(groups), commands) if table is not None]
+    title = str(config.title) if config.title is not None else _title(runs)
+    text = [f"# {title}\n", *(f"{note}\n" for note in notes), *map(markdown, results)]
     text += [*_markdown_figures(figures, folder), *map(markdown, (*failures, *appendix))]
     files = {suffix: folder / f"report.{suffix}" for suffix in ("md", "csv", "html")}
     for suffix, content in (("md", "\n".join(text)), ("csv", csv_text(rows))):
         with atomic_write(files[suffix], "w") as file:
             file.write(content)
-    write_page(files["html"], groups, figures, results, failures, config.title, notes)
+    write_page(files["html"], groups, figures, results, failures, title, notes, commands)
     for line in (*notes, f"report: {', '.join(map(str, files.values()))}"):
         console.print(line, markup=False, soft_wrap=True)
     return files
@@ -99,6 +104,19 @@ def _output(output: Any, inputs: Sequence[Path]) -> Path:
     if output is not None:
         return Path(str(output))
     return inputs[0] / "report" if len(inputs) == 1 and inputs[0].is_dir() else Path("outputs") / "report"
+
+
+def _title(runs: Sequence[Run]) -> str:
+    """A title that names the runs."""
+    names = list(dict.fromkeys(run.name for run in runs))
+    shown = ", ".join(names[:_MAX_NAMES])
+    if not runs:
+        return "Report"
+    if len(runs) == 1 and runs[0].seed is not None:
+        shown += f", seed {runs[0].seed}"
+    if len(names) > _MAX_NAMES:
+        shown += f" and {len(names) - _MAX_NAMES} more"
+    return f"Report: {shown}"
 
 
 def _notes(runs: Sequence[Run], groups: Sequence[Group], repeated: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """``lightrnn-report``, run in this process."""
 
+import html
 import json
 import re
 import sys
@@ -89,6 +90,35 @@ def test_repeated_runs_are_skipped_and_listed(report, tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b")
     assert "Skipped duplicates (same configuration and seeds): b." in report("a", "b", "output=out")
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["a"], "Report: a, seed 3"),
+        (["a", "b"], "Report: a, b"),
+        (["a", "a"], "Report: a"),
+        (["e", "d", "c", "b", "a"], "Report: e, d, c and 2 more"),
+    ],
+)
+def test_the_title_names_the_runs(names, title, report, tmp_path):
+    for number, name in enumerate(names):
+        make_run(tmp_path / "sweep" / str(number), 3 + number, metrics={"name": name})
+    report("sweep", "output=out")
+    assert (tmp_path / "out" / "report.md").read_text().startswith(f"# {title}\n")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"<title>{title}</title>" in page and f"<h1>{title}</h1>" in page
+    report("sweep", "output=out", "title=mine")
+    assert (tmp_path / "out" / "report.md").read_text().startswith("# mine\n")
+
+
+def test_the_page_shows_the_commands_of_the_markdown(report, tmp_path):
+    make_run(tmp_path / "0", metrics={"overrides": ["seed=0", "model=slim", "data.train=a b.txt"]})
+    report("0", "output=out")
+    command = "lightrnn-train model=slim 'data.train=a b.txt'"
+    assert f"| {command} |" in (tmp_path / "out" / "report.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f">{html.escape(command)}</td>" in page and '<a href="#commands">' in page
 
 
 @pytest.mark.parametrize(

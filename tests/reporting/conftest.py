@@ -9,6 +9,7 @@ from lightrnn_pl.reporting.runs import find_runs
 from lightrnn_pl.reporting.tables import Table
 from tests.browsers import chromium
 from tests.reporting.browser_pages import open_report
+from tests.reporting.folders import make_run
 from tests.reporting.maps import make_run_with_tables, tables_of
 from tests.serving.models import SCRIPT, tiny_bundle
 
@@ -53,6 +54,20 @@ def report(tmp_path_factory):
     groups = group_runs(find_runs([folder / "runs"]))
     plots = write_figures(groups, folder / "figures")
     return write_page(folder / "report.html", groups, plots, [RESULTS], [FAILURES], "All <runs>", ["2 runs & more"])
+
+
+@pytest.fixture(scope="session")
+def plots(tmp_path_factory):
+    """All figures that a report can have."""
+    folder = tmp_path_factory.mktemp("plots")
+    make_run_with_tables(folder / "runs" / "a", 0, 100.0)
+    for number, (ratio, parts) in enumerate(((2, 8), (4, 8), (4, 4), (1, 8))):
+        shared = {"num_parts": parts, "compression": 1 / ratio, "num_subvectors": None}
+        layers = {layer: f"lightrnn_pl.nn.{layer}s.Slim{layer.title()}" for layer in ("embedding", "output")}
+        model = {layer: {"_target_": target, **shared} for layer, target in layers.items()}
+        metrics = {"name": "slim", "parameters": 1000 * number + 1000}
+        make_run(folder / "runs" / str(number), 0, 90.0 + number, metrics, name="slim", model=model)
+    return write_figures(group_runs(find_runs([folder / "runs"])), folder / "figures")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The report page: its file, and its tables and layout in headless Chromium (skipped if it is not installed)."""
 
+import itertools
 import re
 
 import pytest
@@ -56,7 +57,7 @@ def test_results_are_escaped_and_sortable(page):
     expect(names).to_have_text(["NE", f"{SCRIPT}small", "SE 5K"])  # missing values stay last
     expect(page.locator("#failures-0 td.error")).to_have_text("ValueError: <b>no</b>")
     assert page.title() == "All <runs>" and page.locator("img").count() == 0
-    assert page.locator("figure svg").count() == 3
+    assert page.locator("figure svg:visible").count() == 3
 
 
 @needs_chromium
@@ -82,6 +83,61 @@ def test_fits_the_screen(browser, report, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.problems == []
     page.context.close()
+
+
+def figure_boxes(page):
+    """The bounding boxes (left, top, right, bottom) of the figures and of their visible plots."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("figure")].map((figure) => {
+            const svg = [...figure.querySelectorAll("svg")].find((svg) => svg.getBoundingClientRect().width);
+            return [figure, svg].map((node) => {
+                const { left, top, right, bottom } = node.getBoundingClientRect();
+                return [left, top, right, bottom].map(Math.round);
+            });
+        })"""
+    )
+
+
+@needs_chromium
+@pytest.mark.parametrize("num_figures", range(1, 6))
+@pytest.mark.parametrize("width", [400, 1024, 1280, 1920])
+def test_no_space_beside_figures_is_empty(browser, plots, num_figures, width, tmp_path):
+    some = dict(list(plots.items())[:num_figures]) | {"reallocation": plots["reallocation"]}
+    page = open_report(browser, write_page(tmp_path / "a.html", [], some), viewport={"width": width, "height": 800})
+    boxes = figure_boxes(page)
+    left, right = (side(box[column] for box, _ in boxes) for side, column in ((min, 0), (max, 2)))
+    for _, row in itertools.groupby(boxes, key=lambda pair: pair[0][1]):
+        figures = list(row)
+        assert figures[0][0][0] == left and figures[-1][0][2] == right
+        assert len({plot[1] for _, plot in figures}) == 1, "the plots of a row are not aligned"
+        assert all(after[0][0] - before[0][2] <= 32 for before, after in itertools.pairwise(figures))
+    if width == 1280 and num_figures != 1:
+        assert all(plot[2] - plot[0] > 0.95 * (box[2] - box[0]) for box, plot in boxes), "a plot is next to a hole"
+    page.context.close()
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [400, 1280])
+def test_text_in_figures_is_readable(browser, plots, width, tmp_path):
+    page = open_report(browser, write_page(tmp_path / "a.html", [], plots), viewport={"width": width, "height": 800})
+    sizes = page.evaluate(
+        """() => [...document.querySelectorAll("figure svg text")].filter((text) => text.getBoundingClientRect().width)
+            .map((text) => {
+                const { c, d } = text.getScreenCTM();
+                return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(c, d);
+            })"""
+    )
+    assert len(sizes) > 50 and min(sizes) > 8.5 and max(sizes) < 17  # CSS pixels
+    page.context.close()
+
+
+@needs_chromium
+def test_a_point_shows_its_value_on_hover(page):
+    point = page.locator("#figures figure").first.locator(".value").last
+    assert re.search(r"epoch [\d.]+.*: perplexity [\d.,]+$", point.locator("title").text_content())
+    assert point.evaluate("point => getComputedStyle(point).stroke") == "none"
+    point.hover()
+    assert point.evaluate("point => getComputedStyle(point).stroke") == "rgb(29, 31, 36)"
 
 
 @needs_chromium
