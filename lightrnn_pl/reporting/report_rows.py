@@ -74,6 +74,19 @@ def _reallocation_share(metrics: Mapping[str, Any]) -> float | None:
     return sum(move["seconds"] for move in moves) / metrics["seconds"] if moves and metrics.get("seconds") else None
 
 
+def _epochs(metrics: Mapping[str, Any]) -> float | None:
+    history = metrics.get("history")
+    return history[-1].get("epoch") if history else None
+
+
+def _best_round(metrics: Mapping[str, Any]) -> float | None:
+    """The round of the best validation, after which ``best.ckpt`` was written; None if there was only one round."""
+    validations = [entry for entry in metrics.get("history") or () if entry.get("valid_perplexity") is not None]
+    if len(metrics.get("rounds") or ()) < 2 or not validations:
+        return None
+    return min(validations, key=lambda entry: entry["valid_perplexity"]).get("round")
+
+
 def _at(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
     def extract(metrics: Mapping[str, Any]) -> float | None:
         node: Any = metrics
@@ -95,6 +108,8 @@ METRICS: dict[str, Metric] = {
     "table_bytes": Metric("MB of tables", _megabytes_text, _at("bytes", "tables")),
     "words_per_second": Metric("words/s", "{:,.0f}".format, _at("words_per_second")),
     "rounds": Metric("rounds", _count_text, lambda metrics: len(metrics.get("rounds") or ()) or None),
+    "best_round": Metric("round of best.ckpt", _count_text, _best_round),
+    "epochs": Metric("epochs", "{:,.4g}".format, _epochs),
     "hours": Metric("hours", "{:,.2f}".format, _hours, only_with_paper=True),
     "reallocation_share": Metric("reallocation", "{:.2%}".format, _reallocation_share, only_with_paper=True),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,11 @@ _SMALL = (
     "Rows labeled small differ from the paper in corpus, model size or training time. The paper's values are shown for "
     "orientation only; these rows do not reproduce them."
 )
+_SHORTER = "*: stopped after fewer epochs than another model of the table on the same corpus."
 _OPTIONAL = (
     "MB of tables",
     "rounds",
+    "round of best.ckpt",
     "MB",
     "paper: size of input",
     "words/s",
@@ -100,7 +103,7 @@ def command_table(groups: Sequence[Group]) -> Table | None:
     for group in groups:
         overrides = [override for override in group.runs[0].overrides if not override.startswith("seed=")]
         if overrides:
-            rows.append((group.label, f"lightrnn-train {text_without_folders(' '.join(overrides))}"))
+            rows.append((group.label, shlex.join(["lightrnn-train", *map(text_without_folders, overrides)])))
     return Table("Commands", ("", "command (without the seed)"), rows, texts=2) if rows else None
 
 
@@ -196,7 +199,8 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
     ]
     texts = ["", "corpus"] if len({row.corpus for row in rows} - {None}) > 1 else [""]
     header = [*texts, "seeds", *(METRICS[key].title for key in metrics), *(PAPER_COLUMNS[key] for key in printed)]
-    ordered = [(paper_order(row.paper), _cells(row, texts, metrics, printed)) for row in rows]
+    shorter = _shorter(rows)
+    ordered = [(paper_order(row.paper), _cells(row, texts, metrics, printed, row in shorter)) for row in rows]
     # Add the paper's other rows, so that its table is complete.
     ordered += [
         (paper_order(row), [row.label, *[NONE] * (len(texts) + len(metrics)), *_printed(row, printed)])
@@ -209,6 +213,8 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
         notes.append(_SMALL)
     if any(spread.deviation is not None for row in rows for spread in row.metrics.values()):
         notes.append("±: sample standard deviation over the seeds.")
+    if shorter:
+        notes.append(_SHORTER)
     if paper_table is not None and printed:
         notes.append(f"The paper's values: {paper_table.source}.")
     notes += dict.fromkeys(f"{row.paper.label}: {row.note}" for row in rows if row.paper is not None and row.note)
@@ -216,7 +222,18 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
     return Table(title, header, cells, notes, texts=len(texts), optional=[name for name in _OPTIONAL if name in header])
 
 
-def _cells(row: Row, texts: Sequence[str], metrics: Sequence[str], printed: Sequence[str]) -> list[str]:
+def _shorter(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose models were trained for fewer epochs than another model on the same corpus."""
+    epochs = [(row, row.metrics["epochs"].mean) for row in rows if "epochs" in row.metrics]
+    longest: dict[str | None, float] = {}
+    for row, number in epochs:
+        longest[row.corpus] = max(number, longest.get(row.corpus, 0.0))
+    return [row for row, number in epochs if number < longest[row.corpus]]
+
+
+def _cells(
+    row: Row, texts: Sequence[str], metrics: Sequence[str], printed: Sequence[str], is_shorter: bool
+) -> list[str]:
     seeds = NONE
     if row.seeds:
         numbers = ", ".join("?" if seed is None else str(seed) for seed in row.seeds)
@@ -225,7 +242,7 @@ def _cells(row: Row, texts: Sequence[str], metrics: Sequence[str], printed: Sequ
         f"{row.label} (small)" if row.small and "scale=small" not in row.label else row.label,
         *([row.corpus or NONE] if "corpus" in texts else []),
         seeds,
-        *(_spread_text(row.metrics.get(key), key) for key in metrics),
+        *(_spread_text(row.metrics.get(key), key) + " *" * (is_shorter and key == "epochs") for key in metrics),
         *_printed(row.paper, printed),
     ]
 

@@ -1,5 +1,6 @@
 import csv
 import io
+import shlex
 
 from rich.console import Console
 
@@ -175,6 +176,41 @@ def test_commands_omit_seeds_and_folders(tmp_path):
     assert table.rows == [("lightrnn-ptb", "lightrnn-train data.train=train.txt")]
     make_run(tmp_path / "1" / "a")
     assert command_table(group_runs(find_runs([tmp_path / "1"]))) is None
+
+
+def test_commands_can_be_pasted_into_a_shell(tmp_path):
+    overrides = ["model.row_sizes=[1, 2]", "name=it's"]
+    make_run(tmp_path / "0", metrics={"overrides": overrides})
+    ((_, command),) = command_table(group_runs(find_runs([tmp_path]))).rows
+    assert shlex.split(command) == ["lightrnn-train", *overrides]
+
+
+def history(*validations) -> dict:
+    """Metrics with validations (epoch, round, perplexity)."""
+    entries = [{"epoch": epoch, "round": number, "valid_perplexity": value} for epoch, number, value in validations]
+    rounds = [{"round": number} for number in sorted({number for _, number, _ in validations})]
+    return {"history": entries, "rounds": rounds}
+
+
+def test_epochs_and_the_round_of_the_best_checkpoint(tmp_path):
+    validations = [(1.0, 1, 300.0), (2.0, 1, 200.0), (3.0, 2, 150.0), (4.0, 2, 160.0), (5.5, 3, 155.0), (6.5, 3, None)]
+    make_run(tmp_path / "0", name="rounds", metrics={"name": "rounds", **history(*validations)})
+    make_run(tmp_path / "1", name="one", metrics={"name": "one", **history((6.5, 1, 90.0))}, model__hidden_dim=9)
+    (table,) = result_tables(rows_of(tmp_path))
+    rows = {label: row_of(table, label) for label in ("rounds", "one")}
+    assert rows["rounds"]["epochs"] == rows["one"]["epochs"] == "6.5"
+    assert rows["rounds"]["round of best.ckpt"] == "2" and rows["one"]["round of best.ckpt"] == "–"
+    assert not any("fewer epochs" in note for note in table.notes)
+
+
+def test_models_that_stopped_earlier_than_others_on_the_same_corpus_are_marked(tmp_path):
+    for number, (corpus, epochs) in enumerate((("ptb", 12.0), ("ptb", 8.0), ("ptb", 12.0), ("pydoc", 5.0))):
+        metrics = {"name": f"m{number}", "protocol": {"corpus": corpus}, **history((epochs, 1, 100.0))}
+        make_run(tmp_path / str(number), name=f"m{number}", metrics=metrics, model__hidden_dim=number + 1)
+    (table,) = result_tables(rows_of(tmp_path))
+    assert [row_of(table, f"m{number}")["epochs"] for number in range(4)] == ["12", "8 *", "12", "5"]
+    (note,) = [note for note in table.notes if "fewer epochs" in note]
+    assert note.startswith("*:")  # "* " would begin a list in Markdown
 
 
 def test_typical_words_of_the_first_group_with_a_table(tmp_path):
