@@ -1,9 +1,6 @@
 """Balanced clustering for large vocabularies, without the distances of all words to all clusters.
 
-The rows are assigned by online dual ascent: each cluster has a price, which increases with each word that chooses the
-cluster.  A word chooses the cluster with the smallest sum of distance and price.  After a few passes the choices nearly
-respect the capacities.  The last pass enforces the capacities, most frequent words first, and an auction then
-reassigns the words for which another row is nearly as good, or better.
+The rows are assigned in passes over the words; see :mod:`~lightrnn_pl.allocation.initial.priced_assignment`.
 
 The columns of a row are assigned greedily, most frequent words first, and by an auction in the last iteration.  Rows
 are divided among threads; the result does not depend on their number.
@@ -13,30 +10,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import no_type_check
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from lightrnn_pl.allocation.initial.centers import mean_vectors, unit_centers
+from lightrnn_pl.allocation.initial.priced_assignment import PricedAssignment, choose_in_order
 from lightrnn_pl.allocation.initial.progress_bar import Advance
 from lightrnn_pl.allocation.solvers.transport import assign_codes
 
-_BLOCK = 4096
-"""Words whose distances are computed at a time."""
-
 _COLUMN_COSTS = 1 << 24
 """Number of costs of words in columns that are computed at a time."""
-
-AUCTION_COSTS = 1 << 25
-"""Number of costs of the auction, in float32: about 38,000 words and 891 rows."""
-
-_AUCTION_TOLERANCE = 1e-2
-
-_FIRST_STEP, _LAST_STEP = 10.0, 0.1
-"""The price of a cluster increases by this multiple of the mean excess distance while it is filled once."""
 
 MAX_AUCTION_ROW = 1000
 """Largest number of cells of a row whose columns are assigned by an auction in the last iteration."""
@@ -62,55 +47,18 @@ def approximate_clusters(
         generator: Random numbers for the order of the words.
         advance: Called with the number of words of each block.
     """
-    num_words, num_clusters = len(vectors), len(capacities)
-    order = generator.permutation(num_words)
-    mean_capacity = capacities.mean()
-    unlimited = np.where(capacities > 0, np.iinfo(np.int64).max, 0)
-    prices = np.where(capacities > 0, 0, np.inf).astype(np.float32)
-    relative_steps = (mean_capacity / np.maximum(capacities, 1)).astype(np.float32)
-    sample = _costs(vectors, weights, centers, order[:_BLOCK])
-    excess = float((sample.mean(axis=1) - sample.min(axis=1)).mean()) / mean_capacity
-    clusters = np.empty(num_words, dtype=np.int64)
-    for step in np.geomspace(_FIRST_STEP, _LAST_STEP, iterations - 1, dtype=np.float32) * np.float32(excess):
-        for start in range(0, num_words, _BLOCK):
-            block = order[start : start + _BLOCK]
-            costs = _costs(vectors, weights, centers, block)
-            clusters[block] = _choose(costs, prices, step * relative_steps, unlimited)
-            # The expected increase, so that prices remain at zero where the capacity is not used up.
-            np.maximum(prices - step * mean_capacity * len(block) / num_words, 0, out=prices)
-            advance(len(block))
-        centers = unit_centers(vectors, weights, clusters, num_clusters)
 
-    free = capacities.astype(np.int64)
-    remaining_prices = np.where(free > 0, prices, np.inf).astype(np.float32)
-    advantages = np.empty(num_words, dtype=np.float32)
-    for start in range(0, num_words, _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, num_words))
-        costs = _costs(vectors, weights, centers, block)
-        clusters[block] = _choose(costs, remaining_prices, np.zeros_like(prices), free)
-        costs += prices
-        chosen = np.arange(len(block)), clusters[block]
-        own = costs[chosen]
-        costs[chosen] = np.inf
-        advantages[block] = costs.min(axis=1) - own
-        advance(len(block))
-    return _reassign_marginal_words(vectors, weights, capacities, centers, clusters, advantages)
+    def costs(words: Int[np.ndarray, " words"]) -> Float[np.ndarray, "words clusters"]:
+        distances = vectors[words] @ centers.T
+        np.subtract(1, distances, out=distances)
+        distances *= weights[words, None]
+        return distances
 
-
-def _reassign_marginal_words(
-    vectors: Float[np.ndarray, "V dimension"],
-    weights: Float[np.ndarray, " V"],
-    capacities: Int[np.ndarray, " clusters"],
-    centers: Float[np.ndarray, "clusters dimension"],
-    clusters: Int[np.ndarray, " V"],
-    advantages: Float[np.ndarray, " V"],
-) -> Int[np.ndarray, " V"]:
-    """Assign the words whose cluster has the smallest advantages over other clusters again, by an auction."""
-    num_marginal = min(len(vectors), max(1, AUCTION_COSTS // len(capacities)))
-    marginal = np.sort(np.argsort(advantages, kind="stable")[:num_marginal])
-    free = capacities - np.bincount(np.delete(clusters, marginal), minlength=len(capacities))
-    clusters[marginal] = assign_codes(_costs(vectors, weights, centers, marginal), free, _AUCTION_TOLERANCE)
-    return clusters
+    assignment = PricedAssignment(costs, len(vectors), capacities, iterations, generator, advance)
+    for step in assignment.steps:
+        clusters = assignment.choose(costs, step)
+        centers = unit_centers(vectors, weights, clusters, len(capacities))
+    return assignment.assign(costs)
 
 
 def approximate_column_clusters(
@@ -173,42 +121,4 @@ def _assign_columns(is_auction: bool, costs: Float[np.ndarray, "words columns"])
     if is_auction:
         return assign_codes(costs, one_word)
     zeros = np.zeros(size, dtype=np.float32)
-    return _choose(costs, zeros, zeros, one_word)
-
-
-def _costs(
-    vectors: Float[np.ndarray, "V dimension"],
-    weights: Float[np.ndarray, " V"],
-    centers: Float[np.ndarray, "clusters dimension"],
-    words: Int[np.ndarray, " words"],
-) -> Float[np.ndarray, "words clusters"]:
-    """Weighted distances of ``words`` to the centers."""
-    costs = vectors[words] @ centers.T
-    np.subtract(1, costs, out=costs)
-    costs *= weights[words, None]
-    return costs
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
-@no_type_check
-def _choose(costs, prices, steps, free):
-    """The cluster with the smallest sum of cost and price for each word, in order.
-
-    ``prices`` and ``free``, the number of free places, are updated in place.  The price of a full cluster is infinite.
-    """
-    num_words, num_clusters = costs.shape
-    chosen = np.empty(num_words, np.int64)
-    values = np.empty(num_clusters, costs.dtype)
-    for word in range(num_words):
-        smallest = np.float32(np.inf)
-        for cluster in range(num_clusters):
-            value = costs[word, cluster] + prices[cluster]
-            values[cluster] = value
-            smallest = min(smallest, value)
-        best = 0
-        while best < num_clusters - 1 and values[best] != smallest:
-            best += 1
-        chosen[word] = best
-        free[best] -= 1
-        prices[best] = prices[best] + steps[best] if free[best] > 0 else np.float32(np.inf)
-    return chosen
+    return choose_in_order(costs, zeros, zeros, one_word)

@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from lightrnn_pl.allocation.initial import approximate_clustering, clustering
+from lightrnn_pl.allocation.initial import approximate_clustering, clustering, priced_assignment
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters, column_clusters
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
 from lightrnn_pl.allocation.row_bands import row_bands, sides_of
@@ -63,7 +63,7 @@ def column_variance(vectors, rows, columns):
 )
 def test_rows_are_as_close_as_in_the_exact_clustering(vectors, capacities):
     exact = balanced_clusters(vectors, COUNTS, capacities, iterations=12, seed=0)
-    with approximate(), mock.patch.object(approximate_clustering, "_BLOCK", 128):
+    with approximate(), mock.patch.object(priced_assignment, "BLOCK", 128):
         clusters = balanced_clusters(vectors, COUNTS, capacities, iterations=12, seed=0)
     assert (np.bincount(clusters, minlength=len(capacities)) <= capacities).all()
     assert mean_distance(vectors, clusters) <= 1.03 * mean_distance(vectors, exact)
@@ -71,7 +71,7 @@ def test_rows_are_as_close_as_in_the_exact_clustering(vectors, capacities):
 
 def test_few_words_in_the_auction(vectors):
     capacities = np.full(NUM_ROWS, NUM_COLUMNS)
-    with approximate(), mock.patch.object(approximate_clustering, "AUCTION_COSTS", 1):
+    with approximate(), mock.patch.object(priced_assignment, "AUCTION_COSTS", 1):
         greedy = balanced_clusters(vectors, COUNTS, capacities, iterations=12, seed=0)
     with approximate():
         clusters = balanced_clusters(vectors, COUNTS, capacities, iterations=12, seed=0)
