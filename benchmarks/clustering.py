@@ -73,6 +73,7 @@ def run(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
     from lightrnn_pl.allocation.initial import clustering
     from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
+    from lightrnn_pl.allocation.row_bands import RowBand
     from lightrnn_pl.allocation.word_allocation import balanced_sides
 
     torch.set_num_threads(arguments.threads)
@@ -85,7 +86,8 @@ def run(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     num_rows, row_size = balanced_sides(num_words, 2)
     if method != "default":
         clustering.EXACT_DISTANCES = num_words**2 if method == "exact" else 0
-    allocation = CooccurrenceAllocation(iterations=arguments.iterations, seed=arguments.seed)
+    passes = arguments.exchange_passes
+    allocation = CooccurrenceAllocation(iterations=arguments.iterations, seed=arguments.seed, exchange_passes=passes)
     estimate = allocation.cost(num_words, len(tokens), num_rows, row_size)
     print(f"{method}: {num_words:,} words, {len(tokens):,} tokens; estimate: {estimate}", flush=True)
     before = peak_mib()
@@ -101,6 +103,8 @@ def run(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     capacities = np.full(num_rows, row_size)
     common = allocation.iterations, allocation.seed
     rows = measure("rows", lambda: clustering.balanced_clusters(vectors, counts, capacities, *common))
+    band = RowBand(slice(0, num_words), slice(0, num_rows), row_size)
+    rows = measure("exchange", lambda: allocation.refine_rows(rows, [band], counts, tokens))
     columns = measure("columns", lambda: clustering.column_clusters(vectors, rows, counts, row_size, *common))
     peak = peak_mib()
     weights = np.sqrt(counts)
@@ -123,24 +127,26 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20_800_000, help="tokens of the random text")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["default"])
     parser.add_argument("--iterations", type=int, default=12)
+    parser.add_argument("--exchange-passes", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if (arguments.text is None) == (arguments.counts is None):
         parser.error("pass either a text or --counts")
     lines = [
-        "| words | method | vectors, CPU s | rows | columns | total, CPU s | total, s | peak MiB (added) "
+        "| words | method | vectors, CPU s | rows | exchange | columns | total, CPU s | total, s | peak MiB (added) "
         "| row distance | variance explained by columns |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for method in arguments.methods:
         row = run_in_process(run, method, arguments)
         if row is not None:
             used = row["cpu_seconds"]
+            stages = " | ".join(f"{used[stage]:.1f}" for stage in ("vectors", "rows", "exchange", "columns"))
             lines.append(
-                f"| {row['words']:,} | {method} | {used['vectors']:.1f} | {used['rows']:.1f} | {used['columns']:.1f} | "
-                f"{sum(used.values()):.1f} | {sum(row['seconds'].values()):.1f} | {row['peak_mib']:,.0f} "
-                f"({row['added_mib']:,.0f}) | {row['row_distance']:.4f} | {row['explained']:.4f} |"
+                f"| {row['words']:,} | {method} | {stages} | {sum(used.values()):.1f} | "
+                f"{sum(row['seconds'].values()):.1f} | {row['peak_mib']:,.0f} ({row['added_mib']:,.0f}) | "
+                f"{row['row_distance']:.4f} | {row['explained']:.4f} |"
             )
     print("\n".join(lines))
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from typing_extensions import override
 
 from lightrnn_pl.allocation.initial.clustering import balanced_clusters, column_clusters
@@ -81,6 +82,19 @@ class ClusteredAllocation(InitialAllocation):
     def vectors(self, words: Sequence[str], counts: np.ndarray, tokens: Any) -> np.ndarray:
         """A unit vector for each word, (V, dimension); zero for words without a vector."""
 
+    def refine_rows(
+        self, rows: Int[np.ndarray, " V"], bands: Sequence[RowBand], counts: np.ndarray, tokens: Any
+    ) -> Int[np.ndarray, " V"]:
+        """The final rows, each with as many words of each band as in ``rows``; by default ``rows`` themselves.
+
+        Args:
+            rows: Row of each word.
+            bands: Ranges of words, and the rows that each of them fills.
+            counts: Occurrences of each word.
+            tokens: Word ids of the training text.
+        """
+        return rows
+
     def vectors_cost(self, num_words: int, num_tokens: int) -> CostEstimate:
         """The estimated cost of :meth:`vectors`; by default that of vectors that already exist."""
         return CostEstimate()
@@ -112,12 +126,14 @@ class ClusteredAllocation(InitialAllocation):
         started = time.monotonic()
         vectors = self.vectors(words, counts, tokens)
         rows = np.empty(num_words, dtype=np.int64)
+        row_bands = bands or [RowBand(slice(0, num_words), slice(0, sides[0]), row_size)]
         with progress_bar("clustering words into rows", self.iterations * num_words) as advance:
-            for band in bands or [RowBand(slice(0, num_words), slice(0, sides[0]), row_size)]:
+            for band in row_bands:
                 clusters = balanced_clusters(
                     vectors[band.words], counts[band.words], band.capacities(), self.iterations, self.seed, advance
                 )
                 rows[band.words] = clusters + band.rows.start
+        rows = self.refine_rows(rows, row_bands, counts, tokens)
         # Rows of different sizes are for outputs that predict words instead of columns.
         columns = self.columns if bands is None else "frequency"
         if columns == "clusters" and row_size > _MAX_CLUSTERED_ROW:

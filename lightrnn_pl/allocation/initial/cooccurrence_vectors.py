@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 _NEIGHBORS = ((1, 1.0), (2, 0.5), (-1, 0.7))
 """Offset (positive: before the word) and weight of each neighbor."""
 
-_CHUNK = 1 << 21
+CHUNK = 1 << 21
 """Tokens that are counted at a time."""
 
-_SAMPLED_CHUNK = 1 << 24
+SAMPLED_CHUNK = 1 << 24
 """The same if only a sample is counted: the matrix of all counts is copied for each block."""
 
 TrainingTokens: TypeAlias = NDArray[np.integer[Any]] | Iterable[NDArray[np.integer[Any]]]
@@ -119,7 +119,7 @@ def _count_neighbors(
     generator = np.random.default_rng(seed)
     total = len(tokens) if isinstance(tokens, np.ndarray) else None
     with progress_bar("counting co-occurrences", total) as advance:
-        for block in _blocks(tokens, _CHUNK if rates is None else _SAMPLED_CHUNK):
+        for block in token_blocks(tokens, CHUNK if rates is None else SAMPLED_CHUNK):
             text = np.concatenate([before, block])
             weights = np.concatenate([weights_before, _weights(block, rates, generator)])
             for number, (offset, _) in enumerate(_NEIGHBORS):
@@ -145,7 +145,7 @@ def _weights(
     return np.where(generator.random(len(block)) < own, 1 / np.maximum(own, 1e-12), 0).astype(np.float32)
 
 
-def _blocks(tokens: TrainingTokens, size: int) -> Iterator[NDArray[np.integer[Any]]]:
+def token_blocks(tokens: TrainingTokens, size: int) -> Iterator[NDArray[np.integer[Any]]]:
     """The text in blocks of ``size`` tokens; smaller blocks are joined."""
     pending: list[NDArray[np.integer[Any]]] = []
     for block in [tokens] if isinstance(tokens, np.ndarray) else tokens:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lightrnn_pl.allocation.initial.approximate_clustering import AUCTION_COSTS, MAX_AUCTION_ROW
+from lightrnn_pl.allocation.initial.approximate_clustering import MAX_AUCTION_ROW
 from lightrnn_pl.allocation.initial.clustering import EXACT_DISTANCES
+from lightrnn_pl.allocation.initial.exchange import EXCHANGED_PER_ROW
+from lightrnn_pl.allocation.initial.priced_assignment import AUCTION_COSTS
 
 
 class CostEstimate(NamedTuple):
@@ -54,3 +56,17 @@ def cooccurrence_cost(num_words: int, num_tokens: int, num_counted: int, dimensi
     """
     seconds = 5e-8 * num_tokens + 1.5e-6 * num_counted + 4e-7 * num_words * dimension
     return CostEstimate(seconds, 60 * num_counted + 16 * num_words * dimension)
+
+
+def exchange_cost(num_words: int, num_counted: int, num_rows: int, passes: int) -> CostEstimate:
+    """The cost of :func:`~lightrnn_pl.allocation.initial.exchange.exchange_words`.
+
+    Args:
+        num_words: V.
+        num_counted: Number of tokens that are counted.
+        num_rows: Number of rows.
+        passes: Number of passes over the frequent words.
+    """
+    num_moves = passes * min(num_words, EXCHANGED_PER_ROW * num_rows)
+    seconds = 2e-7 * num_counted + 4e-7 * num_moves * num_rows + 5e-8 * num_words * num_rows
+    return CostEstimate(seconds, 40 * num_counted + 8 * AUCTION_COSTS)

@@ -76,7 +76,7 @@ def test_long_rows_get_random_columns(tokens, caplog):
 def test_neighbor_counts_match_loops_for_any_split_into_blocks(length, cuts, seed):
     text = np.random.default_rng(seed).integers(0, 5, length)
     blocks = np.split(text, sorted(cuts))
-    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors._CHUNK", 7):
+    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors.CHUNK", 7):
         whole, streamed = (_count_neighbors(tokens, 5, 3) for tokens in (text, iter(blocks)))
     for number, offset in enumerate((1, 2, -1)):
         expected = np.zeros((5, 3))
@@ -106,7 +106,7 @@ def test_counts_of_a_sample_estimate_those_of_the_text():
     counts = np.bincount(text)
     rates = sampling_rates(counts, 8_000)
     whole = _count_neighbors(text, 4, 4)
-    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors._SAMPLED_CHUNK", 1000):
+    with mock.patch("lightrnn_pl.allocation.initial.cooccurrence_vectors.SAMPLED_CHUNK", 1000):
         blocks = iter(np.split(text, [7, 99]))
         sample, streamed = (_count_neighbors(tokens, 4, 4, rates, 0) for tokens in (text, blocks))
     for exact, estimate, in_blocks in zip(whole, sample, streamed, strict=True):
