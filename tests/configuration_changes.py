@@ -133,6 +133,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "columns": "frequency",
         "seed": 1,
         "max_tokens": 30,
+        "exchange_passes": 0,
     },
     "allocation/file": {"path": "other.tsv"},
     "allocation/model": {"checkpoint": "other", "iterations": 1, "columns": "frequency", "seed": 1},

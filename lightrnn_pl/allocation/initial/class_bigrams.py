@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from lightrnn_pl.allocation.initial.priced_assignment import PricedAssignment
-from lightrnn_pl.allocation.initial.progress_bar import Advance
+from lightrnn_pl.allocation.initial.progress_bar import Advance, no_progress
 
 _ASSIGNMENT_PASSES = 5
 """Passes over the less frequent words."""
@@ -106,12 +106,7 @@ class ClassBigrams:
         )
 
     def assign(
-        self,
-        words: slice,
-        rows: slice,
-        capacities: Int[np.ndarray, " rows"],
-        generator: np.random.Generator,
-        advance: Advance,
+        self, words: slice, rows: slice, capacities: Int[np.ndarray, " rows"], generator: np.random.Generator
     ) -> None:
         """Assign all of ``words`` to ``rows`` again, given the counts of pairs of rows.
 
@@ -120,7 +115,6 @@ class ClassBigrams:
             rows: Rows that they may take.
             capacities: Maximum number of words in each of ``rows``.
             generator: Random numbers for the order of the words.
-            advance: Called with numbers of words, V in total.
         """
         row_counts = self.row_counts().astype(np.float32)
         total = max(float(row_counts.sum()), 1.0)
@@ -138,14 +132,7 @@ class ClassBigrams:
             return result
 
         num_words = words.stop - words.start
-        done = 0
-
-        def advance_share(count: int) -> None:
-            nonlocal done
-            before, done = done, done + count
-            advance(done // _ASSIGNMENT_PASSES - before // _ASSIGNMENT_PASSES)
-
-        assignment = PricedAssignment(costs, num_words, capacities, _ASSIGNMENT_PASSES, generator, advance_share)
+        assignment = PricedAssignment(costs, num_words, capacities, _ASSIGNMENT_PASSES, generator, no_progress)
         for step in assignment.steps:
             assignment.choose(costs, step)
         self.rows[words] = rows.start + assignment.assign(costs)

@@ -47,7 +47,7 @@ class CooccurrenceAllocation(ClusteredAllocation):
         columns: Literal["clusters", "frequency", "random"] = "clusters",
         seed: int = 0,
         max_tokens: int = 100_000_000,
-        exchange_passes: int = 0,
+        exchange_passes: int = 4,
     ) -> None:
         super().__init__(iterations, columns, seed)
         check_count("allocation.dimension", dimension)

@@ -69,4 +69,4 @@ def exchange_cost(num_words: int, num_counted: int, num_rows: int, passes: int) 
     """
     num_moves = passes * min(num_words, EXCHANGED_PER_ROW * num_rows)
     seconds = 2e-7 * num_counted + 4e-7 * num_moves * num_rows + 5e-8 * num_words * num_rows
-    return CostEstimate(seconds, 40 * num_counted + 8 * AUCTION_COSTS)
+    return CostEstimate(seconds, 40 * num_counted + 8 * min(num_words * num_rows, AUCTION_COSTS))

@@ -63,7 +63,8 @@ def exchange_words(
                 classes.exchange(frequent, band.rows, free)
             advance(stop - first)
             if stop < last:
-                classes.assign(others, band.rows, free[band.rows], generator, advance)
+                classes.assign(others, band.rows, free[band.rows], generator)
+            advance(last - stop)
     after = classes.mutual_information()
     log.info("Mutual information of the rows of adjacent words: %.3f nats, %.3f before the exchange", after, before)
     return classes.rows
