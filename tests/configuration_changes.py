@@ -255,6 +255,7 @@ UNUSUAL: dict[str, Any] = {"-1": -1, "0": 0, "nan": math.nan, "1e30": 1e30, "hug
 VALID: dict[str, tuple[str, ...]] = {
     # Numbers.
     "*seed": ("0",),
+    "allocation/cooccurrence:exchange_passes": ("0",),
     "*locked_dropout": (),
     "*dropout": ("0",),
     "model/embedding/char_cnn:num_highway_layers": ("0",),

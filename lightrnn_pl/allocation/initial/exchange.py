@@ -20,7 +20,8 @@ from lightrnn_pl.allocation.row_bands import RowBand
 log = logging.getLogger(__name__)
 
 EXCHANGED_PER_ROW = 20
-"""The exchange algorithm moves this many times as many words as there are rows, the most frequent ones."""
+"""The exchange algorithm moves this many times as many words as there are rows, but at most half of all words: the most
+frequent ones."""
 
 
 def exchange_words(
@@ -56,14 +57,14 @@ def exchange_words(
     with progress_bar("exchanging words between rows", num_words) as advance:
         for band in bands:
             first, last = band.words.start, band.words.stop
-            stop = min(first + EXCHANGED_PER_ROW * (band.rows.stop - band.rows.start), last)
+            # The others leave cells free, into which the frequent words can move.
+            stop = first + min(EXCHANGED_PER_ROW * (band.rows.stop - band.rows.start), (last - first) // 2)
             frequent, others = slice(first, stop), slice(stop, last)
             free = capacities - np.bincount(classes.rows[frequent], minlength=num_rows)
             for _ in range(passes):
                 classes.exchange(frequent, band.rows, free)
             advance(stop - first)
-            if stop < last:
-                classes.assign(others, band.rows, free[band.rows], generator)
+            classes.assign(others, band.rows, free[band.rows], generator)
             advance(last - stop)
     after = classes.mutual_information()
     log.info("Mutual information of the rows of adjacent words: %.3f nats, %.3f before the exchange", after, before)

@@ -101,7 +101,7 @@ def make(text, sides, bands=None, **options):
 def test_the_exchange_improves_the_rows(text, caplog):
     # With few dimensions and iterations, co-occurrence alone does not find the kinds.
     options = {"dimension": 2, "iterations": 1, "seed": 1}
-    before = make(text, (6, 20), **options)
+    before = make(text, (6, 20), exchange_passes=0, **options)
     with caplog.at_level("INFO"):
         after = make(text, (6, 20), exchange_passes=4, **options)
     information = [
