@@ -9,6 +9,7 @@ do not import torch.  A new command needs these two files, a line below, and an 
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
@@ -27,6 +28,7 @@ from lightrnn_pl.cli.config_options import (
 )
 from lightrnn_pl.cli.errors import one_line_errors, output_is_closed
 from lightrnn_pl.cli.help import help_text
+from lightrnn_pl.cli.help_wrapping import wrap_help
 from lightrnn_pl.cli.hydra_arguments import folders_as_overrides, with_quoted_prompt
 from lightrnn_pl.cli.sweep import as_sweep_job, is_first_process, sweep_report
 
@@ -59,7 +61,8 @@ def _hydra_command(
                 print(f"lightrnn_pl {metadata.version('lightrnn_pl')}")
             # With options such as --config-dir, Hydra composes the help.
             elif {"-h", "--help"} & set(arguments) and sum(argument.startswith("-") for argument in arguments) == 1:
-                print(help_text(name, [argument for argument in arguments if not argument.startswith("-")]))
+                text = help_text(name, [argument for argument in arguments if not argument.startswith("-")])
+                print(wrap_help(text, min(shutil.get_terminal_size((120, 24)).columns, 120)))
             else:
                 return main()
         except ValueError as error:
