@@ -19,6 +19,7 @@ that prefix.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -28,10 +29,13 @@ import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
+from lightrnn_pl.allocation.progress_log import with_log
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.checks import check_choice
 from lightrnn_pl.distributed import all_reduce, is_distributed
+
+log = logging.getLogger(__name__)
 
 _FLOAT32_ADDITIONS = 32
 """Number of additions to the sums of a word after which they are stored in float64."""
@@ -265,8 +269,13 @@ class LossStatistics:
 
     def _chunks(self) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
         """First word of each chunk, and per axis the sums of states or logits, of logZ and of the corrections."""
-        for start in range(0, len(self._counts), _CHUNK):
-            words = torch.arange(start, min(start + _CHUNK, len(self._counts)), device=self._codes.device)
+        num_words = len(self._counts)
+
+        def report(chunks: int) -> None:
+            log.info("Computed the losses of %s of %s words.", f"{chunks * _CHUNK:,}", f"{num_words:,}")
+
+        for start in with_log(range(0, num_words, _CHUNK), report):
+            words = torch.arange(start, min(start + _CHUNK, num_words), device=self._codes.device)
             yield start, self._sums.read(words).split(self._widths, dim=1)
 
 

@@ -192,6 +192,16 @@ def test_auto_storage_selects_the_narrower():
     assert LossStatistics(allocation, *narrow[:2])._stores_hidden == [True, True]
 
 
+def test_long_computations_log_their_progress(monkeypatch, caplog):
+    monkeypatch.setattr("lightrnn_pl.allocation.progress_log._INTERVAL", 0)
+    monkeypatch.setattr("lightrnn_pl.allocation.loss_statistics._CHUNK", 5)
+    allocation = WordAllocation.random(17, (4, 5), 0)
+    statistics = gather(allocation, *random_model(allocation.sides, 6, 100, 17))
+    with caplog.at_level("INFO"):
+        statistics.last_axis_problem()
+    assert "Computed the losses of 15 of 17 words." in caplog.text
+
+
 def test_later_reallocations_have_no_effect():
     allocation = WordAllocation.random(17, (4, 5), 0)
     model = random_model(allocation.sides, 6, 100, 17)
