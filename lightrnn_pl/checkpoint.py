@@ -333,7 +333,14 @@ def weights_file(path: str | Path) -> Path:
 
 def _read(path: Path) -> BundleContent:
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; pass a run folder or its best.ckpt")
+        if any(path.parent.glob("*.onnx")):
+            raise ValueError(
+                f"{path.parent} is an ONNX export, which its client.py reads; pass the run folder that was exported"
+            )
+        raise FileNotFoundError(
+            f"no checkpoint at {path}; pass a run folder, its best.ckpt, an exported folder (format=safetensors or "
+            "int8), or demo"
+        )
     content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(

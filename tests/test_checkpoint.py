@@ -88,6 +88,9 @@ def test_rejects_missing_files_other_versions_and_other_formats(bundle, tmp_path
     path = tmp_path / "best.ckpt"
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load(path)
+    (tmp_path / "row.onnx").touch()
+    with pytest.raises(ValueError, match=r"is an ONNX export, which its client\.py reads"):
+        load(tmp_path)
     bundle.save(path)
     overwrite_parts(path, version=99)
     with pytest.raises(ValueError, match="version 99, but this release reads version 1"):

@@ -73,6 +73,9 @@ def _untrained(config: DictConfig) -> Bundle:
     datamodule.setup("fit")
     vocabulary = datamodule.vocabulary
     allocation = build_allocation(config, vocabulary, assign_words=False)
+    # Models whose words are in the order of their ids need no table of where their vectors are stored.
+    generator = torch.Generator().manual_seed(0)
+    allocation.assign(allocation.codes[torch.randperm(len(vocabulary), generator=generator)])
     model = build_model(config, allocation, vocabulary, tokens=datamodule.training_tokens())
     with torch.no_grad():
         for parameter in model.parameters():

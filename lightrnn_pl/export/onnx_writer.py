@@ -156,6 +156,7 @@ def _trace(step: CodeStep, path: Path, inputs: list[str], outputs: list[str], st
     axes = {name: {0 if name in (inputs[0], outputs[0]) else 1: "N"} for name in (*inputs, *outputs)}
     example = (torch.zeros(2, dtype=torch.int64), *(torch.zeros(p["layers"], 2, p["size"]) for p in state))
     with torch.no_grad(), warnings.catch_warnings():
+        step(*example)  # tables that a layer computes once become constants of the graph
         # The warnings concern the legacy exporter and recurrent layers without a state input; this step has one.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -110,12 +110,16 @@ def train(config: DictConfig) -> dict[str, Any]:
         dashboard.offline_unless_logged_in()
         log.info("run %s, seed %s, folder %s", config.name, config.seed, folder.path)
     pl.seed_everything(config.seed, workers=True, verbose=False)
+    was_interrupted = config.resume and folder.read_metrics().get("status") in ("running", "interrupted")
     with _record_setup_failure(config, folder):
         run = _build_run(config, folder, initial, distillation)
     with _record_abnormal_end(run, folder):
         checkpoint = _checkpoint_to_resume(config, folder)
-        if checkpoint is not None and is_first_rank():
-            log.info("resuming from %s", checkpoint)
+        if is_first_rank():
+            if checkpoint is not None:
+                log.info("resuming from %s", checkpoint)
+            elif was_interrupted:
+                log.info("%s was interrupted before its first resume point; starting over", folder.path)
         with _explain_invalid_checkpoint(checkpoint, run.resume_point):
             run.trainer.fit(run.module, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
         run.reallocation.finish()
@@ -359,6 +363,12 @@ def _record_abnormal_end(run: _Run, folder: RunFolder) -> Iterator[None]:
             dashboard.finish(run.trainer.loggers, metrics)
             if interrupted and folder.last.is_file():
                 print(f"interrupted; rerun the command with hydra.run.dir={folder.path} to resume", file=sys.stderr)
+            elif interrupted:
+                print(
+                    "interrupted before the first resume point (resume_point.every_minutes); the same command starts "
+                    "over",
+                    file=sys.stderr,
+                )
         raise
 
 

@@ -16,7 +16,14 @@ pytest.importorskip("onnxruntime")
 WITH_METRICS = {"config.json", "metadata.json", "README.md"}
 
 
-@pytest.mark.parametrize("options", [("model=lightrnn",), ("model=slim", "model.hidden_dim=16")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("model=lightrnn",),
+        ("model=slim", "model.hidden_dim=16"),
+        ("model=row_word_adaptive", "model.tied=true", "model.cutoffs=[5]", "model.div_value=2.0"),
+    ],
+)
 def test_sizes_are_those_of_the_exports(options, tmp_path, tiny_text, capsys):
     options = (*options, "reallocation=none", "trainer.max_steps=2")
     sizes = print_export_sizes(compose_run(tmp_path / "run", tiny_text, *options, "debug=size"))

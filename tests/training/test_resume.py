@@ -1,6 +1,8 @@
 """A run killed with SIGKILL at any moment resumes and ends bit-identical to an uninterrupted one."""
 
+import os
 import shutil
+import signal
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
 from lightrnn_pl.training.callbacks.resume_point import ResumePoint
 from lightrnn_pl.training.experiment import train
+from lightrnn_pl.training.module import LanguageModelingModule
 from tests.training import runs
 from tests.training.states import assert_same_bits, best_state, last_state
 
@@ -92,6 +95,18 @@ def test_a_run_killed_while_it_collects_statistics_ends_bit_identical(storage, t
     assert one["statistics"] == "training" and one["words_moved"] > 0
     for key in ("cost", "nll_before", "nll_predicted", "nll_measured"):
         assert one[key] == other[key]
+
+
+def test_a_run_without_a_resume_point_starts_over_and_says_so(tiny_text, tmp_path, monkeypatch, caplog, capsys):
+    config = runs.compose_run(tmp_path / "run", tiny_text, "trainer.max_steps=3", "reallocation=none")
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModelingModule, "training_step", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises((SystemExit, KeyboardInterrupt)):
+            train(config)
+    assert "interrupted before the first resume point" in capsys.readouterr().err
+    with caplog.at_level("INFO"):
+        train(config)
+    assert f"{tmp_path / 'run'} was interrupted before its first resume point; starting over" in caplog.text
 
 
 def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, monkeypatch):

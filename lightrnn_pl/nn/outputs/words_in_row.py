@@ -120,7 +120,7 @@ def log_probabilities_in_row(
     """Log-probability of the word in each column of one row with words per position; -inf for empty cells."""
     if hidden.device.type == "cpu" and not torch.jit.is_tracing() and not torch.is_grad_enabled():
         return _log_probabilities_by_row(output, hidden, rows, layout)
-    members = layout.table[rows]
+    members = layout.table.int()[rows].long() if torch.jit.is_tracing() else layout.table[rows]  # as a small constant
     present = members >= 0
     words = members.clamp(min=0)
     vectors = output.output_vectors(words.flatten()).unflatten(0, words.shape)

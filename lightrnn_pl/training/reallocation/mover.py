@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -115,7 +116,9 @@ class Mover:
         assigned = time.monotonic()
         measured = None
         if self.measure:
-            measured = mean_nll_by_axis(model, passes.batches(), module.device)
+            # Statistics of training cover only the batches of trainer.limit_train_batches.
+            number = None if collected is None else int(trainer.num_training_batches)
+            measured = mean_nll_by_axis(model, islice(passes.batches(), number), module.device)
         changed = (old != new).any(1).to(counts.device)
         assert passes.word_nll is not None
         metrics = {

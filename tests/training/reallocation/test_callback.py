@@ -274,6 +274,15 @@ def test_statistics_are_collected_only_before_validations_that_can_end_a_round(w
     assert [[number for number, *_ in batches] for batches, *_ in windows] == [list(range(10, 15))]
 
 
+def test_the_loss_is_measured_on_the_batches_of_training(tiny_text, tmp_path):
+    """With a learning rate of 0 and no moves, the loss of the first batches is both predicted and measured."""
+    overrides = ("reallocation.statistics=training", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1")
+    fixed = ("optimizer.lr=0", "model.dropout=0.0", "solver=keep", "trainer.limit_train_batches=3")
+    metrics = train(compose_run(tmp_path / "run", tiny_text, *fixed, *overrides))
+    reallocation = metrics["rounds"][0]["reallocation"]
+    assert reallocation["nll_measured"] == pytest.approx(reallocation["nll_predicted"], rel=1e-5)
+
+
 def test_measure_false_skips_the_second_pass(tiny_text, tmp_path, monkeypatch):
     monkeypatch.setattr(mover, "mean_nll_by_axis", lambda *_: pytest.fail("second pass"))
     overrides = ("reallocation.measure=false", "reallocation.max_rounds=2", "reallocation.epochs_per_round=1")
