@@ -165,12 +165,14 @@ def _combined(interpolation: dict[str, Any]) -> dict[str, Any]:
 
 def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
     console = Console()
-    table = Table(title="perplexity", title_justify="left")
+    # Eight columns are wider than a terminal of 80 columns with spaces beside the numbers.
+    table = Table(title="perplexity", title_justify="left", padding=(0, 1 if console.width >= 100 else 0))
     has_unknown = any(result.unknown_tokens for result in results.values())
     columns = [*("split", "perplexity", "without end markers"), *(["without unknown words"] if has_unknown else [])]
     columns += ["nats per word", "tokens", "end markers", "unknown"]
     for column in columns:
-        table.add_column(column, justify="left" if column == "split" else "right")
+        longest_word = max(map(len, column.split()))
+        table.add_column(column, justify="left" if column == "split" else "right", min_width=longest_word)
     for split, result in results.items():
         counts = (f"{count:,}" for count in (result.tokens, result.end_tokens, result.unknown_tokens))
         perplexities = [result.perplexity, result.perplexity_without_end]

@@ -87,13 +87,16 @@ def test_evaluates_a_run_folder_to_the_same_number(trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
-def test_evaluates_any_text(trained, tmp_path, monkeypatch):
+def test_evaluates_any_text(trained, tmp_path, monkeypatch, capsys):
     run_dir, _ = trained
     (tmp_path / "any.txt").write_text("w01 w02 never-seen\nw03\n")
     monkeypatch.chdir(tmp_path)
     arguments = [f"checkpoint={run_dir}", "text=any.txt", "json=report.json"]
     monkeypatch.setattr(sys, "argv", ["lightrnn-evaluate", *arguments])
+    monkeypatch.setenv("COLUMNS", "80")
     evaluate_main()
+    table = capsys.readouterr().out.partition("perplexity by word count")[0]
+    assert "perplexity┃" in table and "…" not in table and max(map(len, table.splitlines())) <= 80
     (split,) = json.loads((tmp_path / "report.json").read_text())["splits"].values()
     assert (split["tokens"], split["end_tokens"], split["unknown_tokens"]) == (6, 2, 1)
 
