@@ -9,10 +9,10 @@ model of the package was not trained on; n-grams are estimated on its training s
 """
 
 import argparse
+import importlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from kaldialign import edit_distance
 
 from lightrnn_pl import load
 from lightrnn_pl.data.pydoc import PydocCorpus
@@ -79,6 +79,8 @@ def flashlight_decoder(scorer: WordScorer | None, words: Sequence[str], alpha: f
 
 def word_error_rate(decode: Decode, texts: Sequence[str], signal: float, seed: int) -> float:
     """The word error rate in percent."""
+    from kaldialign import edit_distance
+
     generator = np.random.default_rng(seed)
     errors = sum(
         edit_distance(text.split(), decode(emissions(text, signal, generator)).split())["total"] for text in texts
@@ -90,6 +92,20 @@ def sentences(split: str) -> list[str]:
     """Sentences of letters only."""
     texts = (" ".join(words[:-1] if words[-1:] == ["."] else words) for words in PydocCorpus().lines(split))
     return [text for text in texts if 4 <= len(text.split()) <= 15 and set(text) <= set(LETTERS)]
+
+
+def check_packages(decoder: str) -> None:
+    """Check that the packages of a decoder and of the word error rate are installed.
+
+    Raises:
+        ValueError: Naming the extra to install.
+    """
+    module = {"pyctcdecode": "pyctcdecode", "flashlight": "flashlight.lib.text"}[decoder]
+    for package, extra in ((module, decoder), ("kaldialign", "rescore")):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"the package {error.name} is required: pip install 'lightrnn_pl[{extra}]'") from error
 
 
 def main(decoder: str, number: int, signal: float, alpha: float, beta: float, seed: int) -> dict[str, float]:
@@ -121,4 +137,8 @@ if __name__ == "__main__":
     parser.add_argument("--beta", type=float, default=1.0, help="added per word")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    try:
+        check_packages(args.decoder)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
     main(args.decoder, args.sentences, args.signal, args.alpha, args.beta, args.seed)

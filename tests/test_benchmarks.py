@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import harness, speech_lists, text_reading
+from benchmarks import ctc_decoding, harness, speech_lists, text_reading
 from lightrnn_pl.rescoring.nbest_lists import parse_line
 from tests.command_server import command_folder
 
@@ -200,6 +200,14 @@ def test_speech_lists_are_sorted_by_acoustic_score(tmp_path):
         assert {word for line in group for word in line.text.split()} <= words
     assert kaldi[8].startswith("utt000001-1 N ") and all("<unk>" in line.text for line in lines[8:])
     assert speech_lists.edit_distance("kitten", "sitting") == 3 and speech_lists.edit_distance("", "ab") == 2
+
+
+@pytest.mark.parametrize("decoder", ["flashlight", "pyctcdecode"])
+def test_decoding_needs_the_package_of_the_decoder(decoder, monkeypatch):
+    monkeypatch.setitem(sys.modules, decoder, None)
+    message = rf"^the package {decoder}\S* is required: pip install 'lightrnn_pl\[{decoder}\]'$"
+    with pytest.raises(ValueError, match=message):
+        ctc_decoding.check_packages(decoder)
 
 
 def test_large_vocabulary(scripts, monkeypatch, tmp_path, capsys):
