@@ -128,7 +128,9 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         ValueError: Naming the key, the choices and the value.
     """
     if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(choices)}, got {value!r}")
+        *first, last = choices
+        listed = f"{', '.join(first)} or {last}" if first else last
+        raise ValueError(f"{name} must be {listed}, got {value!r}")
 
 
 def one_line(error: BaseException) -> str:

@@ -156,7 +156,7 @@ def test_the_tokenizer_is_that_of_the_training_text_or_the_requested_one(bundle,
     replace(bundle, config=as_config(config)).save(path)
     assert load(path).tokenizer == "treebank" and load(path, tokenizer="ptb").tokenizer == "ptb"
     assert load(path).score(["the cat, sat"])[0] == pytest.approx(bundle.score(["the cat , sat"])[0], abs=1e-6)
-    with pytest.raises(ValueError, match=r"^tokenizer must be whitespace or treebank or ptb, got 'bpe'$"):
+    with pytest.raises(ValueError, match=r"^tokenizer must be whitespace, treebank or ptb, got 'bpe'$"):
         load(path, tokenizer="bpe")
     config["data"]["tokenizer"] = "bpe"
     replace(bundle, config=as_config(config)).save(path)

@@ -61,7 +61,7 @@ def test_no_letter_is_lost(text):
 
 
 def test_invalid_names_and_a_missing_package_are_one_line_errors(monkeypatch):
-    with pytest.raises(ValueError, match=r"^data\.tokenizer must be whitespace or treebank or ptb, got 'moses'$"):
+    with pytest.raises(ValueError, match=r"^data\.tokenizer must be whitespace, treebank or ptb, got 'moses'$"):
         tokenizer_named("moses", "data.tokenizer")
     monkeypatch.setitem(sys.modules, "nltk.tokenize", None)
     tokenization._nltk_tokenizer.cache_clear()

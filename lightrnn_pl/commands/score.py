@@ -139,8 +139,9 @@ def _without_keys(lines: Iterable[str]) -> tuple[Iterator[str], Callable[[Scored
 
 
 def _print_totals(console: Console, totals: Totals, vocabulary: Vocabulary) -> None:
-    ends = f" and {totals.ends:,} end markers" if vocabulary.end is not None else ", no end markers"
-    message = f"lines: {totals.lines:,}, each scored from a fresh state; {totals.words:,} words{ends}"
+    ends = f" and {_counted(totals.ends, 'end marker')}" if vocabulary.end is not None else ", no end markers"
+    words = _counted(totals.words, "word")
+    message = f"lines: {totals.lines:,}, each scored from a fresh state; {words}{ends}"
     if tokens := totals.words + totals.ends:
         perplexity = math.exp(min(-totals.log_probability / tokens, 700))
         message += f"; log-probability {totals.log_probability:,.2f} (natural), perplexity {perplexity:,.2f}"
@@ -151,3 +152,7 @@ def _print_totals(console: Console, totals: Totals, vocabulary: Vocabulary) -> N
         + (f", scored as {vocabulary.unknown}" if totals.unknown else ""),
         soft_wrap=True,
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

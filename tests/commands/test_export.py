@@ -135,7 +135,7 @@ def test_eight_bits_are_refused_if_perplexity_increases_by_more_than_the_toleran
     [
         ("tolerance=-1", "tolerance must be a number greater than or equal to 0, got -1"),
         ("tolerance=0.1", "tolerance=0.1 applies to format=onnx_int8 only; omit it"),
-        ("format=pickle", "format must be safetensors or int8 or onnx or onnx_int8, got 'pickle'"),
+        ("format=pickle", "format must be safetensors, int8, onnx or onnx_int8, got 'pickle'"),
         ("valid=nowhere.txt", "valid=nowhere.txt is not a file"),
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
         ("words=0", "words must be an integer greater than or equal to 1"),

@@ -45,6 +45,10 @@ def test_scores_each_line_in_order(trained, score):
     assert score("text=-", stdin=TEXT.encode())[0] == score("buffer=1", stdin=TEXT.encode())[0]
 
 
+def test_totals_of_one_word(score):
+    assert "; 1 word and 1 end marker; " in score("text=-", stdin=b"w01\n")[1]
+
+
 def test_json_contains_each_word(trained, score, tmp_path):
     (tmp_path / "text.txt.gz").write_bytes(gzip.compress(TEXT.encode()))
     assert score("text=text.txt.gz", "output=scores.jsonl", "format=json")[0] == []
@@ -75,7 +79,7 @@ def test_kaldi_lists_have_one_loss_per_word(trained, score, tmp_path):
     [
         (["text=nowhere.txt"], "the text file nowhere.txt does not exist"),
         (["text=bad.txt"], "bad.txt, line 2: not UTF-8"),
-        (["format=xml"], "format must be tsv or json or kaldi, got 'xml'"),
+        (["format=xml"], "format must be tsv, json or kaldi, got 'xml'"),
         (["text=text.txt", "format=kaldi"], "line 2 is empty; with format=kaldi, each line is a key followed by words"),
         (["batch_size=0"], "batch_size must be an integer greater than or equal to 1"),
         (["text=text.txt", "output=text.txt"], "output=text.txt is already used for another input or output file"),

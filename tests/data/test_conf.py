@@ -127,7 +127,7 @@ def test_an_unknown_language_is_named(tmp_path):
     config = compose_data(tmp_path, "aclw", "data.language=xx").data
     with pytest.raises(InstantiationException) as error:
         instantiate(config, _convert_="all")
-    assert str(error.value.__cause__) == "data.language must be cs or de or en or es or fr or ru, got 'xx'"
+    assert str(error.value.__cause__) == "data.language must be cs, de, en, es, fr or ru, got 'xx'"
 
 
 def test_rules_can_be_overridden(tmp_path):

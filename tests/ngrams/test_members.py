@@ -119,7 +119,7 @@ def test_rejects_invalid_settings(tmp_path, monkeypatch):
     vocabulary = Vocabulary(WORDS, np.ones(len(WORDS)), unknown="<unk>", end="</s>")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     for estimator, message in (
-        ("best", "interpolate_estimator must be auto or lmplz or own, got 'best'"),
+        ("best", "interpolate_estimator must be auto, lmplz or own, got 'best'"),
         ("lmplz", "lmplz is not on the PATH"),
     ):
         with pytest.raises(ValueError, match=message):

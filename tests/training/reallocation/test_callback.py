@@ -374,7 +374,7 @@ def test_the_ends_of_rounds_and_of_training(overrides, epochs, tiny_text, tmp_pa
         ("reallocation.epochs_per_round=0", "epochs_per_round must be an integer .* or null, got 0"),
         ("reallocation.epochs_per_round=[2,0]", r"epochs_per_round must be .* got \[2, 0\]"),
         ("reallocation.statistics=none", "reallocation.statistics must be pass or training, got 'none'"),
-        ("reallocation.storage=disk", "reallocation.storage must be auto or hidden or scores, got 'disk'"),
+        ("reallocation.storage=disk", "reallocation.storage must be auto, hidden or scores, got 'disk'"),
         ("reallocation.optimizer_state=maybe", "reallocation.optimizer_state must be keep or rebuild, got 'maybe'"),
     ],
 )
