@@ -6,7 +6,18 @@
 #
 # begin also sets `languages` to an override that sweeps over the languages of ACLW. LANGUAGES=cs,fr selects a subset.
 # With another corpus (data=ptb), `languages` is empty, so that each model is trained only once.
+#
+# With -h or --help, sourcing this file prints the comment at the top of the script and exits.
 set -euo pipefail
+
+for argument in "$@"; do
+    case $argument in
+    -h | --help)
+        awk 'NR > 1 { if (!sub(/^# ?/, "")) exit; print }' "$0"
+        exit 0
+        ;;
+    esac
+done
 
 begin() {
     local name=$1 corpus='' override

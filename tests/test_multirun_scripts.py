@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -146,6 +147,16 @@ def test_all_experiments_are_one_sweep_that_starts_from_the_first(tmp_path):
     _, calls = run(ROOT / "multirun_scripts" / "lightrnn_figure4.sh", tmp_path, "data.root=folder")
     experiments = "experiment=lightrnn/figure4 experiment=lightrnn/figure4,lightrnn/figure4_control"
     assert len(calls) == 2 and f" {experiments} data.root=folder" in calls[0]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_help_is_the_usage_and_runs_nothing(script, tmp_path):
+    for arguments in (["--help"], ["scale=small", "-h"]):
+        done = subprocess.run([script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout[0].isupper(), done.stderr
+        assert re.search(rf"^usage: .*{script.name} .*\]$", done.stdout, re.MULTILINE), done.stdout
+        assert "_table.sh" not in done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [0, 3])
