@@ -46,6 +46,10 @@ _MAX_REPLACED = 64
 """Parameters of a tied model that may be replaced; an output has one matrix per band of words."""
 
 
+class UntrustedPackageError(ValueError):
+    """A class of a configuration is not defined in a trusted package."""
+
+
 def restore_model(
     config: Mapping[str, Any], allocation: WordAllocation, vocabulary: Vocabulary, state: Mapping[str, Tensor]
 ) -> LanguageModel:
@@ -58,6 +62,7 @@ def restore_model(
         state: Its ``state_dict``.
 
     Raises:
+        UntrustedPackageError: If the configuration selects a class of a package that the user does not trust.
         ValueError: If the configuration refers to anything but parts of a model, has an argument of the wrong type, or
             contradicts the weights.
     """
@@ -67,6 +72,8 @@ def restore_model(
             model = assemble_model(settings, allocation, vocabulary, constructor_of, initialize=False)
         _allocate(model)
         model.load_state_dict(state)
+    except UntrustedPackageError:
+        raise
     except Exception as error:  # constructors may raise any exception for values that no training run would accept
         raise ValueError(f"the configuration does not describe the stored model: {one_line(error)}") from error
     for name, tensor in model.state_dict().items():
@@ -103,12 +110,13 @@ def class_at(path: Any, contract: type, key: str) -> type:
     """The class with the given path, which is imported only if the user trusts its package.
 
     Raises:
+        UntrustedPackageError: If ``path`` is not in a trusted package.
         ValueError: If ``path`` is not the path of a class that implements ``contract`` in a trusted package.
     """
     module_name, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
     trusted = (PACKAGE, *user_packages())
     if not is_in_packages(module_name, trusted):
-        raise ValueError(
+        raise UntrustedPackageError(
             f"{key}._target_: {short(path)} is not defined in a trusted package ({', '.join(trusted)}); if you trust "
             "it, add its package to the environment variable LIGHTRNN_TRUSTED_PACKAGES"
         )

@@ -129,7 +129,8 @@ def test_rejects_untrusted_targets(bundle, tmp_path):
     config = torch.load(path, weights_only=True)["config"]
     config["model"]["core"]["_target_"] = "os.system"
     overwrite_parts(path, config=config, settings=settings_fingerprint(config))
-    with pytest.raises(ValueError, match=r"os\.system is not defined in a trusted package"):
+    message = r"best\.ckpt cannot be loaded: model\.core\._target_: os\.system is not defined in a trusted package"
+    with pytest.raises(ValueError, match=message):
         load(path)
 
 
