@@ -74,9 +74,9 @@ def print_typical_words(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
         typical: Name of an axis -> its codes as in ``metrics.json``.
     """
     for name, codes in typical.items():
-        table = Table(title=f"most frequent {name}", title_justify="left", box=None, show_header=False)
-        for justify in ("right", "right", "left"):
-            table.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
+        table = Table(title=f"most frequent {name}", title_justify="left", box=None, show_header=False, expand=True)
+        for justify, ratio in (("right", None), ("right", None), ("left", 1)):  # only the words are cut off
+            table.add_column(justify=justify, ratio=ratio, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
         for code in codes:
             table.add_row(str(code["code"]), f"{code['share']:.1%}", Text(" ".join(code["words"])))
         Console().print(table)

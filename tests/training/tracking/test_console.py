@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lightrnn_pl.training.tracking.console import print_model, print_results
+from lightrnn_pl.training.tracking.console import print_model, print_results, print_typical_words
 from tests.export.bundles import bundle_of
 
 
@@ -28,6 +28,15 @@ def test_epochs_and_those_of_the_best_model(columns, monkeypatch, capsys):
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
     }
     assert cells["a"][:2] == ["12,345", "3 (2)"] and cells["b"][1] == "0.5 (0.5)" and cells["c"][1] == "-"
+
+
+def test_of_typical_words_only_the_words_are_cut_off(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = [f"word{number}" for number in range(40)]
+    print_typical_words({"rows": [{"code": 123, "share": 0.123, "words": words}]})
+    title, row = capsys.readouterr().out.splitlines()
+    assert title.strip() == "most frequent rows" and len(row) <= 80
+    assert row.split()[:4] == ["123", "12.3%", "word0", "word1"] and row.rstrip().endswith("…")
 
 
 @pytest.mark.parametrize(
