@@ -29,9 +29,9 @@ from lightrnn_pl.run_folder import SWEEP_RECORDS, RunFolder
 
 log = logging.getLogger(__name__)
 
-COMPLETED, COMPLETE_BEFORE, RESUMED = "completed", "complete before", "resumed, completed"
+COMPLETED, KEPT, RESUMED = "completed", "kept", "resumed, completed"
 FAILED, NOT_STARTED, INTERRUPTED, RUNNING = "failed", "not started", "interrupted", "running"
-GOOD = (COMPLETED, COMPLETE_BEFORE, RESUMED)
+GOOD = (COMPLETED, KEPT, RESUMED)
 
 _current_records: Path | None = None  # the records of the sweep that this process started
 
@@ -98,7 +98,7 @@ def as_sweep_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig],
         except BaseException:
             job.record(INTERRUPTED)
             raise
-        job.record(COMPLETE_BEFORE if was_complete else RESUMED if is_resumed else COMPLETED)
+        job.record(KEPT if was_complete else RESUMED if is_resumed else COMPLETED)
         return result
 
     return run
@@ -173,7 +173,8 @@ def _print_jobs(jobs: list[dict[str, Any]]) -> None:
     table.add_column("overrides", overflow="fold")
     table.add_column("status", no_wrap=True)
     table.add_column("valid,\ntest\nperplexity", justify="right", no_wrap=True)
-    table.add_column("error", overflow="fold")
+    if has_errors := any(job["error"] for job in jobs):
+        table.add_column("error", overflow="fold")
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         # A job that is still recorded as running after the sweep was killed.
@@ -184,7 +185,7 @@ def _print_jobs(jobs: list[dict[str, Any]]) -> None:
             Text("\n".join(override for override in job["overrides"] if override not in common)),
             Text(status, style="" if status in GOOD else "red"),
             "\n".join(_perplexity(metrics[split]) for split in ("validation", "test") if metrics.get(split)),
-            Text(job["error"] or ""),
+            *([Text(job["error"] or "")] if has_errors else []),
         )
     Console().print(table)
 

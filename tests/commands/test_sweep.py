@@ -83,7 +83,7 @@ def test_a_killed_sweep_resumes_without_repeating_jobs(cache, tmp_path, monkeypa
 
     status, output = sweep(monkeypatch, capsys, *arguments)
     assert status == 0
-    assert statuses(folder) == {0: "complete before", 1: "resumed, completed", 2: "completed", 3: "completed"}
+    assert statuses(folder) == {0: "kept", 1: "resumed, completed", 2: "completed", 3: "completed"}
     assert content(folder / "0") == first
     log = (folder / "1" / "train.log").read_text()
     assert log.count("resuming from") == 1
@@ -93,8 +93,9 @@ def test_a_killed_sweep_resumes_without_repeating_jobs(cache, tmp_path, monkeypa
         assert all(f" {metrics[split]['perplexity']:.2f} │" in output for split in ("validation", "test"))
 
     everything = [content(folder / str(number)) for number in range(4)]
-    status, _ = sweep(monkeypatch, capsys, *arguments)
-    assert status == 0 and set(statuses(folder).values()) == {"complete before"}
+    status, output = sweep(monkeypatch, capsys, *arguments)
+    assert status == 0 and set(statuses(folder).values()) == {"kept"}
+    assert "kept" in output and "error" not in output
     assert [content(folder / str(number)) for number in range(4)] == everything
 
 
@@ -105,7 +106,7 @@ def test_a_failed_job_is_reported_and_does_not_stop_the_others(corpus, cache, tm
     status, output = sweep(monkeypatch, capsys, "model.sides=[7,7],[3,3],[8,8]", *arguments)
     assert status == 1
     assert statuses(folder) == {0: "completed", 1: "failed", 2: "completed"}
-    for line in ("model.sides=[3,3]", "failed", "49 words do not fit into a table with sides [3, 3]"):
+    for line in ("model.sides=[3,3]", "failed", "error", "49 words do not fit into a table with sides [3, 3]"):
         assert line in " ".join(output.replace("│", " ").split()), output
     assert "Traceback" not in output
     failed = json.loads((folder / "1" / "metrics.json").read_text())
@@ -118,7 +119,7 @@ def test_a_failed_job_is_reported_and_does_not_stop_the_others(corpus, cache, tm
     good = content(folder / "0"), content(folder / "2")
     status, _ = sweep(monkeypatch, capsys, "model.sides=[7,7],[9,9],[8,8]", *arguments)
     assert status == 0
-    assert statuses(folder) == {0: "complete before", 1: "completed", 2: "complete before"}
+    assert statuses(folder) == {0: "kept", 1: "completed", 2: "kept"}
     assert (content(folder / "0"), content(folder / "2")) == good
 
 
@@ -168,7 +169,7 @@ def test_an_optuna_sweep_survives_a_failed_trial_and_resumes(corpus, cache, tmp_
     done = {number: content(folder / str(number)) for number, state in first.items() if state == "completed"}
     # The same seed draws the same trials, so an interrupted study resumes.
     sweep(monkeypatch, capsys, *arguments)
-    assert all(statuses(folder)[number] == "complete before" for number in done)
+    assert all(statuses(folder)[number] == "kept" for number in done)
     assert {number: content(folder / str(number)) for number in done} == done
 
 
