@@ -88,17 +88,19 @@ class ClassBigrams:
         occurs = shares > 0
         return float((shares[occurs] * np.log(shares[occurs] / independent[occurs])).sum())
 
-    def exchange(self, words: slice, rows: slice, free: Int[np.ndarray, " rows"]) -> None:
+    def exchange(self, words: slice, rows: slice, free: Int[np.ndarray, " rows"], passes: int) -> None:
         """Move each of ``words`` in turn to the row of ``rows`` that maximizes the likelihood, given all other words.
 
         Args:
             words: Ids of the words.
             rows: Rows that they may take.
             free: Free cells of each row of the table, which are updated.
+            passes: Number of passes over the words.
         """
         row_counts = self.row_counts()
         numbers = np.arange(1, _LOG_TABLE)
         _exchange(
+            passes,
             *(getattr(counts, name) for counts in (self._following, self._preceding) for name in _CSR_ARRAYS),
             *(words.start, words.stop, rows.start, rows.stop),
             *(self.rows, free, row_counts, row_counts.sum(axis=1), row_counts.sum(axis=0)),
@@ -149,9 +151,33 @@ def _x_log_x(x, log_table):
     return log_table[x] if x < len(log_table) else x * np.log(x)
 
 
+@numba.njit(cache=True)
+@no_type_check
+def _count_rows(word, start, neighbors, counts, rows, by_row, found):
+    """Add the neighbors of a word to ``by_row``, and list the rows that occur in ``found``.
+
+    Returns:
+        The number of these rows, that of all neighbors, and that of neighbors that are the word itself, which are in
+        none of the rows.
+    """
+    num_found, total, itself = 0, 0, 0
+    for k in range(start[word], start[word + 1]):
+        total += counts[k]
+        if neighbors[k] == word:
+            itself += counts[k]
+            continue
+        row = rows[neighbors[k]]
+        if by_row[row] == 0:
+            found[num_found] = row
+            num_found += 1
+        by_row[row] += counts[k]
+    return num_found, total, itself
+
+
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def _exchange(
+    passes,
     next_start,
     next_words,
     next_counts,
@@ -169,36 +195,19 @@ def _exchange(
     right,
     log_table,
 ):
-    """One pass over the words from ``first_word`` to ``stop_word``.
+    """Passes over the words from ``first_word`` to ``stop_word``.
 
     ``rows``, ``free``, ``row_counts`` and its sums ``left`` (over the second axis) and ``right`` are updated in place.
     """
     num_rows = len(free)
     after, before = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)  # words of each row next to the word
     after_rows, before_rows = np.empty(num_rows, np.int64), np.empty(num_rows, np.int64)  # those that are not zero
-    for word in range(first_word, stop_word):
-        num_after, num_before, itself, num_left, num_right = 0, 0, 0, 0, 0
-        for k in range(next_start[word], next_start[word + 1]):
-            count = next_counts[k]
-            num_left += count
-            if next_words[k] == word:
-                itself += count
-                continue
-            row = rows[next_words[k]]
-            if after[row] == 0:
-                after_rows[num_after] = row
-                num_after += 1
-            after[row] += count
-        for k in range(previous_start[word], previous_start[word + 1]):
-            count = previous_counts[k]
-            num_right += count
-            if previous_words[k] == word:
-                continue
-            row = rows[previous_words[k]]
-            if before[row] == 0:
-                before_rows[num_before] = row
-                num_before += 1
-            before[row] += count
+    for position in range(passes * (stop_word - first_word)):
+        word = first_word + position % (stop_word - first_word)
+        num_after, num_left, itself = _count_rows(word, next_start, next_words, next_counts, rows, after, after_rows)
+        num_before, num_right, itself = _count_rows(
+            word, previous_start, previous_words, previous_counts, rows, before, before_rows
+        )
 
         own = rows[word]
         for k in range(num_after):

@@ -61,8 +61,7 @@ def exchange_words(
             stop = first + min(EXCHANGED_PER_ROW * (band.rows.stop - band.rows.start), (last - first) // 2)
             frequent, others = slice(first, stop), slice(stop, last)
             free = capacities - np.bincount(classes.rows[frequent], minlength=num_rows)
-            for _ in range(passes):
-                classes.exchange(frequent, band.rows, free)
+            classes.exchange(frequent, band.rows, free, passes)
             advance(stop - first)
             classes.assign(others, band.rows, free[band.rows], generator)
             advance(last - stop)

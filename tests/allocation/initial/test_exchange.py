@@ -64,7 +64,7 @@ def test_a_pass_moves_each_word_to_its_best_row(seed, num_words, length, is_larg
         expected_free[best] -= 1
         expected[word] = best
     classes = ClassBigrams(counts, rows.copy(), 4)
-    classes.exchange(slice(1, num_words), slice(1, 4), free)
+    classes.exchange(slice(1, num_words), slice(1, 4), free, 1)
     np.testing.assert_array_equal(classes.rows, expected)
     np.testing.assert_array_equal(free, expected_free)
 
