@@ -40,9 +40,8 @@ def _kind(line: str) -> str | None:
     """What a line has in common with those that it may be filled with; None if it stands alone."""
     if comment := _COMMENT.fullmatch(line):
         return comment["indent"] + "#"
-    return (
-        "prose" if not line.startswith(" ") and " " in line and not line.endswith(":") and not _is_key(line) else None
-    )
+    is_prose = " " in line and not line.startswith(" ") and not line.endswith(":") and not _is_key(line)
+    return "prose" if is_prose else None
 
 
 def _is_key(line: str) -> bool:
