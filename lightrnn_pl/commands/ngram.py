@@ -26,7 +26,7 @@ from lightrnn_pl.evaluation.perplexity import WordLosses, summarize
 from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.files import write_json
 from lightrnn_pl.inference.text_lines import require_file, text_lines
-from lightrnn_pl.ngrams.arpa import BEGIN, END, UNKNOWN, read_arpa, write_arpa
+from lightrnn_pl.ngrams.arpa import BEGIN, END, UNKNOWN, read_arpa, vocabulary_of, write_arpa
 from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney
 from lightrnn_pl.ngrams.members import NgramMember, check_estimation
 from lightrnn_pl.ngrams.next_words import most_likely
@@ -47,7 +47,11 @@ def ngram(config: DictConfig) -> dict[str, Any]:
         ValueError: If a setting is invalid or a file cannot be read; the message names the key or the line.
     """
     _check(config)
-    model, vocabulary = _estimate(config) if config.train is not None else _read(config.arpa)
+    if config.train is not None:
+        model, vocabulary = _estimate(config)
+    else:
+        model = read_arpa(config.arpa)
+        vocabulary = vocabulary_of(model)
     if config.prune:
         model = prune(model, config.prune)
     report: dict[str, Any] = {"ngrams": model.num_ngrams, "words": len(vocabulary)}
@@ -127,14 +131,6 @@ def _estimate(config: DictConfig) -> tuple[NgramModel, Vocabulary]:
     tokens = _tokens(config.train, tokenize, vocabulary)
     model, _ = estimate_kneser_ney(tokens, len(vocabulary), vocabulary.end_id, None, config.order)
     return replace(model, words=(*vocabulary.words, BEGIN)), vocabulary
-
-
-def _read(path: str) -> tuple[NgramModel, Vocabulary]:
-    """The model in an ARPA file and the words that it predicts; their counts are not known."""
-    model = read_arpa(path)
-    words = [word for word in model.words if word != BEGIN]
-    unknown, end = (marker if marker in words else None for marker in (UNKNOWN, END))
-    return model, Vocabulary(words, np.zeros(len(words), np.int64), unknown, None, end)
 
 
 def _tokens(path: str, tokenize: Tokenizer, vocabulary: Vocabulary) -> NDArray[np.int32]:

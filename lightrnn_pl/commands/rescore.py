@@ -15,7 +15,7 @@ from rich.console import Console
 from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import weights_file
 from lightrnn_pl.checks import check_choice, check_count, check_flag, check_number, check_seed
-from lightrnn_pl.commands.score import check_output, load_bundle
+from lightrnn_pl.commands.score import check_output, load_line_scorer
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.files import file_hash, write_json
@@ -79,13 +79,11 @@ class _Rescoring:
         self.unknown_counts: dict[str, UnknownWordCount] = {}
         self.report["models"] = {}
         for number, checkpoint in enumerate(_paths(config.checkpoints)):
-            bundle = load_bundle(checkpoint, config.device)
+            scorer = load_line_scorer(checkpoint, config.device, config.batch_size, "whitespace")
             name, path = f"{config.feature}{number}", weights_file(checkpoint)
-            self.models[name] = LanguageModelFeature(
-                bundle.model, bundle.vocabulary, config.batch_size, config.unknown_penalty
-            )
+            self.models[name] = LanguageModelFeature(scorer, config.unknown_penalty)
             if config.unknown_count:
-                self.unknown_counts[f"{_UNKNOWN_COUNT}{number}"] = UnknownWordCount(bundle.vocabulary)
+                self.unknown_counts[f"{_UNKNOWN_COUNT}{number}"] = UnknownWordCount(scorer.vocabulary)
             self.report["models"][name] = {"checkpoint": str(path), "sha256": file_hash(path)}
         self.features: dict[str, Feature] = {_WORD_COUNT: count_words} if config.word_count else {}
         self.features.update(self.models)

@@ -14,11 +14,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightrnn_pl.checkpoint import Bundle, load, resolve_checkpoint, resolve_device
+from lightrnn_pl.checkpoint import load, resolve_checkpoint, resolve_device
 from lightrnn_pl.checks import check_choice, check_count, check_number
 from lightrnn_pl.evaluation.progress import with_progress
-from lightrnn_pl.inference.scoring import ScoredLine, score_stream
+from lightrnn_pl.inference.scoring import LineScorer, NeuralLineScorer, ScoredLine
 from lightrnn_pl.inference.text_lines import STANDARD, is_interactive, text_lines, write_lines
+from lightrnn_pl.ngrams.line_scoring import is_ngram_file, ngram_line_scorer
+from lightrnn_pl.tokenization import tokenizer_named
 from lightrnn_pl.vocabulary import Vocabulary
 
 
@@ -56,7 +58,7 @@ def score(config: DictConfig) -> Totals:
     to_file = config.output != STANDARD
     if not to_file and sys.stdout is None:
         raise ValueError("standard output is closed; pass output=FILE")
-    bundle = load_bundle(config.checkpoint, config.device, config.tokenizer)
+    scorer = load_line_scorer(config.checkpoint, config.device, config.batch_size, config.tokenizer)
     console = Console(stderr=True, highlight=False, markup=False)
     totals = Totals()
     with ExitStack() as stack:
@@ -67,23 +69,39 @@ def score(config: DictConfig) -> Totals:
         texts, format_line = text_lines(config.text), _FORMATS.get(config.format, _tsv)
         if config.format == "kaldi":
             texts, format_line = _without_keys(texts)
-        lines = score_stream(bundle.model, bundle.vocabulary, texts, config.batch_size, buffer, bundle.tokenize)
+        lines = scorer.score(texts, buffer)
         # A progress display would interfere with lines that are written to the same terminal.
         quiet = interactive or (not to_file and sys.stdout.isatty())
         for scored in lines if quiet else with_progress(lines, console):
-            totals.add(scored, bundle.vocabulary.end is not None)
+            totals.add(scored, scorer.vocabulary.end is not None)
             file.write(format_line(scored.penalized(config.unknown_penalty)).encode("utf-8") + b"\n")
             if buffer == 1:
                 file.flush()
         if not to_file:
             file.flush()
-    _print_totals(console, totals, bundle.vocabulary)
+    _print_totals(console, totals, scorer.vocabulary)
     return totals
 
 
-def load_bundle(checkpoint: str | None, device: str, tokenizer: str | None = None) -> Bundle:
-    """Load the bundle ``checkpoint`` to ``device`` (auto, cpu, cuda)."""
-    return load(resolve_checkpoint(checkpoint), resolve_device(device), tokenizer)
+def load_line_scorer(checkpoint: str | None, device: str, batch_size: int, tokenizer: str | None = None) -> LineScorer:
+    """The neural model or the n-gram model of a command's ``checkpoint=`` argument.
+
+    Args:
+        checkpoint: A bundle, a run folder, an exported model folder, ``demo``, or an ARPA file.
+        device: The device of a neural model: auto, cpu or cuda.
+        batch_size: Number of lines that a neural model scores at a time.
+        tokenizer: How lines are split into words; None for the tokenizer of the training text of a neural model, and
+            for ``whitespace`` with n-grams.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be read, or the device or the tokenizer is not available.
+    """
+    path = resolve_checkpoint(checkpoint)
+    if is_ngram_file(path):
+        return ngram_line_scorer(path, tokenizer_named(tokenizer or "whitespace"))
+    bundle = load(path, resolve_device(device), tokenizer)
+    return NeuralLineScorer(bundle.model, bundle.vocabulary, batch_size, bundle.tokenize)
 
 
 def check_output(key: str, output: str | None, sources: Iterable[str | None]) -> None:

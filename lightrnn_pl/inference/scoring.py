@@ -1,11 +1,12 @@
 """Exact log-probabilities of text, for a list of lines or an unbounded stream.
 
-Every line is read from a zero state.
+Every line is scored without the lines before it.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.nn.cores import State
@@ -59,6 +61,84 @@ class ScoredLine:
         return replace(self, log_probabilities=[value - penalty * (not known) for value, known in words])
 
 
+class LineScorer(ABC):
+    """Scores lines of text with a model.  The context is reset at every line.
+
+    Args:
+        vocabulary: The vocabulary of the model.
+        tokenize: Splits a line into words.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, tokenize: Tokenizer = str.split) -> None:
+        self.vocabulary, self.tokenize = vocabulary, tokenize
+
+    @abstractmethod
+    def score_ids(self, texts: Sequence[NDArray[np.int32]]) -> list[list[float]]:
+        """Natural-log probability of each id of each text except the first id, which is the context of the line."""
+
+    def score(self, lines: Iterable[str], buffer_lines: int = 4096) -> Iterator[ScoredLine]:
+        """Score a stream of lines and yield them in order.  At most one buffer of lines is kept in memory.
+
+        Args:
+            lines: The text.
+            buffer_lines: Number of lines that are scored together.  Fewer are buffered if they are long.
+
+        Raises:
+            ValueError: If ``buffer_lines`` is not a positive integer, or a word is unknown and the vocabulary has no
+                unknown word.  The message contains the number of the line.
+        """
+        check_count("buffer_lines", buffer_lines)
+        last = [] if self.vocabulary.end is None else [self.vocabulary.end]
+        buffer: list[tuple[str, list[str], NDArray[np.int32]]] = []
+        num_words = 0
+
+        def score_buffer() -> Iterator[ScoredLine]:
+            scores = self.score_ids([ids for _, _, ids in buffer])
+            for (line, words, ids), log_probabilities in zip(buffer, scores, strict=True):
+                known = [True] * (len(ids) - 1) if unknown is None else (ids[1:] != unknown).tolist()
+                yield ScoredLine(line, [*words, *last], log_probabilities, known)
+
+        unknown = self.vocabulary.unknown_id
+        for number, line in enumerate(lines, start=1):
+            words = self.tokenize(line)
+            try:
+                ids = _encode(self.vocabulary, words)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+            buffer.append((line, words, ids))
+            num_words += len(ids)
+            if len(buffer) == buffer_lines or num_words >= _BUFFERED_WORDS:
+                yield from score_buffer()
+                buffer.clear()
+                num_words = 0
+        yield from score_buffer()
+
+
+class NeuralLineScorer(LineScorer):
+    """Scores lines with a neural model.  Lines of similar length share a batch.
+
+    Args:
+        model: The language model.
+        vocabulary: The vocabulary of the model.
+        batch_size: Number of lines scored at a time.
+        tokenize: Splits a line into words.
+
+    Raises:
+        ValueError: If ``batch_size`` is not a positive integer.
+    """
+
+    def __init__(
+        self, model: LanguageModel, vocabulary: Vocabulary, batch_size: int = 32, tokenize: Tokenizer = str.split
+    ) -> None:
+        super().__init__(vocabulary, tokenize)
+        check_count("batch_size", batch_size)
+        self.model, self.batch_size = model, batch_size
+
+    @override
+    def score_ids(self, texts: Sequence[NDArray[np.int32]]) -> list[list[float]]:
+        return _score_ids(self.model, texts, self.batch_size)
+
+
 def score_lines(
     model: LanguageModel, vocabulary: Vocabulary, lines: Sequence[str], batch_size: int = 32
 ) -> list[list[float]]:
@@ -72,58 +152,8 @@ def score_lines(
             vocabulary has no unknown word.
     """
     check_lines(lines)
-    check_count("batch_size", batch_size)
-    return _score_ids(model, [_encode(vocabulary, line.split()) for line in lines], batch_size)
-
-
-def score_stream(
-    model: LanguageModel,
-    vocabulary: Vocabulary,
-    lines: Iterable[str],
-    batch_size: int = 32,
-    buffer_lines: int = 4096,
-    tokenize: Tokenizer = str.split,
-) -> Iterator[ScoredLine]:
-    """Score a stream of lines and yield them in order.  At most one buffer of lines is kept in memory.
-
-    Args:
-        model: The language model.
-        vocabulary: The vocabulary of the model.
-        lines: The text.
-        batch_size: Number of lines scored at a time.
-        buffer_lines: Number of lines that are sorted by length together.  Fewer are buffered if they are long.
-        tokenize: Splits a line into words.
-
-    Raises:
-        ValueError: If a size is not a positive integer, or a word is unknown and the vocabulary has no unknown
-            word.  The message contains the number of the line.
-    """
-    check_count("batch_size", batch_size)
-    check_count("buffer_lines", buffer_lines)
-    last = [] if vocabulary.end is None else [vocabulary.end]
-    buffer: list[tuple[str, list[str], NDArray[np.int32]]] = []
-    num_words = 0
-
-    def score_buffer() -> Iterator[ScoredLine]:
-        scores = _score_ids(model, [ids for _, _, ids in buffer], batch_size)
-        for (line, words, ids), log_probabilities in zip(buffer, scores, strict=True):
-            known = [True] * (len(ids) - 1) if unknown is None else (ids[1:] != unknown).tolist()
-            yield ScoredLine(line, [*words, *last], log_probabilities, known)
-
-    unknown = vocabulary.unknown_id
-    for number, line in enumerate(lines, start=1):
-        words = tokenize(line)
-        try:
-            ids = _encode(vocabulary, words)
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
-        buffer.append((line, words, ids))
-        num_words += len(ids)
-        if len(buffer) == buffer_lines or num_words >= _BUFFERED_WORDS:
-            yield from score_buffer()
-            buffer.clear()
-            num_words = 0
-    yield from score_buffer()
+    scorer = NeuralLineScorer(model, vocabulary, batch_size)
+    return scorer.score_ids([_encode(vocabulary, line.split()) for line in lines])
 
 
 def check_lines(lines: Any) -> None:

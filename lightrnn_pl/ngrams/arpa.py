@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.ngrams.ngram_model import ABSENT, Ids, Level, Logs, NgramModel, find_ngrams, ngram_words
+from lightrnn_pl.vocabulary import Vocabulary
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 """The markers of the format."""
@@ -93,6 +94,13 @@ def read_arpa(path: str | Path) -> NgramModel:
             return _Reader(path, file).read()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
+
+
+def vocabulary_of(model: NgramModel) -> Vocabulary:
+    """The words that a model predicts: those of its file except the begin marker.  Their counts are not known."""
+    words = [word for word in model.words if word != BEGIN]
+    unknown, end = (marker if marker in words else None for marker in (UNKNOWN, END))
+    return Vocabulary(words, np.zeros(len(words), np.int64), unknown, None, end)
 
 
 def open_text(path: str | Path) -> IO[bytes]:

@@ -33,7 +33,8 @@ from lightrnn_pl.ngrams.kneser_ney import estimate_kneser_ney, estimation_bytes
 from lightrnn_pl.ngrams.ngram_model import ABSENT, Logs, NgramModel
 from lightrnn_pl.vocabulary import Vocabulary
 
-_KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
+KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
+"""The beginning of a binary file of KenLM."""
 _LN10 = math.log(10)
 _BLOCK = 1 << 16
 
@@ -190,7 +191,7 @@ def read_member(path: str | Path, vocabulary: Vocabulary) -> Member:
         ValueError: If the file cannot be read.
     """
     with open_text(path) as file:
-        binary = file.read(len(_KENLM_MAGIC)) == _KENLM_MAGIC
+        binary = file.read(len(KENLM_MAGIC)) == KENLM_MAGIC
     name = Path(path).name
     member = KenlmMember(path, vocabulary, name) if binary else NgramMember(read_arpa(path), vocabulary, name)
     member.details = {"file": str(path), **member.details}

@@ -6,14 +6,14 @@ hypotheses.  Lists are processed sentence by sentence with bounded memory.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightrnn_pl.inference.scoring import ScoredLine, score_stream
-from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.inference.scoring import LineScorer, ScoredLine
 from lightrnn_pl.rescoring.feature_layout import FeatureLayout
 from lightrnn_pl.rescoring.nbest_lists import Hypothesis
 from lightrnn_pl.rescoring.references import References, Vector
@@ -27,12 +27,10 @@ Feature = Callable[[Sequence[str]], Sequence[float]]
 class LanguageModelFeature:
     """The natural-log probability of each text under a language model, including its end marker.
 
-    The state is reset before each text.  The language models of Moses use natural logarithms as well.
+    Each text is scored on its own.  The language models of Moses use natural logarithms as well.
 
     Args:
-        model: The language model.
-        vocabulary: The vocabulary of the model.
-        batch_size: Number of texts scored at a time.
+        scorer: The language model.
         unknown_penalty: Subtracted from the log-probability of a text for each of its unknown words.
 
     Attributes:
@@ -40,11 +38,8 @@ class LanguageModelFeature:
         num_unknown: Number of these words scored as the unknown word.
     """
 
-    def __init__(
-        self, model: LanguageModel, vocabulary: Vocabulary, batch_size: int = 64, unknown_penalty: float = 0.0
-    ) -> None:
-        self.model, self.vocabulary, self.batch_size = model, vocabulary, batch_size
-        self.unknown_penalty = unknown_penalty
+    def __init__(self, scorer: LineScorer, unknown_penalty: float = 0.0) -> None:
+        self.scorer, self.vocabulary, self.unknown_penalty = scorer, scorer.vocabulary, unknown_penalty
         self.num_words = self.num_unknown = 0
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
@@ -56,7 +51,7 @@ class LanguageModelFeature:
         return [line.log_probability for line in self._score(texts)]
 
     def _score(self, texts: Sequence[str]) -> Iterator[ScoredLine]:
-        for line in score_stream(self.model, self.vocabulary, texts, self.batch_size, max(1, len(texts))):
+        for line in self.scorer.score(texts, max(1, len(texts))):
             self.num_words += len(line.words) - (self.vocabulary.end is not None)
             self.num_unknown += line.known.count(False)
             yield line
@@ -100,7 +95,7 @@ def add_features(
         The hypotheses of each sentence, with the features added.
 
     Raises:
-        ValueError: If the list already has a feature of the same name.
+        ValueError: If the list already has a feature of the same name, or the value of a feature is not finite.
     """
     buffered: list[list[Hypothesis]] = []
     for group in groups:
@@ -115,6 +110,11 @@ def _with_features(groups: list[list[Hypothesis]], features: Mapping[str, Featur
     texts = list(dict.fromkeys(hypothesis.text for group in groups for hypothesis in group))
     for name, feature in features.items():
         values = dict(zip(texts, feature(texts), strict=True))
+        for text, value in values.items():
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"{name} is {value} for {text!r}; estimate the model with an unknown word that has a probability"
+                )
         for group in groups:
             for hypothesis in group:
                 if name in hypothesis.features:

@@ -11,6 +11,7 @@ import pytest
 
 from lightrnn_pl import load
 from lightrnn_pl.cli.entry_points import score as main
+from tests.ngrams.test_arpa import SMALL
 from tests.scripts import heavy_imports, script
 
 TEXT = "w01 w02 w07\n\nnever seen w01\nw05\n"
@@ -43,6 +44,13 @@ def test_scores_each_line_in_order(trained, score):
     assert "lines: 4, each scored from a fresh state; 7 words and 4 end markers" in errors
     assert "unknown words: 2, 28.57% of the words, scored as <unk>" in errors
     assert score("text=-", stdin=TEXT.encode())[0] == score("buffer=1", stdin=TEXT.encode())[0]
+
+
+def test_n_grams_score_lines_like_lightrnn_ngram(score, tmp_path):
+    (tmp_path / "small.arpa").write_text(SMALL)
+    lines, errors = score("text=-", checkpoint="small.arpa", stdin=b"a b\nx\n")
+    assert lines == ["-2.878231\ta b", "-4.605170\tx"]
+    assert "perplexity 4.47" in errors and "unknown words: 1, 33.33% of the words, scored as <unk>" in errors
 
 
 def test_totals_of_one_word(score):

@@ -55,7 +55,7 @@ LINES = ["a b c " * 40, "", "d e", "f x " * 64, "f", "b  y b", "\u00a0c "] * 3
 @pytest.mark.parametrize("buffer_lines", [1, 5, 4096])
 def test_stream_equals_scoring_each_line_separately(small, batch_size, buffer_lines):
     model, vocabulary = small
-    scored = list(scoring.score_stream(model, vocabulary, iter(LINES), batch_size, buffer_lines))
+    scored = list(scoring.NeuralLineScorer(model, vocabulary, batch_size).score(iter(LINES), buffer_lines))
     assert [line.line for line in scored] == LINES
     for line in scored:
         ids = torch.tensor([[vocabulary.context_id, *vocabulary.encode(line.line.split()), vocabulary.end_id]])
@@ -71,13 +71,13 @@ def test_stream_reads_at_most_one_buffer_ahead(small, monkeypatch):
     model, vocabulary = small
     lines_read = []
     endless = (lines_read.append(number) or "a b" for number in iter(int, 1))
-    stream = scoring.score_stream(model, vocabulary, endless, buffer_lines=10)
+    stream = scoring.NeuralLineScorer(model, vocabulary).score(endless, buffer_lines=10)
     for yielded in range(1, 35):
         next(stream)
         assert len(lines_read) - yielded < 10
     monkeypatch.setattr(scoring, "_BUFFERED_WORDS", 20)
     lines_read.clear()
-    next(scoring.score_stream(model, vocabulary, endless))
+    next(scoring.NeuralLineScorer(model, vocabulary).score(endless))
     assert len(lines_read) == 5  # four ids each
 
 
@@ -94,4 +94,4 @@ def test_reports_the_line_of_an_unknown_word(small):
     model, _ = small
     vocabulary = VocabularyRules(unknown=None).build({**dict.fromkeys("abcdefg", 9), "<eos>": 5})
     with pytest.raises(ValueError, match="line 2: the word 'z' is not in the vocabulary"):
-        list(scoring.score_stream(model, vocabulary, ["a", "z"]))
+        list(scoring.NeuralLineScorer(model, vocabulary).score(["a", "z"]))

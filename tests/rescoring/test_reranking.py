@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightrnn_pl.allocation.word_allocation import WordAllocation
-from lightrnn_pl.inference.scoring import score_lines
+from lightrnn_pl.inference.scoring import NeuralLineScorer, score_lines
 from lightrnn_pl.nn.cores import LSTMCore
 from lightrnn_pl.nn.embeddings import MultiComponentEmbedding
 from lightrnn_pl.nn.language_model import LanguageModel
@@ -56,14 +56,14 @@ def model() -> LanguageModelFeature:
     table = WordAllocation.random(len(vocabulary), (3, 3), seed=0)
     output = MultiComponentOutput(table, 5)
     network = LanguageModel(MultiComponentEmbedding(table, 6), LSTMCore(6, 5), output, init_scale=0.8)
-    return LanguageModelFeature(network, vocabulary, batch_size=3)
+    return LanguageModelFeature(NeuralLineScorer(network, vocabulary, batch_size=3))
 
 
 @pytest.mark.parametrize("buffer", [1, 7, 1000])
 def test_features_equal_the_scores_of_the_model(model, buffer):
     lists = groups()
     texts = [hypothesis.text for group in lists for hypothesis in group]
-    slow = [sum(score_lines(model.model, model.vocabulary, [text])[0]) for text in texts]
+    slow = [sum(score_lines(model.scorer.model, model.vocabulary, [text])[0]) for text in texts]
     written = list(add_features(iter(lists), {"LM0": model, "Words0": count_words}, buffer))
     hypotheses = [hypothesis for group in written for hypothesis in group]
     assert [hypothesis.text for hypothesis in hypotheses] == texts
@@ -162,3 +162,8 @@ def test_unknown_words_are_counted_and_penalized(model):
     model.unknown_penalty = 2.5
     assert model(texts) == pytest.approx([score - 2.5 * count for score, count in zip(before, counts, strict=True)])
     assert model.log_probabilities(texts) == before
+
+
+def test_rejects_a_feature_that_is_not_finite():
+    with pytest.raises(ValueError, match="LM0 is -inf for 'w1'; estimate the model with an unknown word"):
+        list(add_features([[parse_line("0 ||| w1 ||| A= 1 ||| 1")]], {"LM0": lambda _: [-np.inf]}))
