@@ -74,4 +74,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--packed", action="store_true", help="write PREFIX.nbest.gz")
     args = parser.parse_args()
+    if not args.text.is_file():
+        parser.error(f"{args.text} is not a file; pass a text file")
     make(args.text, args.prefix, args.sentences, args.hypotheses, args.seed, args.skip, args.packed)

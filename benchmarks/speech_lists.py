@@ -13,6 +13,7 @@ import heapq
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -94,31 +95,37 @@ def hypotheses(words: list[str], count: int, channel: Channel) -> list[tuple[flo
 
 
 def make(text: Path, prefix: Path, vocabulary: Path, sentences: int, count: int, error: float, seed: int) -> None:
-    """Write ``prefix.nbest`` in the Moses format, ``prefix.ref``, and ``prefix.words_text`` in Kaldi's format."""
+    """Write ``prefix.nbest`` and ``.ref`` as for Moses, and ``.words_text``, ``.acwt`` and ``.text`` as for Kaldi."""
     counts = Counter(word for line in vocabulary.read_text(encoding="utf-8").splitlines() for word in line.split())
     channel = Channel((word for word in counts if word.isalpha()), error, np.random.default_rng(seed))
     lines = (line.split() for line in text.read_text(encoding="utf-8").splitlines())
     chosen = list(itertools.islice((line for line in lines if 4 <= len(line) <= 30), sentences))
     prefix.parent.mkdir(parents=True, exist_ok=True)
     Path(f"{prefix}.ref").write_text("".join(f"{' '.join(line)}\n" for line in chosen), encoding="utf-8")
-    with (
-        Path(f"{prefix}.nbest").open("w", encoding="utf-8") as moses,
-        Path(f"{prefix}.words_text").open("w", encoding="utf-8") as kaldi,
-    ):
+    with ExitStack() as stack:
+        moses, texts, costs, references = (
+            stack.enter_context(Path(f"{prefix}.{suffix}").open("w", encoding="utf-8"))
+            for suffix in ("nbest", "words_text", "acwt", "text")
+        )
         for number, words in enumerate(chosen):
+            references.write(f"utt{number:06d} {' '.join(words)}\n")
             for rank, (score, hypothesis) in enumerate(hypotheses(words, count, channel), start=1):
                 moses.write(f"{number} ||| {hypothesis} ||| Acoustic0= {score:.4f} ||| {score:.4f}\n")
-                kaldi.write(f"utt{number:06d}-{rank} {hypothesis}\n")
+                texts.write(f"utt{number:06d}-{rank} {hypothesis}\n")
+                costs.write(f"utt{number:06d}-{rank} {-score:.4f}\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path, help="one tokenized sentence per line")
-    parser.add_argument("prefix", type=Path, help="write PREFIX.nbest, PREFIX.ref and PREFIX.words_text")
+    parser.add_argument("prefix", type=Path, help="write PREFIX.nbest and PREFIX.ref, and the files of Kaldi")
     parser.add_argument("--vocabulary", type=Path, required=True, help="text that contains the words of the recognizer")
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--hypotheses", type=int, default=50)
     parser.add_argument("--error", type=float, default=0.1, help="probability of an error for each letter")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    for path in (args.text, args.vocabulary):
+        if not path.is_file():
+            parser.error(f"{path} is not a file; pass a text file")
     make(args.text, args.prefix, args.vocabulary, args.sentences, args.hypotheses, args.error, args.seed)

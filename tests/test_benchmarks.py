@@ -4,6 +4,7 @@ import gzip
 import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +193,10 @@ def test_speech_lists_are_sorted_by_acoustic_score(tmp_path):
     lines = [parse_line(line) for line in (tmp_path / "out.nbest").read_text().splitlines()]
     kaldi = (tmp_path / "out.words_text").read_text().splitlines()
     assert [line.split(" ", 1)[1] for line in kaldi] == [line.text for line in lines]
+    costs = dict(line.split() for line in (tmp_path / "out.acwt").read_text().splitlines())
+    assert [float(costs[line.split()[0]]) for line in kaldi] == [-line.score for line in lines]
+    references = (tmp_path / "out.text").read_text().splitlines()
+    assert references == ["utt000000 the cat sat on the mat", "utt000001 N dogs ran to <unk> the cat"]
     words = set(text.read_text().split())
     for number in (0, 1):
         group = [line for line in lines if line.sentence == number]
@@ -200,6 +205,15 @@ def test_speech_lists_are_sorted_by_acoustic_score(tmp_path):
         assert {word for line in group for word in line.text.split()} <= words
     assert kaldi[8].startswith("utt000001-1 N ") and all("<unk>" in line.text for line in lines[8:])
     assert speech_lists.edit_distance("kitten", "sitting") == 3 and speech_lists.edit_distance("", "ab") == 2
+
+
+@pytest.mark.parametrize("arguments", ["nbest_lists missing out", "speech_lists missing out --vocabulary missing"])
+def test_missing_texts_of_lists_are_reported_in_one_line(arguments, monkeypatch, capsys):
+    name, *others = arguments.split()
+    monkeypatch.setattr(sys, "argv", [name, *others])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+    assert capsys.readouterr().err.endswith(": error: missing is not a file; pass a text file\n")
 
 
 @pytest.mark.parametrize("decoder", ["flashlight", "pyctcdecode"])
