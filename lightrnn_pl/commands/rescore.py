@@ -15,13 +15,14 @@ from rich.console import Console
 from lightrnn_pl.building import as_plain
 from lightrnn_pl.checkpoint import weights_file
 from lightrnn_pl.checks import check_choice, check_count, check_flag, check_number, check_seed
+from lightrnn_pl.commands.nbest_input import NbestInput, paths_of
 from lightrnn_pl.commands.score import check_output, load_line_scorer
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.files import file_hash, write_json
-from lightrnn_pl.inference.text_lines import byte_lines, text_lines, write_lines
+from lightrnn_pl.inference.text_lines import write_lines
 from lightrnn_pl.rescoring.feature_layout import FeatureLayout, read_weights
-from lightrnn_pl.rescoring.nbest_lists import Hypothesis, MalformedLines, read_nbest
+from lightrnn_pl.rescoring.nbest_lists import Hypothesis
 from lightrnn_pl.rescoring.references import BleuReferences, References, WerReferences
 from lightrnn_pl.rescoring.reranking import (
     Feature,
@@ -37,6 +38,9 @@ from lightrnn_pl.rescoring.tuning import Vector, tune
 
 _WORD_COUNT = "WordCount0"
 _UNKNOWN_COUNT = "UnknownWordCount"
+
+_FEW_LISTS = 100
+"""Number of lists below which tuned weights often fit only these lists."""
 
 _METRICS: dict[str, type[References]] = {"bleu": BleuReferences, "wer": WerReferences}
 
@@ -67,18 +71,17 @@ class _Rescoring:
         self.errors = Console(stderr=True, highlight=False, markup=False)
         self.report: dict[str, Any] = {"settings": as_plain(config)}
         self.metric = _METRICS[config.metric]
-        options = {"lowercase": config.lowercase}
-        if config.metric == "bleu":
-            options["tokenize"] = config.tokenize
-        self.references = {
-            split: self.metric([list(text_lines(path)) for path in paths], **options)
-            for split in ("dev", "test")
-            if (paths := _paths(config[f"{split}_references"]))
-        }
+        self.input = NbestInput(config, self.metric, self._print)
+        self.references = self.input.references
+        self.oracle: System | None = None
+        if self.metric.counts_errors:
+            self.oracle = System("oracle: best hypothesis of each list", (), Reranker(FeatureLayout()))
+        self.dev_layout = FeatureLayout()
+        self.input.check_references(self.dev_layout)
         self.models: dict[str, LanguageModelFeature] = {}
         self.unknown_counts: dict[str, UnknownWordCount] = {}
         self.report["models"] = {}
-        for number, checkpoint in enumerate(_paths(config.checkpoints)):
+        for number, checkpoint in enumerate(paths_of(config.checkpoints)):
             scorer = load_line_scorer(checkpoint, config.device, config.batch_size, "whitespace")
             name, path = f"{config.feature}{number}", weights_file(checkpoint)
             self.models[name] = LanguageModelFeature(scorer, config.unknown_penalty)
@@ -100,11 +103,7 @@ class _Rescoring:
 
     def tune(self) -> list[System]:
         """The original order, and the order by the weights tuned for each set of features."""
-        config, references = self.config, self.references["dev"]
-        layout = FeatureLayout()
-        # A first pass over the list determines the layout of its features.
-        for _ in self._read("dev", layout, quiet=True):
-            pass
+        config, references, layout = self.config, self.references["dev"], self.dev_layout
         for name in self.features:
             if name in layout.sizes:
                 raise ValueError(f"the list already has a feature {name}; choose another name with feature=...")
@@ -117,7 +116,14 @@ class _Rescoring:
             tuning_set.add(group)
         candidates = tuning_set.candidates()
         self._print_missing("dev", tuning_set.num_missing, len(references))
-        start = self._start(tuning_set)
+        if len(candidates.starts) < _FEW_LISTS:
+            self._print(
+                f"weights tuned on only {len(candidates.starts)} lists may be worse on others; compare them with the "
+                f"untuned ones on test, or tune on at least {_FEW_LISTS} lists"
+            )
+        start = untuned = self._start(tuning_set)
+        if self.oracle is not None:
+            self.oracle.dev = self.metric.sign * candidates.quality(-candidates.counts[:, 0].astype(np.float64))
         listed_value = float(self.metric.value(listed.counts + candidates.constant))
         systems = [System("as listed", (), listed, dev=listed_value)]
         listed.counts = np.zeros_like(listed.counts)
@@ -134,14 +140,20 @@ class _Rescoring:
             value = self.metric.sign * quality
             self._print(f"tuned {name}: {self.metric.metric} {value:.2f} on dev")
             systems.append(System(name, features, Reranker(layout, weights), dev=value))
+        if config.weights is not None:
+            value = self.metric.sign * candidates.quality(candidates.project(untuned))
+            systems.insert(1, System("given weights", tuple(self.features), Reranker(layout, untuned), dev=value))
         if config.weights_out is not None:
             assert systems[-1].reranker.weights is not None
             write_json(config.weights_out, layout.by_name(systems[-1].reranker.weights))
         return systems
 
     def _start(self, tuning_set: TuningSet) -> Vector:
+        layout = tuning_set.layout
         if self.config.weights is not None:
-            return tuning_set.layout.vector(read_weights(self.config.weights))
+            return layout.vector(read_weights(self.config.weights))
+        if self.config.format == "kaldi":
+            return layout.vector({name: 1.0 for name in layout.sizes if name not in self.features})
         weights, residual = tuning_set.fit_scores()
         if residual > _MAX_RESIDUAL:
             self._print(
@@ -150,7 +162,7 @@ class _Rescoring:
             )
         # The scores of the list cannot depend on features that this command adds.
         for name in self.features:
-            weights[tuning_set.layout.vector({name: 1.0}) > 0] = 0.0
+            weights[layout.vector({name: 1.0}) > 0] = 0.0
         return weights
 
     def _feature_sets(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -165,6 +177,7 @@ class _Rescoring:
     def rerank(self, systems: Sequence[System]) -> None:
         """Rerank ``config.test`` with every system, and write the list in the order of the last one."""
         config, references, last = self.config, self.references.get("test"), systems[-1].reranker
+        oracle = None if self.oracle is None or references is None else self.oracle.reranker
         # After tuning, the features of test must match those of dev; given weights may come from another list.
         layout = FeatureLayout(last.layout.sizes if config.dev is not None else None)
         sentences = hypotheses = missing = 0
@@ -175,10 +188,10 @@ class _Rescoring:
             def skip_to(sentence: int) -> int:
                 for number in range(sentences, sentence):
                     if onebest is not None:
-                        onebest.write(b"\n")
+                        onebest.write(self.input.onebest_line(number, ""))
                     if references is not None:
-                        for system in systems:
-                            system.reranker.add(references.counts(number, ""))
+                        for reranker in [*(system.reranker for system in systems), *([oracle] if oracle else [])]:
+                            reranker.add(references.counts(number, ""))
                 return sentence - sentences
 
             for group in with_progress(self._with_features("test", layout), self.errors, "sentences of test"):
@@ -186,8 +199,11 @@ class _Rescoring:
                 last.layout.check_compatible(layout)
                 for system in systems:
                     chosen = system.reranker.choose(group, references)
+                if oracle is not None and references is not None:
+                    texts = {hypothesis.text for hypothesis in group}
+                    oracle.add(min(references.counts(group[0].sentence, text) for text in texts))
                 if onebest is not None:
-                    onebest.write(chosen.text.encode() + b"\n")
+                    onebest.write(self.input.onebest_line(chosen.sentence, chosen.text))
                 if output is not None:
                     _write(output, group, last)
                 sentences = group[0].sentence + 1
@@ -196,7 +212,7 @@ class _Rescoring:
                 missing += skip_to(len(references))
                 sentences = len(references)
         if not hypotheses:
-            raise ValueError(f"test={config.test} contains no valid hypothesis")
+            raise self.input.no_hypothesis("test")
         self._print_missing("test", missing, sentences)
         self.report["test"] = {"sentences": sentences, "hypotheses": hypotheses, "sentences_without": missing}
         if last.weights is not None:
@@ -206,18 +222,21 @@ class _Rescoring:
 
     def finish(self, systems: Sequence[System]) -> dict[str, Any]:
         """Measure perplexities, write and print the report, and return it."""
-        has_test = "test" in self.references and self.config.test is not None
+        has_test = "test" in self.references
+        self.report["malformed"] = self.input.malformed
         self._print_unknown()
         if has_test:
             self._measure_perplexities(systems)
         self.report["systems"] = [system.as_dict(self.metric, has_test) for system in systems]
+        self.report["oracle"] = None if self.oracle is None else self.oracle.as_dict(self.metric, has_test)
         if self.config.json:
             write_json(self.config.json, self.report)
         for key in ("output", "onebest", "weights_out"):
             if self.config[key] is not None:
                 self._print(f"{key}: {self.config[key]}")
         if has_test or self.config.dev is not None:
-            print_systems(self.report["systems"], self.metric.metric)
+            oracle = [] if self.oracle is None else [self.report["oracle"]]
+            print_systems(self.report["systems"] + oracle, self.metric.metric)
         return self.report
 
     def _measure_perplexities(self, systems: Sequence[System]) -> None:
@@ -234,26 +253,8 @@ class _Rescoring:
                 if system.features and [feature for feature in system.features if feature in self.models] == [name]:
                     system.perplexity = math.exp(min(700.0, -total / max(1, tokens)))
 
-    def _read(self, split: str, layout: FeatureLayout | None, quiet: bool = False) -> Iterator[list[Hypothesis]]:
-        path = self.config[split]
-
-        def report(message: str) -> None:
-            if not quiet:
-                self._print(f"{path}, {message}")
-
-        malformed = MalformedLines(report)
-        try:
-            yield from read_nbest(byte_lines(path), malformed, layout)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        if malformed.count and not quiet:
-            not_shown = malformed.count - len(malformed.numbers)
-            suffix = f", the last {not_shown:,} of which are not shown" if not_shown else ""
-            self._print(f"{path}: skipped {malformed.count:,} malformed lines{suffix}")
-        self.report.setdefault("malformed", {})[split] = {"count": malformed.count, "first": malformed.numbers}
-
     def _with_features(self, split: str, layout: FeatureLayout) -> Iterator[list[Hypothesis]]:
-        return add_features(self._read(split, layout), self.features, self.config.buffer)
+        return add_features(self.input.read(split, layout), self.features, self.config.buffer)
 
     def _print(self, message: str) -> None:
         self.errors.print(message, soft_wrap=True)
@@ -279,11 +280,6 @@ class _Rescoring:
             )
 
 
-def _paths(value: Any) -> list[str]:
-    """A list of paths, from None, one path, or a list."""
-    return [] if value is None else [value] if isinstance(value, str) else [str(path) for path in value]
-
-
 def _write(file: IO[bytes], group: Sequence[Hypothesis], reranker: Reranker) -> None:
     """Write the hypotheses of a sentence in decreasing order of score; unchanged if the reranker has no weights."""
     if reranker.weights is None:
@@ -297,6 +293,7 @@ def _write(file: IO[bytes], group: Sequence[Hypothesis], reranker: Reranker) -> 
 
 def _check(config: DictConfig) -> None:
     check_choice("metric", config.metric, tuple(_METRICS))
+    check_choice("format", config.format, ("moses", "kaldi"))
     for key in ("batch_size", "buffer"):
         check_count(key, config[key])
     for key in ("restarts", "directions"):
@@ -320,14 +317,23 @@ def _check(config: DictConfig) -> None:
         check_unused(config, reason, metric="bleu", tokenize="none", lowercase=False)
     if config.metric != "bleu":
         check_unused(config, "applies to metric=bleu; omit it", tokenize="none")
+    if config.format == "moses":
+        check_unused(config, "applies to format=kaldi; omit it", dev_costs=[], test_costs=[])
+    if config.dev is None:
+        check_unused(config, "requires dev=LIST; pass it, or omit this", dev_costs=[])
+    if config.test is None:
+        check_unused(config, "requires test=LIST; pass it, or omit this", test_costs=[])
     if config.weights_out is not None and config.dev is None:
         raise ValueError(f"weights_out={config.weights_out} requires tuning; pass dev=LIST and dev_references=[FILE]")
+    sources = [config.weights if isinstance(config.weights, str) else None]
     for split in ("dev", "test"):
         # dev is read twice, and a list and its references cannot share standard input.
-        if "-" in (config[split], *_paths(config[f"{split}_references"])):
+        others = [*paths_of(config[f"{split}_references"]), *paths_of(config[f"{split}_costs"])]
+        if "-" in (config[split], *others):
             raise ValueError(f"{split} and its references must be files; standard input is not supported")
-    weights = config.weights if isinstance(config.weights, str) else None
-    sources = [config.dev, config.test, weights, *_paths(config.dev_references), *_paths(config.test_references)]
+        if config.format == "kaldi" and len(paths_of(config[f"{split}_references"])) > 1:
+            raise ValueError(f"format=kaldi requires one file of references; pass one file as {split}_references")
+        sources += [config[split], *others]
     outputs = [key for key in ("output", "onebest", "weights_out", "json") if config[key] is not None]
     for number, key in enumerate(outputs):
         check_output(key, config[key], [*sources, *(config[other] for other in outputs[:number])])

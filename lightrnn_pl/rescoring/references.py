@@ -31,6 +31,8 @@ class References(ABC):
         metric: The name of the metric in tables; in lowercase, its name in settings and reports.
         num_counts: Number of statistics of a hypothesis.
         sign: 1 if higher values are better, -1 if lower values are.
+        counts_errors: Whether the first statistic is the number of errors, and the others do not depend on the
+            hypothesis.  The best hypotheses of a corpus are then the best ones of each sentence.
 
     Raises:
         ValueError: If there are no references, or the sets differ in length.
@@ -39,6 +41,7 @@ class References(ABC):
     metric: ClassVar[str]
     num_counts: ClassVar[int]
     sign: ClassVar[int]
+    counts_errors: ClassVar[bool] = False
 
     def __init__(self, texts: Sequence[Sequence[str]]) -> None:
         lengths = [len(lines) for lines in texts]
@@ -158,7 +161,7 @@ class WerReferences(References):
         ValueError: If there is not exactly one set of references, or kaldialign is not installed.
     """
 
-    metric, num_counts, sign = "WER", 2, -1
+    metric, num_counts, sign, counts_errors = "WER", 2, -1, True
 
     def __init__(self, texts: Sequence[Sequence[str]], lowercase: bool = False) -> None:
         super().__init__(texts)

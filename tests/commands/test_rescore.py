@@ -138,21 +138,6 @@ def test_a_language_model_improves_bleu(folder, rescore, tmp_path):
     assert rescore(models, *lists, *references)[0]["systems"] == report["systems"]
 
 
-def test_a_language_model_reduces_word_errors(folder, rescore, tmp_path):
-    kaldialign = pytest.importorskip("kaldialign")
-    lists = [f"dev={folder}/dev.nbest", f"test={folder}/eval.nbest", f"checkpoints=[{folder}/good]", "metric=wer"]
-    references = [f"dev_references=[{folder}/dev.ref]", f"test_references={folder}/eval.ref"]
-    report, output, errors = rescore(*lists, *references, "onebest=best.txt")
-    listed, tuned, good = report["systems"]
-    assert good["test_wer"] < tuned["test_wer"] - 2 and good["test_wer"] < listed["test_wer"] - 3
-    assert good["dev_wer"] <= tuned["dev_wer"] <= listed["dev_wer"]
-    assert "WER test" in output and f"{good['test_wer']:.2f}" in output and "tuned + LanguageModel0: WER" in errors
-    pairs = zip(*(path.read_text().splitlines() for path in (folder / "eval.ref", tmp_path / "best.txt")), strict=True)
-    counts = [(kaldialign.edit_distance(one.split(), other.split())["total"], len(one.split())) for one, other in pairs]
-    total, words = (sum(column) for column in zip(*counts, strict=True))
-    assert good["test_wer"] == pytest.approx(100 * total / words)
-
-
 def test_adds_features_without_changing_the_other_fields(folder, rescore, tmp_path):
     rescore(
         f"checkpoints={folder}/good", f"test={folder}/eval.nbest", "output=new.nbest", "word_count=true", "feature=N"
@@ -167,7 +152,7 @@ def test_adds_features_without_changing_the_other_fields(folder, rescore, tmp_pa
 
 
 def test_reports_malformed_lines_and_missing_sentences(folder, rescore, tmp_path):
-    lines = [line for line in (folder / "eval.nbest").read_text().splitlines() if not line.startswith(("3 ", "59 "))]
+    lines = [line for line in (folder / "eval.nbest").read_text().splitlines() if not line.startswith(("3 ", "58 "))]
     lines[30:30] = ["1 ||| half a line", "1 ||| x ||| TM0= 1 ||| 2"]
     (tmp_path / "test.nbest").write_text("\n".join(lines) + "\n")
     weights = "weights={TM0: [1, 1], Noise0: 0, Gone0: 1}"
@@ -178,7 +163,7 @@ def test_reports_malformed_lines_and_missing_sentences(folder, rescore, tmp_path
     assert report["malformed"]["test"] == {"count": 2, "first": [31, 32]}
     assert report["test"] == {"sentences": 60, "hypotheses": 58 * 20, "sentences_without": 2}
     best = (tmp_path / "best.txt").read_text().split("\n")
-    assert len(best) == 61 and best[3] == best[59] == ""
+    assert len(best) == 61 and best[3] == best[58] == ""
     assert report["systems"][-1]["test_bleu"] == pytest.approx(bleu_of(folder, tmp_path / "best.txt"), abs=1e-9)
 
 
@@ -194,7 +179,7 @@ def test_errors_are_one_line(folder, rescore_error, tmp_path):
         (["test=back.nbest"], "back.nbest: line 4: sentence 0 comes after sentence 1"),
         (["test=empty"], "test=empty contains no valid hypothesis"),
         (["dev=empty", "dev_references=short.ref"], "contains no valid hypothesis"),
-        ([test, "test_references=short.ref"], "sentence 1 of the list has no reference"),
+        ([test, "test_references=short.ref"], "has 60 sentences, but test_references has 1 lines; pass the references"),
         ([test, "test_references=[short.ref,empty]"], "one line per sentence, got"),
         ([test, "tokenize=latin", "test_references=short.ref"], "tokenize=latin"),
         ([test, "weights={TM0: 1}"], "feature 'TM0' has 2 values in the list, but 1 weights"),
