@@ -39,6 +39,9 @@ class Prediction(Sequence[tuple[str, float]]):
     rows_opened: int
     exact: bool = True
 
+    def __repr__(self) -> str:
+        return f"Prediction({list(self)}, rows_opened={self.rows_opened}, exact={self.exact})"
+
     def __len__(self) -> int:
         return len(self.words)
 

@@ -134,6 +134,7 @@ def test_a_prediction_is_a_sequence_of_pairs():
     prediction = Prediction(("a", "b"), (0.5, 0.25), rows_opened=3)
     assert list(prediction) == [("a", 0.5), ("b", 0.25)] and prediction[1] == ("b", 0.25) and len(prediction) == 2
     assert prediction[:1] == [("a", 0.5)]
+    assert repr(prediction) == "Prediction([('a', 0.5), ('b', 0.25)], rows_opened=3, exact=True)"
 
 
 def test_rejects_invalid_arguments():
