@@ -6,7 +6,6 @@ to standard output, so that another program can read them; messages go to standa
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.checks import check_flag
+from lightrnn_pl.commands.next_word_output import print_message, print_next_words, report_unknown_words
 from lightrnn_pl.commands.unused_options import check_unused
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def generate(config: DictConfig) -> None:
         except ValueError as error:
             if not interactive:
                 raise ValueError(f"standard input, line {number + 1}: {error}") from error
-            _print_message(f"error: {error}")
+            print_message(f"error: {error}")
+        if config.next is not None and not interactive:
+            print(flush=True)  # separates the next words of different prompts
 
 
 def _check(config: DictConfig) -> None:
@@ -88,21 +90,16 @@ def _mixture(config: DictConfig, bundle: Bundle) -> Mixture:
 
 
 def _print_result(bundle: Bundle, mixture: Mixture | None, config: DictConfig, prompt: str, seed: int) -> None:
-    vocabulary = bundle.vocabulary
-    unknown = [word for word in dict.fromkeys(bundle.tokenize(prompt)) if word not in vocabulary]
-    if unknown and vocabulary.unknown is not None:
-        _print_message(f"not in the vocabulary, read as {vocabulary.unknown}: {' '.join(unknown)}")
+    report_unknown_words(bundle.tokenize(prompt), bundle.vocabulary)
     if config.next is not None:
         prefix = "" if config.prefix is None else str(config.prefix)
         if mixture is not None:
             prediction = mixture.next_words(prompt, config.next, prefix, config.unknown)
         else:
             prediction = bundle.next_words(prompt, config.next, config.search, prefix=prefix, unknown=config.unknown)
-        for word, probability in prediction:
-            print(f"{word}\t{probability:.6g}")
+        print_next_words(prediction, prefix)
         if prediction.rows_opened:
-            _print_message(f"{prediction.rows_opened} of {bundle.model.allocation.sides[0]} rows opened")
-        sys.stdout.flush()
+            print_message(f"{prediction.rows_opened} of {bundle.model.allocation.sides[0]} rows opened")
         return
     options: dict[str, Any] = {
         key: config[key] for key in ("temperature", "top_k", "top_p", "beams", "samples", "stop", "unknown")
@@ -115,14 +112,10 @@ def _interactive_prompts() -> Iterator[str]:
     """Lines typed until the end of input; with a history if readline is available."""
     with suppress(ImportError):
         import readline  # noqa: F401  # input() uses it once it is imported
-    _print_message("type a text; end with Ctrl-D")
+    print_message("type a text; end with Ctrl-D")
     while True:
         try:
             yield input("> ")
         except EOFError:
-            _print_message("")
+            print_message("")
             return
-
-
-def _print_message(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from lightrnn_pl.checks import check_count, check_flag, check_number
 from lightrnn_pl.commands.keyboard_table import print_keyboards
+from lightrnn_pl.commands.next_word_output import print_next_words, report_unknown_words
 from lightrnn_pl.commands.score import check_output
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.keyboard import KeyboardMeter
@@ -71,11 +72,11 @@ def ngram(config: DictConfig) -> dict[str, Any]:
             console.print(f"{path}: {size:,} bytes")
     else:
         prompt = "" if config.prompt is None else str(config.prompt)
-        ids = vocabulary.encode(tokenizer_named(config.tokenizer)(prompt))
+        words = tokenizer_named(config.tokenizer)(prompt)
+        report_unknown_words(words, vocabulary)
         prefix = "" if config.prefix is None else str(config.prefix)
-        logs = member.next_log_probabilities(ids)
-        for word, probability in most_likely(logs, vocabulary, config.next, prefix, config.unknown):
-            print(f"{word}\t{probability:.6g}")
+        logs = member.next_log_probabilities(vocabulary.encode(words))
+        print_next_words(most_likely(logs, vocabulary, config.next, prefix, config.unknown), prefix)
     if config.text is not None:
         report["text"] = _evaluate(config, member, vocabulary, console)
     if config.json:

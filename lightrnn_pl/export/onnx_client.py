@@ -4,6 +4,8 @@
     python client.py FOLDER --next 10              # the ten most likely next words of each line
     python client.py FOLDER --next 3 --complete    # the last letters of each line are the start of the next word
 
+The next words of each line are followed by an empty line.  Messages go to standard error.
+
 Each export contains a copy of this file, so it must not import other modules of this package.  ``metadata.json``
 describes the graphs, their inputs and outputs, and the order in which they are called.
 """
@@ -129,10 +131,19 @@ class OnnxModel:
         return [line.split("\t")[0] for line in content.decode("utf-8").split("\n")[1:] if line]
 
     def encode(self, text: str) -> Ids:
-        """Ids of the whitespace-separated words of a text; words outside the vocabulary become the unknown word."""
-        unknown = self.metadata["unknown"]
-        words = [word if word in self.ids or unknown is None else unknown for word in text.split()]
-        return np.array([self.ids[word] for word in words], dtype=np.int64)
+        """Ids of the whitespace-separated words of a text; words outside the vocabulary become the unknown word.
+
+        Raises:
+            ValueError: If a word is not in the vocabulary, and there is no unknown word.
+        """
+        words, unknown = text.split(), self.metadata["unknown"]
+        if unknown is None and (outside := self.outside(text)):
+            raise ValueError(f"{outside[0]} is not in the vocabulary, which has no unknown word")
+        return np.array([self.ids[word if word in self.ids else unknown] for word in words], dtype=np.int64)
+
+    def outside(self, text: str) -> list[str]:
+        """The different words of a text that are not in the vocabulary."""
+        return [word for word in dict.fromkeys(text.split()) if word not in self.ids]
 
     def zeros(self, batch_size: int) -> State:
         """The initial state."""
@@ -258,17 +269,35 @@ def main() -> None:
         parser.error("--complete and --unknown require --next")
     try:
         model = OnnxModel(arguments.folder)
+        unknown = 0
+        for line in sys.stdin:
+            if arguments.next is None:
+                print(f"{math.fsum(model.score(line)):.6f}\t{line.strip()}")
+                unknown += sum(word not in model.ids for word in line.split())
+            else:
+                _print_next_words(model, line, arguments)
     except ValueError as error:
         parser.error(str(error))
-    for line in sys.stdin:
-        if arguments.next is None:
-            print(f"{math.fsum(model.score(line)):.6f}\t{line.strip()}")
-        else:
-            text, prefix = line, ""
-            if arguments.complete:
-                text, _, prefix = line.rstrip("\r\n").rpartition(" ")
-            for word, probability in model.next_words(text, arguments.next, prefix, arguments.unknown)[0]:
-                print(f"{word}\t{probability:.6g}")
+    if unknown:
+        _print_message(f"unknown words: {unknown:,}, scored as {model.metadata['unknown']}")
+
+
+def _print_next_words(model: OnnxModel, line: str, arguments: argparse.Namespace) -> None:
+    text, prefix = line, ""
+    if arguments.complete:
+        text, _, prefix = line.rstrip("\r\n").rpartition(" ")
+    if model.metadata["unknown"] is not None and (outside := model.outside(text)):
+        _print_message(f"not in the vocabulary, read as {model.metadata['unknown']}: {' '.join(outside)}")
+    best, _ = model.next_words(text, arguments.next, prefix, arguments.unknown)
+    if not best:
+        _print_message(f"no word of the vocabulary starts with {prefix}")
+    for word, probability in best:
+        print(f"{word}\t{probability:.6g}")
+    print(flush=True)
+
+
+def _print_message(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

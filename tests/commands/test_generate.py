@@ -65,6 +65,17 @@ def test_prints_the_next_words(generate, saved):
     assert "read as <unk>: dog" in captured.err and "3 of 3 rows opened" in captured.err
 
 
+def test_next_words_of_several_prompts_are_separated(generate):
+    captured = generate("next=2", "prefix=m", piped=b"the\non the\n")
+    (first, second), separators = captured.out.splitlines()[::2], captured.out.splitlines()[1::2]
+    assert first.startswith("mat\t") and second.startswith("mat\t") and first != second and separators == ["", ""]
+
+
+def test_reports_that_no_word_starts_with_the_letters(generate):
+    captured = generate("prompt=the", "next=2", "prefix=mx")
+    assert captured.out == "" and captured.err == "no word of the vocabulary starts with mx\n"
+
+
 def test_reads_prompts_from_a_pipe_each_with_its_own_seed(generate, saved):
     lm = load(saved)
     captured = generate("words=5", "seed=7", piped=b"the cat\r\n\nthe cat\n")

@@ -16,13 +16,13 @@ from lightrnn_pl.vocabulary import VocabularyRules
 
 @pytest.fixture
 def ngram(tiny_text, tmp_path, monkeypatch, capsys):
-    """Runs the command in this process; returns its report and standard output."""
+    """Runs the command in this process; returns its report and its output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str):
         monkeypatch.setattr(sys, "argv", ["lightrnn-ngram", "json=report.json", *arguments])
         main()
-        return json.loads((tmp_path / "report.json").read_text()), capsys.readouterr().out
+        return json.loads((tmp_path / "report.json").read_text()), "".join(capsys.readouterr())
 
     return run
 
@@ -56,6 +56,8 @@ def test_estimates_evaluates_and_prunes(ngram, tiny_text, tmp_path):
     ids = vocabulary.encode(["w01", "w04"])
     expected = most_likely(member.next_log_probabilities(ids.astype(np.int64)), vocabulary, 3, "w")
     assert [line.split("\t")[0] for line in output.splitlines()] == list(expected.words)
+    _, output = ngram("arpa=kn.arpa.gz", "next=3", "prompt=w01 never", "prefix=x")
+    assert output == "not in the vocabulary, read as <unk>: never\nno word of the vocabulary starts with x\n"
 
 
 def test_writes_kenlm_files_with_build_binary(ngram, tiny_text, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """ONNX graphs, run by the exported client, compared with the model in PyTorch."""
 
 import copy
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightrnn_pl.export import onnx_client
 from lightrnn_pl.export.checks import compare_graphs, onnx_perplexity
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
@@ -175,39 +177,87 @@ def test_perplexity_carries_and_resets_the_state(tmp_path):
     assert onnx_perplexity(OnnxModel(tmp_path), batches) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_client_requires_neither_torch_nor_the_package(tmp_path):
-    bundle = bundle_of("lightrnn")
-    write_onnx(bundle, tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An export of the LightRNN."""
+    folder = tmp_path_factory.mktemp("export")
+    write_onnx(bundle_of("lightrnn"), folder)
+    return folder
+
+
+def test_the_client_requires_neither_torch_nor_the_package(folder):
     blocked = "import sys; sys.modules['torch'] = sys.modules['lightrnn_pl'] = None\n"
     script = (
         blocked
         + "import runpy; sys.argv = ['client.py', *sys.argv[1:]]; runpy.run_path('client.py', run_name='__main__')"
     )
 
-    def run(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-c", script, ".", *arguments],
-            cwd=tmp_path,
-            input="the w3\n",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
+    done = subprocess.run(
+        [sys.executable, "-c", script, ".", "--next", "3"],
+        cwd=folder,
+        input="the w3\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = bundle_of("lightrnn").next_words("the w3", 3).words
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [*expected, ""]
 
-    for arguments, message in (
-        (["nowhere"], "nowhere does not contain metadata.json"),
-        ([".", "--next", "0"], "at least 1, got 0"),
-        ([".", "--complete"], "require --next"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "client.py", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
-    score, line = run()[0].split("\t")
-    assert float(score) == pytest.approx(sum(bundle.score(["the w3"])[0]), abs=1e-4) and line == "the w3"
-    assert [line.split("\t")[0] for line in run("--next", "3")] == list(bundle.next_words("the w3", 3).words)
-    completed = [line.split("\t")[0] for line in run("--next", "3", "--complete")]
-    assert completed == list(bundle.next_words("the", 3, prefix="w3").words)
+
+@pytest.fixture
+def client(folder, monkeypatch, capsys):
+    """Runs the client in this process; returns the lines of standard output, and standard error."""
+
+    def run(*arguments: str, text: str = ""):
+        monkeypatch.setattr(sys, "argv", ["client.py", str(folder), *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        onnx_client.main()
+        captured = capsys.readouterr()
+        return captured.out.splitlines(), captured.err
+
+    return run
+
+
+def test_the_client_scores_lines(client):
+    bundle = bundle_of("lightrnn")
+    (line,), errors = client(text="the w3 never w3 never\n")
+    score, text = line.split("\t")
+    assert float(score) == pytest.approx(sum(bundle.score([text])[0]), abs=1e-4) and text == "the w3 never w3 never"
+    assert errors == "unknown words: 2, scored as <unk>\n"
+
+
+def test_the_client_separates_the_next_words_of_lines(client):
+    bundle = bundle_of("lightrnn")
+    lines, errors = client("--next", "2", "--complete", text="the w3\nthe x\nnever w\n")
+    expected = [bundle.next_words("the", 2, prefix="w3").words, (), bundle.next_words("never", 2, prefix="w").words]
+    assert [line.split("\t")[0] for line in lines] == [word for words in expected for word in (*words, "")]
+    assert errors.splitlines() == [
+        "no word of the vocabulary starts with x",
+        f"not in the vocabulary, read as {bundle.vocabulary.unknown}: never",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--next", "0"], "at least 1, got 0"), (["--complete"], "--complete and --unknown require --next")],
+)
+def test_errors_of_the_client_are_one_line(client, capsys, arguments, message):
+    with pytest.raises(SystemExit) as end:
+        client(*arguments)
+    assert end.value.code == 2 and message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_words_outside_a_vocabulary_without_unknown_word_are_refused(folder):
+    model = OnnxModel(folder)
+    model.metadata["unknown"] = None
+    with pytest.raises(ValueError, match="never is not in the vocabulary, which has no unknown word"):
+        model.score("the never")
+
+
+def test_the_client_requires_an_export(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["client.py", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        onnx_client.main()
+    assert "does not contain metadata.json" in capsys.readouterr().err
