@@ -1,6 +1,7 @@
 """Sphinx extension: pages that are files of the repository outside of ``docs``, and links to such files.
 
-A page that contains ``<!-- file: PATH -->`` has the content of that file, relative to the repository.
+A page that contains ``<!-- file: PATH -->`` has the content of that file, relative to the repository.  A paragraph that
+ends with ``<!-- only in the repository -->`` is for readers of the files, where nothing is inserted; the site omits it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _PAGES = {
 """Files outside of ``docs``, and the pages with their content."""
 
 _MARKER = re.compile(r"^<!-- file: (\S+) -->$", re.MULTILINE)
+_REPOSITORY_ONLY = re.compile(r"(?:^.+\n)*^.*<!-- only in the repository -->\n", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!\w+:|#|/)([^)#\s]+)(#[^)\s]*)?\)")
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)
 
@@ -36,7 +38,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
     folder = PurePosixPath("docs", page).parent
-    text = _with_links(source[0], folder, folder)
+    text = _with_links(_REPOSITORY_ONLY.sub("", source[0]), folder, folder)
     source[0] = _MARKER.sub(lambda match: _content(match[1], folder), text)
 
 
