@@ -11,6 +11,7 @@ import pytest
 from benchmarks.nbest_lists import make
 from lightrnn_pl import load
 from lightrnn_pl.cli.entry_points import rescore as main
+from lightrnn_pl.commands.rescore import rescore as command
 from lightrnn_pl.rescoring.nbest_lists import parse_line
 from lightrnn_pl.training.experiment import train
 from tests.training.runs import compose_run
@@ -48,8 +49,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def rescore(folder, tmp_path, monkeypatch, capsys):
-    """Runs the command in this process; returns its report, standard output and standard error."""
+def rescore(folder, tmp_path, monkeypatch, capsys, configuration):
+    """Runs the command; returns its report, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
 
@@ -57,25 +58,9 @@ def rescore(folder, tmp_path, monkeypatch, capsys):
         common = ["json=report.json", "device=cpu"]
         if any(argument.startswith("dev=") for argument in arguments):
             common += ["restarts=2", "directions=2"]
-        monkeypatch.setattr(sys, "argv", ["lightrnn-rescore", *common, *arguments])
-        main()
+        command(configuration("rescore", *common, *arguments))
         captured = capsys.readouterr()
         return json.loads((tmp_path / "report.json").read_text()), captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def rescore_error(rescore, capsys):
-    """Runs the command, which must fail, and returns the error message."""
-
-    def run(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as end:
-            rescore(*arguments)
-        errors = capsys.readouterr().err
-        assert end.value.code == 2 and "Traceback" not in errors, errors
-        (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-        return line
 
     return run
 
@@ -167,13 +152,20 @@ def test_reports_malformed_lines_and_missing_sentences(folder, rescore, tmp_path
     assert report["systems"][-1]["test_bleu"] == pytest.approx(bleu_of(folder, tmp_path / "best.txt"), abs=1e-9)
 
 
-def test_errors_are_one_line(folder, rescore_error, tmp_path):
+def test_an_error_of_the_command_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lightrnn-rescore"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    errors = capsys.readouterr().err
+    assert end.value.code == 2 and errors.startswith("error: nothing to do; pass test=LIST") and errors.count("\n") == 1
+
+
+def test_errors_are_one_line(folder, rescore, tmp_path):
     test, dev = f"test={folder}/eval.nbest", f"dev={folder}/dev.nbest"
     (tmp_path / "back.nbest").write_text("".join(f"{n} ||| a ||| TM0= 1 ||| 1\n" for n in (0, 1, 1, 0)))
     (tmp_path / "short.ref").write_text("a\n")
     (tmp_path / "empty").write_text("")
     for arguments, message in (
-        ([], "nothing to do"),
         ([dev], "tuning needs both a list and its references"),
         (["test=nowhere"], "nowhere"),
         (["test=back.nbest"], "back.nbest: line 4: sentence 0 comes after sentence 1"),
@@ -197,7 +189,9 @@ def test_errors_are_one_line(folder, rescore_error, tmp_path):
             "tokenize=13a applies to metric=bleu",
         ),
     ):
-        assert message in rescore_error(*arguments), arguments
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            rescore(*arguments)
+        assert message in str(error.value) and "\n" not in str(error.value), arguments
     assert (folder / "eval.nbest").stat().st_size > 0
 
 
