@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from lightrnn_pl.cli.errors import EXPECTED, one_line
 from lightrnn_pl.files import write_json
+from lightrnn_pl.number_text import perplexity_text
 from lightrnn_pl.run_folder import SWEEP_RECORDS, RunFolder
 
 log = logging.getLogger(__name__)
@@ -184,14 +185,9 @@ def _print_jobs(jobs: list[dict[str, Any]]) -> None:
             str(job["job"]),
             Text("\n".join(override for override in job["overrides"] if override not in common)),
             Text(status, style="" if status in GOOD else "red"),
-            "\n".join(_perplexity(metrics[split]) for split in ("validation", "test") if metrics.get(split)),
+            "\n".join(
+                perplexity_text(metrics[split]["perplexity"]) for split in ("validation", "test") if metrics.get(split)
+            ),
             *([Text(job["error"] or "")] if has_errors else []),
         )
     Console().print(table)
-
-
-def _perplexity(split: dict[str, Any]) -> str:
-    perplexity = split["perplexity"]
-    if perplexity is None:  # JSON does not support infinity
-        return "inf"
-    return f"{perplexity:.2f}" if perplexity < 1e6 else f"{perplexity:.3g}"

@@ -55,6 +55,10 @@ class Corpus(ABC):
         """Approximate size of the text of a split in bytes, for a progress bar; None if it is unknown."""
         return None
 
+    def location(self) -> str | None:
+        """Where the training text is, for messages; None if the name of the corpus says so."""
+        return None
+
     def texts(self, split: str) -> Iterator[pa.Array | pa.ChunkedArray]:
         """The lines of a split as blocks of strings.
 
@@ -183,6 +187,13 @@ class TextCorpus(Corpus):
         """The total size of the files, or None if one of them is compressed."""
         files = self.files(split)
         return None if any(is_compressed(path.name) for path in files) else sum(path.stat().st_size for path in files)
+
+    @override
+    def location(self) -> str | None:
+        """The paths of the training text, relative to the working folder if they are below it."""
+        paths = map(Path, self._patterns.get("train", ()))
+        here = Path.cwd()
+        return ", ".join(str(path.relative_to(here) if path.is_relative_to(here) else path) for path in paths) or None
 
     @override
     def _texts(self, split: str) -> Iterator[pa.Array | pa.ChunkedArray]:

@@ -39,6 +39,10 @@ class TokenizedCorpus(Corpus):
         return self._corpus.num_bytes(split)
 
     @override
+    def location(self) -> str | None:
+        return self._corpus.location()
+
+    @override
     def _texts(self, split: str) -> Iterator[pa.Array | pa.ChunkedArray]:
         for texts in self._corpus.texts(split):
             yield pa.array([" ".join(self._tokenize(text or "")) for text in texts.to_pylist()], pa.string())

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lightrnn_pl.number_text import epochs_text, perplexity_text
 from lightrnn_pl.plotting.hover import add_titles
 from lightrnn_pl.plotting.style import INK, hollow, legend_below, line_style, whole_numbers
 
@@ -80,4 +81,6 @@ def draw_perplexity(figure: Figure, curves: Sequence[PerplexityCurve]) -> None:
 
 def _title(name: str, entry: Mapping[str, Any]) -> str:
     number = f", round {entry['round']}" if entry.get("round") is not None else ""
-    return f"{name}\nepoch {entry['epoch']:.4g}{number}: perplexity {entry['valid_perplexity']:,.2f}"
+    return (
+        f"{name}\nepoch {epochs_text(entry['epoch'])}{number}: perplexity {perplexity_text(entry['valid_perplexity'])}"
+    )

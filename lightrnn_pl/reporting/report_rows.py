@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightrnn_pl.number_text import epochs_text
 from lightrnn_pl.reporting.paper_tables import PaperRow, paper_note
 from lightrnn_pl.reporting.run_groups import Group, Spread
 
@@ -109,7 +110,7 @@ METRICS: dict[str, Metric] = {
     "words_per_second": Metric("words/s", "{:,.0f}".format, _at("words_per_second")),
     "rounds": Metric("rounds", _count_text, lambda metrics: len(metrics.get("rounds") or ()) or None),
     "best_round": Metric("round of best.ckpt", _count_text, _best_round),
-    "epochs": Metric("epochs", "{:,.4g}".format, _epochs),
+    "epochs": Metric("epochs", epochs_text, _epochs),
     "hours": Metric("hours", "{:,.2f}".format, _hours, only_with_paper=True),
     "reallocation_share": Metric("reallocation", "{:.2%}".format, _reallocation_share, only_with_paper=True),
 }

@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lightrnn_pl.number_text import epochs_text, perplexity_text
 from lightrnn_pl.reporting.anonymous_paths import text_without_folders
 from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
 from lightrnn_pl.reporting.report_rows import METRICS, PAPER_COLUMNS, Row
@@ -263,7 +264,7 @@ def _progress(metrics: Mapping[str, Any]) -> tuple[str, str]:
     if not history:
         return NONE, NONE
     perplexity = history[-1].get("valid_perplexity")
-    return f"{history[-1]['epoch']:.4g}", NONE if perplexity is None else f"{perplexity:,.2f}"
+    return epochs_text(history[-1]["epoch"]), NONE if perplexity is None else perplexity_text(perplexity)
 
 
 def _markdown_row(cells: Iterable[str]) -> str:

@@ -6,12 +6,14 @@ text that it does not have become the unknown word; ``lightrnn-table grow=...`` 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lightrnn_pl.building import as_config, as_plain
 from lightrnn_pl.checkpoint import Bundle, weights_file
@@ -21,8 +23,11 @@ from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.evaluation.text_data import own_datamodule
 from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.number_text import perplexity_text
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
 
 _SPLITS = {"validation": "valid", "test": "test"}
 
@@ -89,14 +94,14 @@ def fine_tuning_report(
     """
     file = weights_file(config.init_from)
     initial = Bundle(initial.model.to(device), initial.vocabulary, initial.config, initial.protocol)
-    new: dict[str, Any] = {"corpus": datamodule.title}
+    new: dict[str, Any] = {"corpus": datamodule.title, "location": datamodule.corpus.location()}
     for key, split in _SPLITS.items():
         if results.get(key):
             new[key] = {"before": _perplexity(initial, datamodule, split), "after": results[key]["perplexity"]}
     old: dict[str, Any] = {}
     try:
         own = own_datamodule(initial, cache_dir=config.paths.cache_dir)
-        old["corpus"] = own.title
+        old |= {"corpus": own.title, "location": own.corpus.location()}
         for key, split in _SPLITS.items():
             if split in own.splits:
                 before, after = (_perplexity(bundle, own, split) for bundle in (initial, tuned))
@@ -107,18 +112,30 @@ def fine_tuning_report(
 
 
 def print_fine_tuning(report: dict[str, Any]) -> None:
-    """Print a table of the perplexities before and after training."""
+    """Print a table of the perplexities before and after training, and a warning if the new text got worse."""
     table = Table(title=f"fine-tuning of {report['init_from']}: perplexity", title_justify="left")
-    for column in ("text", "split", "before", "after"):
-        table.add_column(column, justify="right" if column in ("before", "after") else "left")
+    table.add_column("text", overflow="fold")
+    table.add_column("split")
+    for column in ("before", "after"):
+        table.add_column(column, justify="right", no_wrap=True)
+    same_name = report["old_text"].get("corpus") == report["new_text"]["corpus"]
     for part in ("old_text", "new_text"):
+        text = report[part]
+        name = f"{part.replace('_', ' ')}, {(same_name and text['location']) or text['corpus']}"
         for key in _SPLITS:
-            if values := report[part].get(key):
-                name = f"{part.replace('_', ' ')}, {report[part]['corpus']}"
-                table.add_row(name, key, f"{values['before']:.2f}", f"{values['after']:.2f}")
+            if values := text.get(key):
+                table.add_row(Text(name), key, *(perplexity_text(values[when]) for when in ("before", "after")))
     Console(highlight=False).print(table)
     if reason := report["old_text"].get("not_measured"):
         print(f"perplexity on the old text was not measured: {reason}")
+    new = report["new_text"]["validation"]
+    before, after = (float("inf") if new[when] is None else new[when] for when in ("before", "after"))
+    if after > before:
+        log.warning(
+            "The fine-tuned model is worse than %s on the new text: validation perplexity %s instead of %s.\n"
+            "Use the original model, or train again with a lower optimizer.lr.",
+            *(report["init_from"], perplexity_text(after), perplexity_text(before)),
+        )
 
 
 def _perplexity(bundle: Bundle, datamodule: CorpusDataModule, split: str) -> float:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightrnn_pl.building import instantiate
@@ -13,7 +15,7 @@ from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.evaluation.text_data import datamodule_for_text
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.experiment import train
-from lightrnn_pl.training.fine_tuning import save_words, use_initial_model
+from lightrnn_pl.training.fine_tuning import print_fine_tuning, save_words, use_initial_model
 from tests.training.runs import compose_run
 
 
@@ -102,3 +104,27 @@ def test_the_words_of_a_run_survive_a_refused_command(tiny_text, new_text, tmp_p
     with pytest.raises(ValueError, match="different configuration"):
         fine_tune("other", new_text, "trainer.max_steps=1")
     assert (tmp_path / "new" / "initial_vocabulary.txt").read_bytes() == words
+
+
+def test_the_output_names_both_texts_and_warns_if_the_original_model_is_better(capsys, caplog):
+    texts = {"old_text": "a/train.txt", "new_text": "b/train.txt"}
+    report = {part: {"corpus": "text", "location": location} for part, location in texts.items()}
+    report["new_text"]["validation"] = {"before": 376.0, "after": 120.5}
+    report["old_text"]["validation"] = {"before": 90.0, "after": 2e57}
+    report["init_from"] = "runs/a"
+    print_fine_tuning(report)
+    output = capsys.readouterr().out
+    assert "old text, a/train.txt" in output and "new text, b/train.txt" in output and "2e+57" in output
+    assert not caplog.records
+    for after, text in ((376.5, "376.50"), (None, "inf")):
+        report["new_text"]["validation"]["after"] = after
+        print_fine_tuning(report)
+        assert f"worse than runs/a on the new text: validation perplexity {text} instead of 376.00" in caplog.text
+
+
+def test_a_run_is_not_named_after_the_default_model(monkeypatch):
+    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
+        for overrides, name in (([], "lightrnn-text"), (["init_from=runs/a"], "fine-tuned-text")):
+            config = compose("train", ["data=text", *overrides], return_hydra_config=True)
+            monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+            assert config.name == name and config.hydra.run.dir.startswith(f"outputs/{name}/")

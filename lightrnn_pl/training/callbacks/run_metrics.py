@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.files import write_json
+from lightrnn_pl.number_text import epochs_text, perplexity_text
 from lightrnn_pl.training.progress import epochs_done, learning_rate
 from lightrnn_pl.training.reallocation.callback import Reallocation
 
@@ -128,9 +129,9 @@ class RunMetrics(pl.Callback):
     def _log_validation(self, entry: dict[str, Any]) -> None:
         speed = f", {entry['words_per_second']:,.0f} words/s" if entry["words_per_second"] else ""
         log.info(
-            "epoch %.4g, round %d: validation perplexity %.2f, learning rate %.3g%s",
-            *(entry[key] for key in ("epoch", "round", "valid_perplexity", "learning_rate")),
-            speed,
+            "epoch %s, round %d: validation perplexity %s, learning rate %.3g%s",
+            *(epochs_text(entry["epoch"]), entry["round"], perplexity_text(entry["valid_perplexity"])),
+            *(entry["learning_rate"], speed),
         )
 
     def write(self, status: str, **more: Any) -> dict[str, Any]:

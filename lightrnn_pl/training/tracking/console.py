@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.number_text import epochs_text
 
 
 def print_model(model: LanguageModel) -> None:
@@ -110,7 +111,7 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
     if not finite:
         return "-"
     best = min(finite, key=lambda entry: entry["valid_perplexity"])
-    return f"{history[-1]['epoch']:.3g} ({best['epoch']:.3g})"
+    return f"{epochs_text(history[-1]['epoch'])} ({epochs_text(best['epoch'])})"
 
 
 def _kib(size: int) -> str:
