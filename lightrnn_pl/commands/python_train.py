@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from lightrnn_pl.run_folder import RunFolder
 
 def train(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Bundle:
     """Train a model as ``lightrnn-train`` does, and load the best one.
+
+    The progress that the command prints is printed too, or is logged if logging has been configured.
 
     Args:
         overrides: Overrides of the configuration, such as ``model=slim`` or ``model.hidden_dim=400``.
@@ -40,7 +45,25 @@ def train(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> B
             del config["hydra"]
         if config.get("sizes_only"):
             raise ValueError("debug=size does not train; use the command lightrnn-train debug=size")
-        command.train(config)
+        with _printed_log():
+            command.train(config)
     finally:
         hydra.cfg = None
     return load(folder.best)
+
+
+@contextlib.contextmanager
+def _printed_log() -> Iterator[None]:
+    """Print the log of this package as the command does, unless the caller has configured logging."""
+    logger = logging.getLogger("lightrnn_pl")
+    if logger.hasHandlers():
+        yield
+        return
+    handler, level = logging.StreamHandler(sys.stdout), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -18,6 +18,9 @@ from lightrnn_pl.data.corpus import SPLITS, Corpus, arrow_column, content_hash
 _FILE_FORMATS = ("parquet", "json", "csv", "text")
 """Other readers of the library can run code from files or connect to databases."""
 
+_FILE_SUFFIXES = (".txt", ".gz", ".bz2", ".xz", ".tokens")
+"""Endings of text files, which names of splits do not have."""
+
 
 class DatasetCorpus(Corpus):
     """Abstract: a corpus whose splits are datasets.
@@ -26,11 +29,20 @@ class DatasetCorpus(Corpus):
         train: The dataset's name of the split; None if there is no such split.
         valid: Like ``train``.
         test: Like ``train``.
+
+    Raises:
+        ValueError: If a name is that of a file.
     """
 
     def __init__(self, train: str | None, valid: str | None, test: str | None) -> None:
         names = zip(SPLITS, (train, valid, test), strict=True)
         self._splits = {split: name for split, name in names if name is not None}
+        for split, name in self._splits.items():
+            if set("/*") & set(name) or Path(name).suffix in _FILE_SUFFIXES:
+                raise ValueError(
+                    f"data.{split}={name} is a file, but must be the name of a split of the dataset; to read text "
+                    "files, use data=text data.train=... data.valid=... data.test=..."
+                )
 
     @override
     def has(self, split: str) -> bool:

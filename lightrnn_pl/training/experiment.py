@@ -101,14 +101,13 @@ def train(config: DictConfig) -> dict[str, Any]:
         if metrics.get("status") == "completed":
             if is_first_rank():
                 log.info("this run is already complete; pass resume=false to delete it and train again")
-                print_results({folder.path.name: metrics})
+                print_results({config.name: metrics})
             return metrics
 
     if initial is not None:
         save_words(initial, folder)  # only now, because the command may have been refused in the folder of another run
     if is_first_rank():
         dashboard.offline_unless_logged_in()
-        log.info("run %s, seed %s, folder %s", config.name, config.seed, folder.path)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     was_interrupted = config.resume and folder.read_metrics().get("status") in ("running", "interrupted")
     with _record_setup_failure(config, folder):
@@ -151,6 +150,8 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None, dist
     _check_trainer_and_optimizer(config)
     datamodule.prepare_data()
     datamodule.setup("fit")
+    if is_first_rank():  # only now, because the text may have been refused
+        log.info("run %s, seed %s\nfolder %s", config.name, config.seed, folder.path)
     if distillation is not None:
         distillation.check_vocabulary(datamodule.vocabulary)
     record = TableRecord(folder, datamodule.vocabulary)
@@ -316,7 +317,7 @@ def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder, initi
     if initial is not None:
         print_fine_tuning(final["fine_tuning"])
     files = ", ".join(path.name for path in (folder.metrics, folder.best, folder.perplexity_plot))
-    log.info("run folder: %s (%s)", folder.path, files)
+    log.info("run folder: %s\n(%s)", folder.path, files)
     return final
 
 

@@ -1,6 +1,7 @@
 """``lightrnn_pl.train``, and the other names of the package."""
 
 import json
+import logging
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -12,7 +13,7 @@ from lightrnn_pl.commands.generate import generate
 from tests.training.runs import SMALL, compose_run
 
 
-def test_trains_like_the_command_and_returns_the_best_model(tiny_text, tmp_path, monkeypatch):
+def test_trains_like_the_command_and_returns_the_best_model(tiny_text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     files = [f"data.{split}={path}" for split, path in tiny_text.items()]
     small = [override for override in SMALL if not override.startswith("name=")]
@@ -25,8 +26,17 @@ def test_trains_like_the_command_and_returns_the_best_model(tiny_text, tmp_path,
         f"Bundle(MultiComponentEmbedding, LSTMCore, MultiComponentOutput, words={metrics['vocabulary']}, "
         f"parameters={metrics['parameters']:,}, valid_perplexity={metrics['history'][-1]['valid_perplexity']:.1f})"
     )
-    # Without a folder, it selects one as the command does.
+    # Without a folder, it selects one as the command does.  It prints the same lines.
+    monkeypatch.setattr(logging.getLogger("lightrnn_pl"), "propagate", False)  # to the handlers of pytest
+    capsys.readouterr()
     lightrnn_pl.train(overrides)
+    output = capsys.readouterr().out
+    for line in ("run lightrnn-text, seed 0", "validation perplexity", "result, with perplexities", "run folder: "):
+        assert line in output
+    assert not logging.getLogger("lightrnn_pl").handlers
+    lightrnn_pl.train(overrides, run_dir="my run")
+    output = capsys.readouterr().out
+    assert "already complete" in output and "lightrnn-text" in output and "my run" not in output
     (run,) = (tmp_path / "outputs" / "lightrnn-text").iterdir()
     assert (run / "best.ckpt").is_file()
     expected = lightrnn_pl.load(run).model.state_dict()

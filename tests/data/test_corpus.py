@@ -172,6 +172,15 @@ def test_reads_data_files(tmp_path):
         HubCorpus("parquet", column="sentence", train="elsewhere", **options).check()
 
 
+@pytest.mark.parametrize("name", ["ptb.train.txt", "data/train", "news-*"])
+def test_files_are_not_names_of_splits(name):
+    with pytest.raises(
+        ValueError, match=r"data\.train=.* is a file, .*; to read text files, use data=text data\.train="
+    ):
+        HubCorpus("parquet", train=name)
+    HubCorpus("parquet", train="train+test[:10%]")
+
+
 def test_reports_an_unreachable_hub(monkeypatch):
     from huggingface_hub import constants
 

@@ -1,6 +1,7 @@
 """Training runs: results, files, and status, even if a run fails or is interrupted."""
 
 import json
+import logging
 import math
 import signal
 
@@ -177,14 +178,18 @@ def test_rejects_training_without_validation(tiny_text, tmp_path):
     assert read_metrics(tmp_path / "run")["status"] == "failed"
 
 
-def test_resume_false_keeps_the_old_run_if_the_new_one_cannot_start(tiny_text, tmp_path):
+def test_resume_false_keeps_the_old_run_if_the_new_one_cannot_start(tiny_text, tmp_path, caplog):
     run_dir = tmp_path / "run"
+    caplog.set_level(logging.INFO)
     train(compose_run(run_dir, tiny_text, *SMALL, "trainer.max_steps=3"))
+    assert "run test, seed 0" in caplog.text
+    caplog.clear()
     files = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
     broken = {**tiny_text, "train": tmp_path / "typo.txt"}
     with pytest.raises(FileNotFoundError, match=r"typo.txt does not exist"):
         train(compose_run(run_dir, broken, *SMALL, "resume=false"))
     assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == files
+    assert "run test, seed 0" not in caplog.text  # the text was refused first
 
 
 @pytest.mark.parametrize(
