@@ -85,8 +85,12 @@ def report(config: DictConfig) -> dict[str, Path]:
         with atomic_write(files[suffix], "w") as file:
             file.write(content)
     write_page(files["html"], groups, figures, results, failures, title, notes, commands)
-    for line in (*notes, f"report: {', '.join(map(str, files.values()))}"):
-        console.print(line, markup=False, soft_wrap=True)
+    for line in notes:
+        console.print(line, markup=False)
+    for file_path in files.values():
+        console.print(
+            f"report: {file_path}", markup=False, soft_wrap=True
+        )  # paths can be copied if they are not wrapped
     return files
 
 

@@ -330,8 +330,8 @@ class CorpusDataModule(pl.LightningDataModule):
         unknown = {split: share for split, share in shares.items() if share}
         for split, share in unknown.items():
             logger.warning(
-                "%s: %.2g %% of the %s text are unknown words, but the training text has none, so that their "
-                "probability is not trained; set data.vocabulary.min_count=2",
+                "%s: %.2g %% of the %s text are unknown words, but the training text has none,\n"
+                "so that their probability is not trained; set data.vocabulary.min_count=2",
                 *(self.title, 100 * share, split),
             )
         return unknown

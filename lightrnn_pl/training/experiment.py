@@ -31,6 +31,7 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
+from lightrnn_pl.training.callbacks.interruption import Interruption
 from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO, InvalidCheckpointError, ResumePoint
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
@@ -46,6 +47,7 @@ from lightrnn_pl.training.fine_tuning import (
 )
 from lightrnn_pl.training.module import LanguageModelingModule
 from lightrnn_pl.training.precision import check_precision, select_precision
+from lightrnn_pl.training.progress import with_batch_log
 from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import check_equal_on_ranks, is_first_rank
 from lightrnn_pl.training.reallocation.callback import Reallocation
@@ -168,6 +170,7 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None, dist
     plots = RunPlots(config.name, folder.perplexity_plot, metrics, record)
     best_bundle = BestBundle(folder.best, _BundleFactory(config, datamodule.vocabulary, datamodule.protocol()))
     resume_point: ResumePoint = instantiate(config.resume_point, path=folder.last)
+    interruption = Interruption()
     final_validation = FinalValidation(metrics, best_bundle, reallocation)
     averaging = [instantiate(config.averaging, reallocation=reallocation)] if config.averaging else []
     extra = [instantiate(callback) for callback in config.callbacks.values() if callback]
@@ -179,7 +182,18 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None, dist
         # At the end of a validation: set the learning rate, record the metrics, save the best model, reallocate, and
         # only then restore the weights that their average has replaced.
         callbacks=[
-            *(schedule, metrics, best_bundle, reallocation, plots, *averaging, resume_point, final_validation, *extra)
+            *(
+                schedule,
+                metrics,
+                best_bundle,
+                reallocation,
+                plots,
+                *averaging,
+                resume_point,
+                final_validation,
+                interruption,
+                *extra,
+            )
         ],
         logger=loggers,
         # Lightning adds its own progress bar unless this is False.
@@ -292,7 +306,7 @@ def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder, initi
         if split == "test" and datamodule.num_tokens.get("test") is None:
             results[key] = None
             continue
-        batches = datamodule.evaluation_dataloader(split)
+        batches = with_batch_log(datamodule.evaluation_dataloader(split), f"Perplexity of the {key} text")
         losses = word_losses(bundle.model, batches, device)
         results[key] = summarize(losses, bundle.vocabulary).as_dict()
         if split == "valid" and record is not None:
@@ -366,8 +380,8 @@ def _record_abnormal_end(run: _Run, folder: RunFolder) -> Iterator[None]:
                 print(f"interrupted; rerun the command with hydra.run.dir={folder.path} to resume", file=sys.stderr)
             elif interrupted:
                 print(
-                    "interrupted before the first resume point (resume_point.every_minutes); the same command starts "
-                    "over",
+                    "interrupted before the first resume point (resume_point.every_minutes);\n"
+                    "the same command starts over",
                     file=sys.stderr,
                 )
         raise

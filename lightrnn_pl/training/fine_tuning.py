@@ -25,6 +25,7 @@ from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.number_text import perplexity_text
 from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.training.progress import with_batch_log
 from lightrnn_pl.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -140,5 +141,7 @@ def print_fine_tuning(report: dict[str, Any]) -> None:
 
 def _perplexity(bundle: Bundle, datamodule: CorpusDataModule, split: str) -> float:
     device = next(bundle.model.parameters()).device
-    loader = datamodule.loader_for(bundle.vocabulary, split)
+    loader = with_batch_log(
+        datamodule.loader_for(bundle.vocabulary, split), f"Perplexity of {datamodule.title}, {split}"
+    )
     return measure_perplexity(bundle.model, loader, bundle.vocabulary, device).perplexity

@@ -1,11 +1,32 @@
-"""Progress of training within an epoch, for callbacks.
+"""Progress of training within an epoch, for callbacks, and of passes over a text, for the log.
 
 Lightning updates its epoch counter only after the hooks that call these functions.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightrnn_pl.allocation.progress_log import with_log
+from lightrnn_pl.data.batches import Batch, Loader
+
+log = logging.getLogger(__name__)
+
+
+def with_batch_log(batches: Loader | Sequence[Any], description: str) -> Iterator[Batch]:
+    """The same batches; the first rank logs every few seconds how many of them have been processed."""
+    total = f"{len(batches):,}"
+
+    @rank_zero_only
+    def report(number: int) -> None:
+        log.info("%s: batch %s of %s.", description, f"{number:,}", total)
+
+    return with_log(batches, report)
 
 
 def ends_epoch(trainer: pl.Trainer) -> bool:

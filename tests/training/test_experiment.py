@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
+from lightrnn_pl.allocation import progress_log
 from lightrnn_pl.allocation.initial.random import RandomAllocation
 from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.building import instantiate
@@ -165,11 +166,15 @@ def test_resume_false_starts_over(tiny_text, tmp_path):
     assert len(again["history"]) == len(first["history"])
 
 
-def test_steps_after_the_last_validation_are_validated(tiny_text, tmp_path):
+def test_steps_after_the_last_validation_are_validated(tiny_text, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress_log, "_INTERVAL", -1.0)  # log the progress of evaluation after every batch
     metrics = train(compose_run(tmp_path / "run", tiny_text, *SMALL, "trainer.max_steps=3"))
     assert [entry["step"] for entry in metrics["history"]] == [3]
     assert metrics["history"][0]["valid_perplexity"] == pytest.approx(metrics["validation"]["perplexity"], rel=1e-4)
     assert metrics["rounds"][0]["validations"] == [metrics["history"][0]["valid_perplexity"]]
+    for text in ("Validation of the last steps", "Perplexity of the validation text", "Perplexity of the test text"):
+        assert f"{text}: batch 1 of " in caplog.text
 
 
 def test_rejects_training_without_validation(tiny_text, tmp_path):

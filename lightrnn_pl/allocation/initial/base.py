@@ -119,7 +119,7 @@ class ClusteredAllocation(InitialAllocation):
         validate_sides(num_words, tuple(sides))
         row_size = math.prod(sides[1:])
         log.info(
-            "Creating the initial allocation of %s words by clustering word vectors: %s ...",
+            "Creating the initial allocation of %s words by clustering word vectors:\n%s ...",
             f"{num_words:,}",
             self.cost(num_words, int(np.sum(counts)), sides[0], row_size),
         )
@@ -138,8 +138,8 @@ class ClusteredAllocation(InitialAllocation):
         columns = self.columns if bands is None else "frequency"
         if columns == "clusters" and row_size > _MAX_CLUSTERED_ROW:
             log.warning(
-                "Rows of %s cells are too long for column clusters; assigning columns at random instead. Use rows of "
-                "at most %s cells (model.sides), or set allocation.columns=random.",
+                "Rows of %s cells are too long for column clusters; assigning columns at random instead.\n"
+                "Use rows of at most %s cells (model.sides), or set allocation.columns=random.",
                 f"{row_size:,}",
                 f"{_MAX_CLUSTERED_ROW:,}",
             )

@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int
@@ -18,7 +19,13 @@ GIB = 2**30
 
 
 class Solver(abc.ABC):
-    """Abstract: subclasses compute codes and a lower bound, and this class validates and measures them."""
+    """Abstract: subclasses compute codes and a lower bound, and this class validates and measures them.
+
+    Attributes:
+        action: What a run does at the end of a round, for the log.
+    """
+
+    action: ClassVar[str] = "reallocating"
 
     def solve(self, problem: ReallocationProblem) -> ReallocationResult:
         """Solve the problem; the result has the problem's own codes if the solver finds nothing cheaper.

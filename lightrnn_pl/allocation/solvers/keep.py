@@ -16,6 +16,8 @@ class KeepSolver(Solver):
     solver, so the two runs differ only in the reallocations.
     """
 
+    action = "control, no reallocation"
+
     def _assign(self, problem: ReallocationProblem) -> tuple[Int[np.ndarray, "V k"], float]:
         if problem.codes is None:
             raise ValueError("KeepSolver needs the current codes; create the problem with codes")

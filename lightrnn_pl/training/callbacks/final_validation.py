@@ -8,7 +8,7 @@ from lightrnn_pl.evaluation.perplexity import mean_nll
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.module import LanguageModelingModule
-from lightrnn_pl.training.progress import learning_rate
+from lightrnn_pl.training.progress import learning_rate, with_batch_log
 from lightrnn_pl.training.reallocation.callback import Reallocation
 
 
@@ -30,7 +30,8 @@ class FinalValidation(pl.Callback):
         if trainer.global_step == (history[-1]["step"] if history else 0):
             return
         assert isinstance(pl_module, LanguageModelingModule)
-        batches = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]  # set by Trainer.fit
+        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]  # set by Trainer.fit
+        batches = with_batch_log(loader, "Validation of the last steps")
         nll = mean_nll(pl_module.model, batches, pl_module.device)
         self.metrics.record_validation(trainer, nll, learning_rate(trainer))
         self.best_bundle.update(trainer, pl_module, nll)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import RichProgressBar, Timer
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 from typing_extensions import override
 
 
@@ -38,7 +41,7 @@ class TrainingProgressBar(RichProgressBar):
             TextColumn("{task.description}"),
             BarColumn(bar_width=14),
             MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            _RemainingTime(self, [timer for timer in trainer.callbacks if isinstance(timer, Timer)]),
         ]
 
     @override
@@ -56,3 +59,21 @@ class TrainingProgressBar(RichProgressBar):
     @override
     def validation_description(self) -> str:
         return "validation"
+
+
+class _RemainingTime(TimeRemainingColumn):
+    """The remaining time of the epoch, or that until ``trainer.max_time`` if it is shorter."""
+
+    def __init__(self, bar: RichProgressBar, timers: Sequence[Timer]) -> None:
+        super().__init__(elapsed_when_finished=True)
+        self._bar, self._timers = bar, timers
+
+    @override
+    def render(self, task: Task) -> Text:
+        limits = [limit for timer in self._timers if (limit := timer.time_remaining()) is not None]
+        if not limits or task.finished or task.id != self._bar.train_progress_bar_id:
+            return super().render(task)
+        seconds = max(0.0, min(limits))
+        if task.time_remaining is not None and task.time_remaining < seconds:
+            return super().render(task)
+        return Text(str(timedelta(seconds=int(seconds))), style="progress.remaining")

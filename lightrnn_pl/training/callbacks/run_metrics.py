@@ -129,7 +129,7 @@ class RunMetrics(pl.Callback):
     def _log_validation(self, entry: dict[str, Any]) -> None:
         speed = f", {entry['words_per_second']:,.0f} words/s" if entry["words_per_second"] else ""
         log.info(
-            "epoch %s, round %d: validation perplexity %s, learning rate %.3g%s",
+            "epoch %s, round %d: validation perplexity %s, lr %.3g%s",
             *(epochs_text(entry["epoch"]), entry["round"], perplexity_text(entry["valid_perplexity"])),
             *(entry["learning_rate"], speed),
         )

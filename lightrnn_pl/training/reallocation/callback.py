@@ -150,7 +150,7 @@ class Reallocation(pl.Callback):
             trainer.should_stop = True
             log_once(f"Round {self.round} ends ({reason}); training is done.")
         else:
-            log_once(f"Round {self.round} ends ({reason}); reallocating.")
+            log_once(f"Round {self.round} ends ({reason}); {self.mover.solver.action}.")
             self._reallocate(trainer, pl_module, window)
 
     def finish(self) -> None:

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Real
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from lightrnn_pl.allocation.solvers import KeepSolver
+from lightrnn_pl.number_text import perplexity_text
 from lightrnn_pl.training.reallocation.objectives import Proposal
 
 log = logging.getLogger(__name__)
@@ -63,14 +65,18 @@ def report(trainer: pl.Trainer, summary: dict[str, Any]) -> None:
     """
     metrics = summary["reallocation"]
     nll = metrics["nll_measured"]
-    measured = "not measured" if nll is None else f"{nll:.4f} measured with the new codes as inputs"
-    log_once(
-        f"Reallocation after round {summary['round']} (validation perplexity {summary['valid_perplexity']:.2f}): "
-        f"training NLL {metrics['nll_before']:.4f} -> {metrics['nll_predicted']:.4f} predicted, "
-        f"{measured}; {metrics['words_moved']} words reallocated "
-        f"({metrics['share_moved']:.1%}, {metrics['tokens_moved']:.1%} of the tokens), gap {metrics['gap']:.3%}, "
-        f"{metrics['seconds']:.1f} s ({metrics['share_of_training_time']:.2%} of training time so far)"
-    )
+    measured = "not measured" if nll is None else f"{nll:.4f} measured with the new codes"
+    is_control = metrics["solver"] == KeepSolver.__name__
+    lines = [
+        f"{'Control' if is_control else 'Reallocation'} after round {summary['round']} "
+        f"(validation perplexity {perplexity_text(summary['valid_perplexity'])}):",
+        f"training NLL {metrics['nll_before']:.4f} -> {metrics['nll_predicted']:.4f} predicted, {measured}",
+        f"{metrics['seconds']:.1f} s ({metrics['share_of_training_time']:.2%} of training time so far)",
+    ]
+    if not is_control:
+        words = f"{metrics['words_moved']:,} words reallocated ({metrics['share_moved']:.1%}, "
+        lines.insert(1, f"{words}{metrics['tokens_moved']:.1%} of the tokens), gap {metrics['gap']:.3%}")
+    log_once("\n  ".join(lines))
     numbers = {f"reallocation/{name}": value for name, value in metrics.items() if isinstance(value, int | float)}
     for logger in trainer.loggers:
         logger.log_metrics({**numbers, "round": summary["round"]}, step=trainer.global_step)

@@ -11,16 +11,15 @@ import torch
 from jaxtyping import Int
 
 from lightrnn_pl.allocation.loss_statistics import LossStatistics
-from lightrnn_pl.allocation.progress_log import with_log
 from lightrnn_pl.allocation.reallocation_problem import ReallocationResult
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.data.batches import Batch, Loader
 from lightrnn_pl.distributed import all_reduce, from_first_rank
 from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.progress import with_batch_log
 from lightrnn_pl.training.reallocation.candidate_columns import candidate_column_losses
 from lightrnn_pl.training.reallocation.gather_statistics import Storage, gather_statistics
 from lightrnn_pl.training.reallocation.input_costs import input_costs
-from lightrnn_pl.training.reallocation.metrics import log_once
 from lightrnn_pl.training.reallocation.row_moves import RowMoves, row_moves
 
 
@@ -133,7 +132,4 @@ class _LoggedBatches:
         self._loader = loader
 
     def __iter__(self) -> Iterator[Batch]:
-        total = f"{len(self._loader):,}"
-        return with_log(
-            self._loader, lambda number: log_once(f"Pass over the training text: batch {number:,} of {total}.")
-        )
+        return with_batch_log(self._loader, "Pass over the training text")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from rich.text import Text
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.number_text import epochs_text
 
+_MAX_NAME = 24
+"""Characters per line of the name of a run."""
+
 
 def print_model(model: LanguageModel) -> None:
     """Print the parameters and bytes of each part, of the maps of shared vectors, and of the word table."""
@@ -19,8 +23,8 @@ def print_model(model: LanguageModel) -> None:
     for column, justify in (("part", "left"), ("layer", "left"), ("parameters", "right"), ("dtype", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     table.add_column("KiB", justify="right")
-    for name in ("embedding", "core", "output"):
-        part = getattr(model, name)
+    parts = (model.embedding, model.core, model.output)
+    for name, part in zip(("embedding", "core", "output"), parts, strict=True):
         parameters = list(part.parameters())
         count = sum(parameter.numel() for parameter in parameters)
         size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
@@ -38,6 +42,9 @@ def print_model(model: LanguageModel) -> None:
     total = sum(model.num_bytes.values())
     table.add_section()
     table.add_row("all", "", f"{model.num_parameters:,}", "", _kib(total))
+    if sum(parameter.numel() for part in parts for parameter in part.parameters()) > model.num_parameters:
+        table.caption = "Embedding and output share vectors, which are counted once in the last row."
+        table.caption_justify = "left"
     Console().print(table)
 
 
@@ -85,8 +92,13 @@ def print_typical_words(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Print a table of finished runs: parameters, epochs (of the best model in parentheses), perplexity, and speed."""
-    table = Table(title="result, with perplexities", title_justify="left")
-    table.add_column("run", overflow="fold")
+    console = Console()
+    # Seven columns and a name fit into a terminal of 80 columns only without spaces beside them.
+    padding = (0, 1 if console.width >= 100 else 0)
+    table = Table(title="result, with perplexities", title_justify="left", padding=padding)
+    names = {name: _wrapped(name) for name in runs}
+    longest = max((len(line) for text in names.values() for line in text.split("\n")), default=0)
+    table.add_column("run", min_width=longest)
     columns = ("parameters", "epochs\n(best)", "validation\nby round", "test", "words/s", "seconds")
     for column in columns:
         table.add_column(column, justify="right")
@@ -94,7 +106,7 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
         rounds = " ".join(f"{summary['valid_perplexity']:.1f}" for summary in metrics.get("rounds", []))
         test = metrics.get("test")
         table.add_row(
-            name,
+            Text(names[name]),
             f"{metrics['parameters']:,}",
             _epochs(metrics.get("history", [])),
             rounds or "-",
@@ -102,7 +114,17 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
             f"{metrics['words_per_second']:,.0f}",
             f"{metrics['seconds']:.0f}",
         )
-    Console().print(table)
+    console.print(table)
+
+
+def _wrapped(name: str) -> str:
+    """A name in lines of at most 24 characters if possible, broken after spaces, hyphens and underscores."""
+    lines = [""]
+    for part in re.findall(r"[^-_ ]*[-_ ]|[^-_ ]+", name):
+        if lines[-1] and len(lines[-1] + part) > _MAX_NAME:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _epochs(history: Sequence[Mapping[str, Any]]) -> str:

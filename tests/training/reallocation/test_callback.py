@@ -1,6 +1,7 @@
 """The bootstrap: predicted losses, restored weights, and the ends of rounds and of training."""
 
 import copy
+import logging
 import math
 
 import numpy as np
@@ -154,7 +155,8 @@ def test_a_reallocation_starts_from_the_best_weights_of_its_round(recorded, tiny
         assert reallocation["share_moved"] == reallocation["words_moved"] / metrics["vocabulary"]
 
 
-def test_the_control_changes_nothing(recorded, tiny_text, tmp_path):
+def test_the_control_changes_nothing(recorded, tiny_text, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     metrics = train(
         compose_run(
             tmp_path / "run", tiny_text, *SHORT, "solver=keep", "reallocation.max_rounds=2", "reallocation.patience=1"
@@ -166,6 +168,8 @@ def test_the_control_changes_nothing(recorded, tiny_text, tmp_path):
     assert reallocation["nll_predicted"] == pytest.approx(reallocation["nll_before"], rel=1e-6)
     assert reallocation["nll_measured"] == pytest.approx(reallocation["nll_before"], rel=1e-6)
     assert reallocation["cost"] == pytest.approx(reallocation["nll_before"] * metrics["tokens"]["train"], rel=1e-2)
+    assert "control, no reallocation" in caplog.text and "words reallocated" not in caplog.text
+    assert max(len(line) for message in caplog.messages for line in message.splitlines() if "/" not in line) <= 80
 
 
 @pytest.mark.parametrize("storage", ["hidden", "scores"])

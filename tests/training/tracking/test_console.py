@@ -30,6 +30,16 @@ def test_epochs_and_those_of_the_best_model(columns, monkeypatch, capsys):
     assert cells["a"][:2] == ["12,345", "3 (2)"] and cells["b"][1] == "0.5 (0.5)" and cells["c"][1] == "-"
 
 
+def test_names_are_broken_between_words(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["lightrnn-text", "lightrnn-table3-lightrnn-aclw-small", "full softmax"]
+    print_results({name: run([1234.5, 1200.1, 1100.7, 1099.2], [10, 20, 30, 40]) for name in names})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+    cells = [line.split("│")[1].strip() for line in lines if "│" in line]
+    assert list(filter(None, cells)) == [names[0], "lightrnn-table3-", "lightrnn-aclw-small", names[2]]
+
+
 def test_of_typical_words_only_the_words_are_cut_off(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     words = [f"word{number}" for number in range(40)]
@@ -50,3 +60,9 @@ def test_maps_of_shared_vectors_have_rows_of_their_own(name, maps, capsys):
     assert [row for row in kib if row.endswith("map")] == maps
     parts = sum(float(value.replace(",", "")) for row, value in kib.items() if row != "all")
     assert parts == pytest.approx(float(kib["all"].replace(",", "")), abs=0.3)
+
+
+@pytest.mark.parametrize(("name", "tied"), [("full", True), ("hashed", False)])
+def test_parameters_that_two_parts_share_are_explained(name, tied, capsys):
+    print_model(bundle_of(name).model)
+    assert ("share vectors, which are counted once" in " ".join(capsys.readouterr().out.split())) == tied
