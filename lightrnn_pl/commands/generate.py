@@ -98,8 +98,9 @@ def _print_result(bundle: Bundle, mixture: Mixture | None, config: DictConfig, p
         else:
             prediction = bundle.next_words(prompt, config.next, config.search, prefix=prefix, unknown=config.unknown)
         print_next_words(prediction, prefix)
-        if prediction.rows_opened:
-            print_message(f"{prediction.rows_opened} of {bundle.model.allocation.sides[0]} rows opened")
+        sides = bundle.model.allocation.sides
+        if len(sides) == 2 and prediction.rows_opened:
+            print_message(f"evaluated {prediction.rows_opened} of {sides[0]} rows of the word table")
         return
     options: dict[str, Any] = {
         key: config[key] for key in ("temperature", "top_k", "top_p", "beams", "samples", "stop", "unknown")

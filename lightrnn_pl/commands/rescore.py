@@ -80,13 +80,16 @@ class _Rescoring:
         self.input.check_references(self.dev_layout)
         self.models: dict[str, LanguageModelFeature] = {}
         self.unknown_counts: dict[str, UnknownWordCount] = {}
+        self._count_unknown: list[UnknownWordCount] = []
+        self._unknown_affects_order = False
         self.report["models"] = {}
         for number, checkpoint in enumerate(paths_of(config.checkpoints)):
             scorer = load_line_scorer(checkpoint, config.device, config.batch_size, "whitespace")
             name, path = f"{config.feature}{number}", weights_file(checkpoint)
             self.models[name] = LanguageModelFeature(scorer, config.unknown_penalty)
+            self._count_unknown.append(UnknownWordCount(scorer.vocabulary))
             if config.unknown_count:
-                self.unknown_counts[f"{_UNKNOWN_COUNT}{number}"] = UnknownWordCount(scorer.vocabulary)
+                self.unknown_counts[f"{_UNKNOWN_COUNT}{number}"] = self._count_unknown[-1]
             self.report["models"][name] = {"checkpoint": str(path), "sha256": file_hash(path)}
         self.features: dict[str, Feature] = {_WORD_COUNT: count_words} if config.word_count else {}
         self.features.update(self.models)
@@ -254,7 +257,10 @@ class _Rescoring:
                     system.perplexity = math.exp(min(700.0, -total / max(1, tokens)))
 
     def _with_features(self, split: str, layout: FeatureLayout) -> Iterator[list[Hypothesis]]:
-        return add_features(self.input.read(split, layout), self.features, self.config.buffer)
+        for group in add_features(self.input.read(split, layout), self.features, self.config.buffer):
+            texts = [hypothesis.text for hypothesis in group]
+            self._unknown_affects_order |= any(len({*count(texts)}) > 1 for count in self._count_unknown)
+            yield group
 
     def _print(self, message: str) -> None:
         self.errors.print(message, soft_wrap=True)
@@ -273,7 +279,7 @@ class _Rescoring:
             share = model.num_unknown / model.num_words if model.num_words else 0.0
             self._print(f"{name}: {model.num_unknown:,} of {model.num_words:,} scored words are unknown ({share:.2%})")
         is_corrected = self.config.unknown_count or self.config.unknown_penalty
-        if any(model.num_unknown for model in self.models.values()) and not is_corrected:
+        if self._unknown_affects_order and not is_corrected:
             self._print(
                 "unknown words can be more likely than known ones; unknown_count=true adds their number as a feature, "
                 "unknown_penalty=10 lowers the score of texts with unknown words"

@@ -62,7 +62,7 @@ def test_prints_the_next_words(generate, saved):
     words, probabilities = zip(*(line.split("\t") for line in captured.out.splitlines()), strict=True)
     assert list(words) == list(prediction.words)
     assert [float(probability) for probability in probabilities] == pytest.approx(prediction.probabilities, 1e-5)
-    assert "read as <unk>: dog" in captured.err and "3 of 3 rows opened" in captured.err
+    assert "read as <unk>: dog" in captured.err and "evaluated 3 of 3 rows of the word table" in captured.err
 
 
 def test_next_words_of_several_prompts_are_separated(generate):

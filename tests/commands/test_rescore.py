@@ -230,3 +230,7 @@ def test_the_number_of_unknown_words_is_a_feature_with_a_tuned_weight(folder, re
         first = [parse_line(line) for line in (tmp_path / "p").read_text().splitlines()[:2]]
         scores.append([hypothesis.features["LanguageModel0"][0] for hypothesis in first])
     assert scores[1] == pytest.approx([scores[0][0] - 50, scores[0][1]], abs=1e-3)
+    # If the hypotheses of each sentence have equal numbers of unknown words, these do not affect the order.
+    (tmp_path / "equal").write_text("0 ||| w01 xqzzy ||| TM0= 0 ||| 0\n0 ||| xqzzy w02 ||| TM0= 1 ||| 0\n")
+    _, _, errors = rescore(f"checkpoints=[{folder / 'good'}]", "test=equal", "output=p")
+    assert "2 of 4 scored words are unknown" in errors and "unknown_count=true" not in errors

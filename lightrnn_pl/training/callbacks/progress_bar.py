@@ -41,7 +41,7 @@ class TrainingProgressBar(RichProgressBar):
             TextColumn("{task.description}"),
             BarColumn(bar_width=14),
             MofNCompleteColumn(),
-            _RemainingTime(self, [timer for timer in trainer.callbacks if isinstance(timer, Timer)]),
+            _RemainingTime(self, [timer for timer in trainer.callbacks if isinstance(timer, Timer)]),  # type: ignore[attr-defined]
         ]
 
     @override
