@@ -2,7 +2,8 @@
 #
 #   begin NAME [override ...]    sets the output folder (FOLDER, or multirun/NAME...) and the overrides for every run
 #   sweep experiment=... ...     trains; when called again, keeps completed runs and resumes the others
-#   report                       writes tables, plots and a page to the output folder; fails if a run failed
+#   report                       writes tables, plots and a page, titled NAME..., to the output folder; fails if a run
+#                                failed
 #
 # begin also sets `languages` to an override that sweeps over the languages of ACLW. LANGUAGES=cs,fr selects a subset.
 # With another corpus (data=ptb), `languages` is empty, so that each model is trained only once.
@@ -20,7 +21,8 @@ for argument in "$@"; do
 done
 
 begin() {
-    local name=$1 corpus='' override
+    local corpus='' override
+    name=$1
     shift
     given=("$@")
     scale=paper
@@ -53,6 +55,6 @@ sweep() {
 }
 
 report() {
-    lightrnn-report "$folder" "output=$folder/report" || status=$?
+    lightrnn-report "$folder" "output=$folder/report" "title='Report: $name'" || status=$?
     exit "$status"
 }

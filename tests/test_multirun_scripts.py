@@ -104,7 +104,8 @@ def test_a_script_passes_its_arguments_to_every_run(tmp_path):
         assert call.endswith(" scale=small data=ptb seed=0,1") and " -m " in call
         assert "hydra.sweep.dir=multirun/slim_figure3-small-ptb hydra.sweep.subdir=${name}-seed${seed}" in call
     assert " experiment=slim/figure3 paper.model=se paper.parts=1,2,4,8,16,32,64,128 scale=small " in calls[1]
-    assert calls[2] == "lightrnn-report multirun/slim_figure3-small-ptb output=multirun/slim_figure3-small-ptb/report"
+    folder = "multirun/slim_figure3-small-ptb"
+    assert calls[2] == f"lightrnn-report {folder} output={folder}/report title='Report: slim_figure3-small-ptb'"
 
 
 @pytest.mark.parametrize(("table", "order"), [("lightrnn_table4", ""), ("lightrnn_table5", "interpolate_order=4 ")])
@@ -125,7 +126,7 @@ def test_a_folder_is_named_by_the_corpus(tmp_path):
     script = ROOT / "multirun_scripts" / "lightrnn_table2.sh"
     _, calls = run(script, tmp_path, "data.name=mine", "scale=small", "data=text", "data.train=a.txt")
     folder = "multirun/lightrnn_table2-small-mine"
-    assert calls[1] == f"lightrnn-report {folder} output={folder}/report"
+    assert calls[1] == f"lightrnn-report {folder} output={folder}/report title='Report: lightrnn_table2-small-mine'"
 
 
 @pytest.mark.parametrize("arguments", [("scale=small", "--threads", "2"), ("--threads", "2", "scale=small")])
@@ -133,7 +134,8 @@ def test_scale_small_applies_to_the_timing_in_any_position(arguments, tmp_path):
     status, (timing, report) = run(ROOT / "multirun_scripts" / "slim_table7.sh", tmp_path, *arguments)
     assert status == 0 and "output_layers.py --vocabulary 100000 --hidden 512 " in timing
     assert timing.endswith(" --json multirun/slim_table7-small/output_layers.json --threads 2")
-    assert report == "lightrnn-report multirun/slim_table7-small output=multirun/slim_table7-small/report"
+    folder = "multirun/slim_table7-small"
+    assert report == f"lightrnn-report {folder} output={folder}/report title='Report: slim_table7-small'"
 
 
 @pytest.mark.parametrize("device", [("--device", "cuda:1"), ("--device=cuda:1",)])

@@ -29,7 +29,6 @@ class PerplexityCurve:
         color: The color.
         number: Determines whether the line is solid, dashed or dotted.
         label: The label in the legend; None if the legend does not contain the curve.
-        alpha: The opacity.
     """
 
     name: str
@@ -37,11 +36,18 @@ class PerplexityCurve:
     color: str
     number: int = 0
     label: str | None = None
-    alpha: float = 1.0
 
 
-def draw_perplexity(figure: Figure, curves: Sequence[PerplexityCurve]) -> None:
-    """Draw validation perplexity by epoch, one line per curve; hollow markers indicate the ends of rounds."""
+def draw_perplexity(
+    figure: Figure, curves: Sequence[PerplexityCurve], line_labels: Mapping[int, str] | None = None
+) -> None:
+    """Draw validation perplexity by epoch, one line per curve; hollow markers indicate the ends of rounds.
+
+    Args:
+        figure: The figure to draw on.
+        curves: The curves.
+        line_labels: What the line of curves with a ``number`` means, for the legend.
+    """
     from matplotlib.ticker import MaxNLocator, NullLocator
 
     axes = figure.add_subplot()
@@ -59,13 +65,14 @@ def draw_perplexity(figure: Figure, curves: Sequence[PerplexityCurve]) -> None:
             marker=".",
             color=curve.color,
             label=curve.label,
-            alpha=curve.alpha,
         )
         add_titles(axes, zip(epochs, values, [_title(curve.name, entry) for entry in validations], strict=True))
         ends = [before for before, after in itertools.pairwise(validations) if before["round"] != after["round"]]
         has_rounds |= bool(ends)
         positions = [(entry["epoch"], entry["valid_perplexity"]) for entry in ends]
         axes.plot(*([position[axis] for position in positions] for axis in (0, 1)), **hollow(curve.color))
+    for number, label in (line_labels or {}).items():
+        axes.plot([], [], line_style(number), color=INK, label=label)
     if has_rounds:
         axes.plot([], [], **hollow(INK), label="end of a round")
     axes.set(xlabel="epochs", ylabel="validation perplexity")

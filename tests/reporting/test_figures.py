@@ -200,6 +200,15 @@ def test_lines_with_a_repeated_color_are_dashed(tmp_path):
     assert dashed[0] == 0 < dashed[1]
 
 
+def test_seeds_of_a_group_differ_in_the_style_of_their_lines(tmp_path):
+    make_run(tmp_path / "alone", model__hidden_dim=1)
+    for seed in (3, 5):
+        make_run(tmp_path / str(seed), seed)
+    path = write_figures(groups_of(tmp_path), tmp_path / "figures")["epochs"]
+    svg = path.with_suffix(".svg").read_text()
+    assert "stroke-dasharray" in svg and "seed 3" in texts(path) and "seed 5" in texts(path)
+
+
 def test_figures_are_reproducible(tmp_path):
     make_run_with_tables(tmp_path / "a")
     for folder in ("one", "two"):

@@ -60,6 +60,10 @@ def test_small_runs_are_labeled(tmp_path):
     assert any("do not reproduce" in note for note in table.notes)
     (alone,) = result_tables(rows_of(tmp_path / "1"))
     assert not any("do not reproduce" in note for note in alone.notes)
+    assert any("The paper's values are shown" in note for note in table.notes)
+    make_run(tmp_path / "2", paper=paper("LightRNN", "lightrnn_figure4"))
+    (without_values,) = result_tables(rows_of(tmp_path / "2"))
+    assert not any("values" in note for note in without_values.notes) and without_values.notes
 
 
 def test_notes_on_deviations_from_the_paper_are_shown(tmp_path):

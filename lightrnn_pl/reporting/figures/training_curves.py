@@ -8,30 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from lightrnn_pl.plotting.perplexity_curves import PerplexityCurve, draw_perplexity
-from lightrnn_pl.plotting.style import legend_below, line_style, new_figure, whole_numbers
+from lightrnn_pl.plotting.style import SERIES, legend_below, line_style, new_figure, whole_numbers
 from lightrnn_pl.reporting.figures.curve_drawing import draw_curve, with_colors
 from lightrnn_pl.reporting.run_groups import Group
 
 
 def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
-    """Draw validation perplexity by epoch, one line per run; False if nothing was validated."""
+    """Draw validation perplexity by epoch, one line per run; False if nothing was validated.
+
+    Groups differ in color, and the seeds of a group in line style, unless there are more groups than colors.
+    """
     shown = [group for group in groups if any(_is_validated(run.metrics) for run in group.runs)]
     if not shown:
         return False
+    seeds = sorted({run.seed or 0 for group in shown if len(group.runs) > 1 for run in group.runs})
+    styles = {seed: number * len(SERIES) for number, seed in enumerate(seeds) if len(groups) <= len(SERIES)}
     curves = [
         PerplexityCurve(
             group.label if len(group.runs) == 1 else f"{group.label}, seed {run.seed}",
             run.metrics.get("history") or (),
             color,
-            number,
+            styles.get(run.seed or 0, number) if len(group.runs) > 1 else number,
             label=group.label if run is group.runs[0] else None,
-            alpha=1.0 if len(group.runs) == 1 else 0.65,
         )
         for number, (color, group) in enumerate(with_colors(shown, groups))
         for run in group.runs
     ]
     with new_figure(path) as figure:
-        draw_perplexity(figure, curves)
+        draw_perplexity(figure, curves, {number: f"seed {seed}" for seed, number in styles.items()})
     return True
 
 
