@@ -20,8 +20,9 @@ from lightrnn_pl.reporting.run_groups import Group, Spread, paper_order
 from lightrnn_pl.reporting.runs import Run
 
 NONE = "–"
-_SMALL = "Rows labeled small differ from the paper in corpus, model size or training time, and do not reproduce it."
-_SMALL_PRINTED = "The paper's values are shown for orientation only."
+_SMALL = "Rows labeled small differ from the paper in corpus, model size or training time."
+_SMALL_PRINTED = "The paper's values are shown for orientation only; these rows do not reproduce them."
+_SMALL_ALONE = "They do not reproduce the paper's results."
 _SHORTER = "*: stopped after fewer epochs than another model of the table on the same corpus."
 _OPTIONAL = (
     "MB of tables",
@@ -209,7 +210,7 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
     cells = [row_cells for _, row_cells in sorted(ordered, key=lambda pair: pair[0])]
     notes = []
     if any(row.small for row in rows):
-        notes.append(f"{_SMALL} {_SMALL_PRINTED}" if printed else _SMALL)
+        notes.append(f"{_SMALL} {_SMALL_PRINTED if printed else _SMALL_ALONE}")
     if any(spread.deviation is not None for row in rows for spread in row.metrics.values()):
         notes.append("±: sample standard deviation over the seeds.")
     if shorter:

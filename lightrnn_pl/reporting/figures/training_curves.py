@@ -16,19 +16,20 @@ from lightrnn_pl.reporting.run_groups import Group
 def draw_epochs(groups: Sequence[Group], path: Path) -> bool:
     """Draw validation perplexity by epoch, one line per run; False if nothing was validated.
 
-    Groups differ in color, and the seeds of a group in line style, unless there are more groups than colors.
+    Groups differ in color.  The line style shows the seed or, if there are more groups than colors, the group.
     """
     shown = [group for group in groups if any(_is_validated(run.metrics) for run in group.runs)]
     if not shown:
         return False
-    seeds = sorted({run.seed or 0 for group in shown if len(group.runs) > 1 for run in group.runs})
-    styles = {seed: number * len(SERIES) for number, seed in enumerate(seeds) if len(groups) <= len(SERIES)}
+    seeds = sorted({run.seed or 0 for group in shown for run in group.runs})
+    by_seed = any(len(group.runs) > 1 for group in shown) and len(groups) <= len(SERIES)
+    styles = {seed: number * len(SERIES) for number, seed in enumerate(seeds)} if by_seed else {}
     curves = [
         PerplexityCurve(
             group.label if len(group.runs) == 1 else f"{group.label}, seed {run.seed}",
             run.metrics.get("history") or (),
             color,
-            styles.get(run.seed or 0, number) if len(group.runs) > 1 else number,
+            styles.get(run.seed or 0, number),
             label=group.label if run is group.runs[0] else None,
         )
         for number, (color, group) in enumerate(with_colors(shown, groups))
