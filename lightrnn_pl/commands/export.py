@@ -42,8 +42,13 @@ def export(config: DictConfig) -> dict[str, Any]:
     check_flag("overwrite", config.overwrite)
     if config.valid is None:
         check_unused(config, "applies to the validation text; omit valid=null, or omit this", words=100000)
-    if not config.format.startswith("onnx"):
-        check_unused(config, "applies to format=onnx and onnx_int8 only; omit it", check_words=300, largest_table=1024)
+    if "onnx" not in config.format:
+        reason = "applies to format=onnx, onnx_int8 and sherpa_onnx only; omit it"
+        check_unused(config, reason, check_words=300, largest_table=1024)
+    if config.format == "sherpa_onnx":
+        check_unused(config, "does not apply to format=sherpa_onnx; omit it", words=100000)
+    else:
+        check_unused(config, "applies to format=sherpa_onnx only; omit it", tokens=None)
     if config.format != "onnx_int8":
         check_unused(config, "applies to format=onnx_int8 only; omit it", tolerance=0.05)
     output = Path(config.output)
@@ -54,7 +59,7 @@ def export(config: DictConfig) -> dict[str, Any]:
         report = {"checkpoint": str(config.checkpoint), "output": str(output), "format": config.format}
         report |= write(bundle, folder, config, validation)
         if reason:
-            report["not_measured"] = reason
+            report.setdefault("not_measured", reason)
         with atomic_write(folder / "README.md", "w") as file:
             file.write(model_card(bundle, config.format, report))
         report["bytes"] = folder_bytes(folder)

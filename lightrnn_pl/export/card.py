@@ -47,6 +47,18 @@ USAGE["int8"] = (
     "shared vectors are stored with as few bits as possible."
 )
 
+USAGE["sherpa_onnx"] = """```python
+import sherpa_onnx
+
+recognizer = sherpa_onnx.OfflineRecognizer.from_transducer(
+    encoder="encoder.onnx", decoder="decoder.onnx", joiner="joiner.onnx", tokens="tokens.txt",
+    decoding_method="modified_beam_search", lm="offline.onnx", lm_scale=0.3,
+)
+```
+
+`offline.onnx` is for offline transducers and `online.onnx` for streaming ones (`OnlineRecognizer`, with shallow fusion).
+Token ids are those of `tokens.txt`; the markers of a sentence are added inside the graphs."""
+
 
 def model_card(bundle: Bundle, format: str, report: Mapping[str, Any]) -> str:
     """The text of the model card.

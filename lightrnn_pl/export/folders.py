@@ -51,7 +51,8 @@ def folder_bytes(folder: Path) -> dict[str, int]:
 def _is_export(path: Path) -> bool:
     if path.is_dir() and not any(path.iterdir()):
         return True
-    for name, key, value in ((CONFIG, "model_type", MODEL_TYPE), ("metadata.json", "format", "lightrnn_pl onnx")):
+    known = [("metadata.json", "format", f"lightrnn_pl {kind}") for kind in ("onnx", "sherpa_onnx")]
+    for name, key, value in (*known, (CONFIG, "model_type", MODEL_TYPE)):
         try:
             if json.loads((path / name).read_text(encoding="utf-8")).get(key) == value:
                 return True

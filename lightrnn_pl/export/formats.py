@@ -20,9 +20,10 @@ from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.checks import compare_graphs, first_words, onnx_perplexity, random_words
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
+from lightrnn_pl.export.sherpa_onnx_writer import compare_sentences, write_sherpa_onnx
 
 TOLERANCE = 1e-4
-"""Maximum rounding difference of natural-log probabilities between ONNX graphs and PyTorch."""
+"""Maximum rounding difference of natural-log probabilities between ONNX graphs and PyTorch, for a word or a sentence."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,33 @@ def _graphs(
     return report
 
 
+def _sherpa_onnx(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
+    tokens = write_sherpa_onnx(bundle, folder, config.tokens, config.largest_table * 2**20)
+    words, text = _words_to_check(bundle, validation, config.check_words)
+    difference = compare_sentences(bundle, folder, tokens, words)
+    if not difference.offline < TOLERANCE or not difference.online < TOLERANCE:
+        raise ValueError(
+            f"the graphs' scores of a sentence differ from PyTorch's by up to {max(difference[:2]):.2g} (limit: "
+            f"{TOLERANCE:g}); nothing was exported. Try other versions of torch, onnx or onnxruntime"
+        )
+    known, number = int(tokens.known.sum()), len(tokens.known)
+    return {
+        "agreement": f"verified on {difference.sentences} sentences of {text}: scores of a sentence differ by at most "
+        f"{difference.offline:.1e} (offline) and {difference.online:.1e} (online)\n{known:,} of {number:,} tokens are in "
+        "the vocabulary; the blank is not scored, and others are scored as the unknown word",
+        "largest_difference": {"offline": difference.offline, "online": difference.online},
+        "words_checked": len(words),
+        "tokens": {"number": number, "in_vocabulary": known},
+        "not_measured": "format=sherpa_onnx is compared sentence by sentence",
+    }
+
+
 FORMATS: dict[str, Callable[[Bundle, Path, DictConfig, Validation | None], dict[str, Any]]] = {
     "safetensors": _safetensors,
     "int8": _int8,
     "onnx": _onnx,
     "onnx_int8": _onnx_int8,
+    "sherpa_onnx": _sherpa_onnx,
 }
 """Format -> the function that writes it, verifies it against the trained model, and returns a report.  To add a format,
 add a function here."""

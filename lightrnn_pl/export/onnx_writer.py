@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from lightrnn_pl.allocation.allocation_file import code_names
 from lightrnn_pl.checkpoint import Bundle
@@ -76,7 +77,9 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         written_out.update(step.written_out)
         inputs = ["read" if axis == 0 else "codes", *(part["name"] for part in state)]
         outputs = ["log_probabilities", *(f"{part['name']}_after" for part in state)]
-        _trace(step, folder / f"{name}.onnx", inputs, outputs, state)
+        axes = {name: {0 if name in (inputs[0], outputs[0]) else 1: "N"} for name in (*inputs, *outputs)}
+        example = (torch.zeros(2, dtype=torch.int64), *(torch.zeros(p["layers"], 2, p["size"]) for p in state))
+        trace_graph(step, example, folder / f"{name}.onnx", inputs, outputs, axes)
         if eight_bits:
             _quantize(folder / f"{name}.onnx")
         graphs.append(
@@ -152,15 +155,30 @@ def _state(model: LanguageModel) -> list[dict[str, Any]]:
     ]
 
 
-def _trace(step: CodeStep, path: Path, inputs: list[str], outputs: list[str], state: list[dict[str, Any]]) -> None:
-    axes = {name: {0 if name in (inputs[0], outputs[0]) else 1: "N"} for name in (*inputs, *outputs)}
-    example = (torch.zeros(2, dtype=torch.int64), *(torch.zeros(p["layers"], 2, p["size"]) for p in state))
+def trace_graph(
+    module: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: Path,
+    inputs: list[str],
+    outputs: list[str],
+    axes: dict[str, dict[int, str]],
+) -> None:
+    """Write a traceable module as an ONNX graph.
+
+    Args:
+        module: The module, in evaluation mode.
+        example: Inputs of valid values and sizes.
+        path: The file to write.
+        inputs: The names of the inputs.
+        outputs: The names of the outputs.
+        axes: Input or output -> axis -> the name of its size, for axes of any size.
+    """
     with torch.no_grad(), warnings.catch_warnings():
-        step(*example)  # tables that a layer computes once become constants of the graph
-        # The warnings concern the legacy exporter and recurrent layers without a state input; this step has one.
+        module(*example)  # tables that a layer computes once become constants of the graph
+        # The warnings concern the legacy exporter, recurrent layers without a state input, and constants.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            step,
+            module,
             example,
             str(path),
             dynamo=False,  # the new exporter fixes the batch size of recurrent layers

@@ -65,13 +65,26 @@ class CodeStep(nn.Module):
 
     def forward(self, read: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Map the input (N,) and the state (layers, N, H) to log-probabilities (N, side) and the next state."""
-        if self._read is None:
-            last, after = self.core.last_hidden(state), state
-        else:
-            hidden, after = self.core(self._read(read)[:, None], state)
+        if self.reads_input:
+            hidden, after = self.core(self.vectors(read)[:, None], state)
             last = hidden[:, 0]
-        scores = self._codes(last, read) if self._codes is not None else self._words(last)  # type: ignore[misc]
-        return scores, *after
+        else:
+            last, after = self.core.last_hidden(state), state
+        return self.scores(last, read), *after
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether the core reads the input; otherwise, the step only selects the words of its prefix."""
+        return self._read is not None
+
+    def vectors(self, read: Tensor) -> Tensor:
+        """The step vectors (N, D) of the input (N,), if the core reads it."""
+        assert self._read is not None
+        return self._read(read)
+
+    def scores(self, hidden: Tensor, read: Tensor) -> Tensor:
+        """The log-probabilities (N, side), given hidden states (N, H) and the input (N,)."""
+        return self._codes(hidden, read) if self._codes is not None else self._words(hidden)  # type: ignore[misc]
 
 
 class _ReadCode(nn.Module):
