@@ -71,8 +71,8 @@ def words_of_tokens(symbols: Sequence[str], vocabulary: Vocabulary) -> TokenWord
     known = np.array([number > 0 and word in vocabulary for number, word in enumerate(words)])
     if not known.any():
         raise ValueError(
-            f"none of the {len(symbols)} tokens, such as {symbols[-1]!r}, is in the vocabulary of the model; train it on "
-            "text that is split into the tokens of the acoustic model"
+            f"none of the {len(symbols)} tokens, such as {symbols[-1]!r}, is in the vocabulary of the model; train it "
+            "on text that is split into the tokens of the acoustic model"
         )
     ids = [vocabulary.context_id, *(vocabulary.id(word) for word in words[1:])]
     return TokenWords(np.array(ids, dtype=np.int64), known)

@@ -56,8 +56,8 @@ recognizer = sherpa_onnx.OfflineRecognizer.from_transducer(
 )
 ```
 
-`offline.onnx` is for offline transducers and `online.onnx` for streaming ones (`OnlineRecognizer`, with shallow fusion).
-Token ids are those of `tokens.txt`; the markers of a sentence are added inside the graphs."""
+`offline.onnx` is for offline transducers, and `online.onnx` for streaming ones (`OnlineRecognizer`, shallow fusion).
+Token ids are those of `tokens.txt`; the graphs add the markers of a sentence."""
 
 
 def model_card(bundle: Bundle, format: str, report: Mapping[str, Any]) -> str:

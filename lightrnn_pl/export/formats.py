@@ -23,7 +23,7 @@ from lightrnn_pl.export.onnx_writer import write_onnx
 from lightrnn_pl.export.sherpa_onnx_writer import compare_sentences, write_sherpa_onnx
 
 TOLERANCE = 1e-4
-"""Maximum rounding difference of natural-log probabilities between ONNX graphs and PyTorch, for a word or a sentence."""
+"""Maximum rounding difference of natural-log probabilities of words or sentences between ONNX graphs and PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def _sherpa_onnx(bundle: Bundle, folder: Path, config: DictConfig, validation: V
     known, number = int(tokens.known.sum()), len(tokens.known)
     return {
         "agreement": f"verified on {difference.sentences} sentences of {text}: scores of a sentence differ by at most "
-        f"{difference.offline:.1e} (offline) and {difference.online:.1e} (online)\n{known:,} of {number:,} tokens are in "
-        "the vocabulary; the blank is not scored, and others are scored as the unknown word",
+        f"{difference.offline:.1e} (offline) and {difference.online:.1e} (online). {known:,} of {number:,} tokens are "
+        "in the vocabulary; others are scored as the unknown word, except the blank, which is not scored",
         "largest_difference": {"offline": difference.offline, "online": difference.online},
         "words_checked": len(words),
         "tokens": {"number": number, "in_vocabulary": known},

@@ -7,6 +7,7 @@ tokens, stands for the start of a sentence.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +29,17 @@ class TokenScorer(nn.Module):
         ValueError: If a table would exceed ``max_bytes``, or a graph cannot represent the core.
     """
 
+    steps: Any
+    """The ``CodeStep`` of each code."""
+
     words_of_tokens: Tensor
 
     def __init__(self, model: LanguageModel, words_of_tokens: Tensor, max_bytes: int) -> None:
         super().__init__()
         if not isinstance(model.core, FusedCore):
             raise ValueError(
-                f"format=sherpa_onnx computes all steps of a sentence in one operation of ONNX, which does not exist for "
-                f"{type(model.core).__name__}; use a model with model/core=lstm, gru or rnn, or format=onnx"
+                f"format=sherpa_onnx computes all steps of a sentence in one operation of ONNX, which does not exist "
+                f"for {type(model.core).__name__}; use a model with model/core=lstm, gru or rnn, or format=onnx"
             )
         self.core = model.core
         self.allocation = model.allocation
@@ -80,9 +84,7 @@ class SentenceScorer(TokenScorer):
         read, spelled = words.reshape(-1), targets.reshape(-1)
         inputs = [self._first_input(read), *(self._prefixes(spelled, axis) for axis in range(1, len(self.steps)))]
         vectors = [step.vectors(part) for step, part in zip(self.steps, inputs, strict=True) if step.reads_input]
-        zeros = tuple(
-            torch.zeros(self.core.num_layers, batch, self.core.hidden_dim) for _ in self.core.state_names
-        )
+        zeros = tuple(torch.zeros(self.core.num_layers, batch, self.core.hidden_dim) for _ in self.core.state_names)
         steps = torch.stack(vectors, 1)
         hidden, _ = self.core(steps.reshape(batch, -1, steps.shape[-1]), zeros)
         by_step = list(hidden.reshape(-1, len(vectors), self.core.hidden_dim).unbind(1))
@@ -103,7 +105,7 @@ class NextTokenScorer(TokenScorer):
     def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map a token (N, 1) and the state (layers, N, H) to log-probabilities (N, 1, tokens) and the next state."""
         words, has_cell = self.words_of_tokens[x[:, 0]], len(self.core.state_names) > 1
-        state = (h, c) if has_cell else (h,)
+        state: tuple[Tensor, ...] = (h, c) if has_cell else (h,)
         for axis, step in enumerate(self.steps):
             if axis and step.reads_input:
                 _, state = self.core(step.vectors(self._prefixes(words, axis))[:, None], state)

@@ -9,6 +9,7 @@ import pytest
 from lightrnn_pl import load
 from lightrnn_pl.cli.entry_points import export as main
 from lightrnn_pl.export.checks import Difference
+from lightrnn_pl.export.sherpa_onnx_writer import SentenceDifference
 from lightrnn_pl.training.experiment import train
 from tests.scripts import heavy_imports
 from tests.training.runs import compose_run
@@ -77,6 +78,22 @@ def test_verifies_onnx_graphs_on_random_words_if_no_text_is_available(tmp_path, 
     assert "perplexity" not in report
 
 
+def test_sherpa_onnx_is_verified_on_sentences_and_overwritten(export, tmp_path, monkeypatch, capsys):
+    (tmp_path / "symbols.txt").write_text("<blk> 0\n\u2581w01 1\nw02 2\nHE 3\n", encoding="utf-8")
+    report, output = export("format=sherpa_onnx", "tokens=symbols.txt", "check_words=60")
+    assert report["tokens"] == {"number": 4, "in_vocabulary": 2} and "2 of 4 tokens are in the vocabulary" in output
+    assert report["words_checked"] == 60 and max(report["largest_difference"].values()) < 1e-4
+    assert "its validation text" in report["agreement"] and "compared sentence by sentence" in output
+    assert set(report["bytes"]) == {"README.md", "metadata.json", "offline.onnx", "online.onnx", "tokens.txt"}
+    export("format=sherpa_onnx", "valid=null", "overwrite=true")
+    assert (tmp_path / "out" / "tokens.txt").read_text(encoding="utf-8").startswith("<blk> 0\n<eos> 1\n\u2581w01 2\n")
+    difference = SentenceDifference(0.0, float("nan"), 1)
+    monkeypatch.setattr("lightrnn_pl.export.formats.compare_sentences", lambda *_: difference)
+    with pytest.raises(SystemExit):
+        export("format=sherpa_onnx", "valid=null", "output=other")
+    assert "nothing was exported" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
 def test_overwrites_only_an_earlier_export(export, tmp_path, capsys):
     def error(*arguments: str) -> str:
         with pytest.raises(SystemExit) as end:
@@ -135,7 +152,8 @@ def test_eight_bits_are_refused_if_perplexity_increases_by_more_than_the_toleran
     [
         ("tolerance=-1", "tolerance must be a number greater than or equal to 0, got -1"),
         ("tolerance=0.1", "tolerance=0.1 applies to format=onnx_int8 only; omit it"),
-        ("format=pickle", "format must be safetensors, int8, onnx or onnx_int8, got 'pickle'"),
+        ("format=pickle", "format must be safetensors, int8, onnx, onnx_int8 or sherpa_onnx, got 'pickle'"),
+        ("tokens=tokens.txt", "tokens=tokens.txt applies to format=sherpa_onnx only; omit it"),
         ("valid=nowhere.txt", "valid=nowhere.txt is not a file"),
         ("checkpoint=nowhere", "no checkpoint at nowhere"),
         ("words=0", "words must be an integer greater than or equal to 1"),
