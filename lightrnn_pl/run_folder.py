@@ -25,6 +25,7 @@ class RunFolder:
         best: The bundle with the best validation perplexity.
         last: The checkpoint to resume from.
         initial_vocabulary: The words of the model that training started from (``init_from``).
+        initial_model: This model, if it was extended by new words (``init_from_new_words``).
         perplexity_plot: Plot of validation perplexity by epoch.
         tables: Folder with the allocation of each round.
         hydra: What Hydra records about the run: overrides and choices.
@@ -38,6 +39,7 @@ class RunFolder:
         self.best = self.path / "best.ckpt"
         self.last = self.path / "last.ckpt"
         self.initial_vocabulary = self.path / "initial_vocabulary.txt"
+        self.initial_model = self.path / "initial_model.ckpt"
         self.perplexity_plot = self.path / "perplexity.png"
         self.tables = self.path / "tables"
         self.hydra = self.path / ".hydra"

@@ -9,13 +9,11 @@ evenly over them.  This share is optimized on the evaluated text, which favors t
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
@@ -26,6 +24,7 @@ from lightrnn_pl.allocation.inspection import typical_words
 from lightrnn_pl.allocation.new_word_cells import usable_cells
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.batches import Batch
+from lightrnn_pl.data.corpus import count_words
 from lightrnn_pl.evaluation.perplexity import perplexity, word_losses
 from lightrnn_pl.evaluation.text_data import datamodule_for_text
 from lightrnn_pl.inference.vocabulary_growth import check_growable, choose_new_words, extended_vocabulary, grow_model
@@ -53,11 +52,7 @@ def grow_bundle(console: Console, config: DictConfig, bundle: Bundle, source: Pa
         raise FileNotFoundError(f"text file {text} does not exist; grow must be a text file with one sentence per line")
     check_growable(bundle.model, bundle.vocabulary)
     reader = datamodule_for_text(bundle, text)
-    counts: Counter[str] = Counter()
-    for block in reader.corpus.blocks("test"):
-        block_counts = pc.value_counts(block.flatten())
-        words, occurrences = (block_counts.field(number).to_pylist() for number in (0, 1))
-        counts.update(dict(zip(words, occurrences, strict=True)))
+    counts = count_words(reader.corpus, "test")
     new, without_cell = choose_new_words(
         counts, bundle.vocabulary, bundle.model.allocation, config.min_count, config.max_words
     )

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,13 @@ def arrow_column(dataset: Any, column: str) -> Iterator[pa.Array | pa.ChunkedArr
 def content_hash(content: Any) -> str:
     """SHA-256 of ``content`` as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def count_words(corpus: Corpus, split: str) -> Counter[str]:
+    """Number of occurrences of each word of a split, without markers."""
+    counts: Counter[str] = Counter()
+    for block in corpus.blocks(split):
+        block_counts = pc.value_counts(block.flatten())
+        words, occurrences = (block_counts.field(number).to_pylist() for number in (0, 1))
+        counts.update(dict(zip(words, occurrences, strict=True)))
+    return counts

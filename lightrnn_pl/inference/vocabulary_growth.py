@@ -16,6 +16,8 @@ row, the mean over its empty cells is used.
 
 The hidden states are approximate, because new words are read as the unknown word.  In the first pass, this applies to
 inputs and targets.  In later passes, the codes chosen so far are used as targets, and only inputs are replaced.
+
+If the model is trained afterwards, a table without enough empty cells can be given more columns (``widen_model``).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -37,18 +40,37 @@ from lightrnn_pl.allocation.new_word_cells import (
 )
 from lightrnn_pl.allocation.solvers import Solver
 from lightrnn_pl.allocation.word_allocation import WordAllocation
-from lightrnn_pl.building import as_plain
+from lightrnn_pl.building import as_plain, assemble_model
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.nn.cores import State
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.nn.outputs import LinearCodeOutput
-from lightrnn_pl.stored_model import restore_model
+from lightrnn_pl.stored_model import constructor_of, restore_model
 from lightrnn_pl.vocabulary import Vocabulary
 
 
 def check_growable(model: LanguageModel, vocabulary: Vocabulary) -> None:
     """Check that words can be added to a model.
+
+    Raises:
+        ValueError: If not.  The message contains the reason and a configuration that allows it.
+    """
+    check_shared_vectors(model, vocabulary)
+    allocation = model.allocation
+    if not usable_cells(allocation).any():
+        num_empty = int(empty_cells(allocation).sum())
+        reason = "has no empty cell"
+        if num_empty:
+            reason = f"has {num_empty} empty cells, but all in rows or columns without words and trained vectors"
+        raise ValueError(
+            f"the allocation with sides {list(allocation.sides)} {reason}; train a model with empty cells in rows that "
+            "have words (use larger model.sides; allocation=file controls which cells are empty)"
+        )
+
+
+def check_shared_vectors(model: LanguageModel, vocabulary: Vocabulary) -> None:
+    """Check that new words can use the vectors of rows and columns, if there are enough cells.
 
     Raises:
         ValueError: If not.  The message contains the reason and a configuration that allows it.
@@ -59,22 +81,12 @@ def check_growable(model: LanguageModel, vocabulary: Vocabulary) -> None:
             f"{type(model.embedding).__name__} with {type(model.output).__name__} has no vectors for new words; only "
             "models trained with model/embedding=multi_component and model/output=multi_component can grow"
         )
-    allocation = model.allocation
-    if allocation.num_components == 1:
+    if model.allocation.num_components == 1:
         raise ValueError("a model with one code per word has no empty cells; train with model.components=2")
     if vocabulary.unknown_id is None:
         raise ValueError(
             "new words are read as the unknown word until they have a cell, but the vocabulary has no unknown word; "
             "train with data.vocabulary.unknown='<unk>'"
-        )
-    if not usable_cells(allocation).any():
-        num_empty = int(empty_cells(allocation).sum())
-        reason = "has no empty cell"
-        if num_empty:
-            reason = f"has {num_empty} empty cells, but all in rows or columns without words and trained vectors"
-        raise ValueError(
-            f"the allocation with sides {list(allocation.sides)} {reason}; train a model with empty cells in rows that "
-            "have words (use larger model.sides; allocation=file controls which cells are empty)"
         )
 
 
@@ -100,19 +112,37 @@ def choose_new_words(
     Raises:
         ValueError: If the text has no new word that is frequent enough.
     """
-    check_count("min_count", min_count)
     if max_words is not None:
         check_count("max_words", max_words)
+    ranked = rank_new_words(counts, vocabulary, min_count)
+    num_cells = int(usable_cells(allocation).sum())
+    limit = num_cells if max_words is None else min(num_cells, max_words)
+    return dict(ranked[:limit]), dict(ranked[limit:])
+
+
+def rank_new_words(
+    counts: Mapping[str, int], vocabulary: Vocabulary, min_count: int, key: str = "min_count"
+) -> list[tuple[str, int]]:
+    """The new words that occur at least ``min_count`` times, with their counts, most frequent first.
+
+    Args:
+        counts: Number of occurrences of each word in a text.
+        vocabulary: The current vocabulary.
+        min_count: Words that occur less often are ignored.
+        key: The name of ``min_count`` in messages.
+
+    Raises:
+        ValueError: If there is no such word.
+    """
+    check_count(key, min_count)
     new_words = [(word, count) for word, count in counts.items() if word not in vocabulary]
     ranked = sorted((item for item in new_words if item[1] >= min_count), key=lambda item: (-item[1], item[0]))
     if not ranked:
         raise ValueError(
-            f"the text has {len(new_words)} words outside the vocabulary, none of which occurs at least "
-            f"min_count={min_count} times; lower min_count, or use more text"
+            f"the text has {len(new_words)} words outside the vocabulary, none of which occurs at least {key}="
+            f"{min_count} times; lower {key}, or use more text"
         )
-    num_cells = int(usable_cells(allocation).sum())
-    limit = num_cells if max_words is None else min(num_cells, max_words)
-    return dict(ranked[:limit]), dict(ranked[limit:])
+    return ranked
 
 
 def extended_vocabulary(vocabulary: Vocabulary, new: Iterable[str]) -> Vocabulary:
@@ -132,6 +162,7 @@ def grow_model(
     vocabulary: Vocabulary,
     batches: Iterable[Batch],
     solver: Solver | None = None,
+    free: Bool[np.ndarray, "*sides"] | None = None,
 ) -> LanguageModel:
     """A copy of ``model`` with the same weights and an allocation that includes the new words.
 
@@ -141,10 +172,11 @@ def grow_model(
         vocabulary: The extended vocabulary.
         batches: A text encoded with the extended vocabulary.  It is iterated k + 1 times.
         solver: Solves the assignment of words to cells; None means ``AutoSolver``.
+        free: The cells that may be filled; None for those of ``usable_cells``.
     """
     num_old = model.allocation.num_words
     num_new = len(vocabulary) - num_old
-    free = usable_cells(model.allocation)
+    free = usable_cells(model.allocation) if free is None else free
     assert vocabulary.unknown_id is not None
     filling = filling_costs(model, batches, vocabulary.unknown_id)
     codes = np.empty((num_new, 0), dtype=np.int64)
@@ -160,6 +192,39 @@ def grow_model(
         codes = np.concatenate([codes, chosen[:, None]], axis=1)
     reassign_new_words(allocation, codes)
     return grown
+
+
+@torch.no_grad()
+def widen_model(model: LanguageModel, config: DictConfig, vocabulary: Vocabulary, number: int) -> LanguageModel:
+    """A copy of ``model`` with ``number`` more codes of the last axis (columns), which no word has yet.
+
+    The probabilities of words do not change.  The vectors and biases of the new codes are the means of the others.
+
+    Args:
+        model: A model for which :func:`check_shared_vectors` raises no error.  It is not modified.
+        config: The configuration of the model.
+        vocabulary: The words of the model.
+        number: The number of additional codes.
+    """
+    parameter, sides = next(model.parameters()), model.allocation.sides
+    allocation = WordAllocation(model.allocation.codes.cpu(), (*sides[:-1], sides[-1] + number))
+    settings = as_plain(config)["model"]
+    wider = assemble_model(settings, allocation, vocabulary, constructor_of, initialize=False)
+    wider.to(parameter.device, parameter.dtype)
+    shapes = {name: part.shape for name, part in wider.state_dict().items()}
+    state = {name: part for name, part in model.state_dict().items() if part.shape == shapes[name]}
+    wider.load_state_dict(state, strict=False)
+    for before, after in zip(_axis_parts(model), _axis_parts(wider), strict=True):
+        after[: len(before)] = before
+        after[len(before) :] = before.mean(0)
+    return wider.eval()
+
+
+def _axis_parts(model: LanguageModel) -> list[Tensor]:
+    """Views of the parameters of the codes, one axis after the other."""
+    assert isinstance(model.output, LinearCodeOutput)
+    weights, biases = model.output.axis_parameters()
+    return [part for part in (*model.embedding.axis_vectors(), *weights, *biases) if part is not None]
 
 
 @torch.no_grad()

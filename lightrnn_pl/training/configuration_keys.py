@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "": (
-        *("name", "seed", "init_from", "teacher", "teacher_weight", "loss_reduction", "regularization"),
-        *("averaging", "resume", "resume_point"),
+        *("name", "seed", "init_from", "init_from_new_words", "teacher", "teacher_weight", "loss_reduction"),
+        *("regularization", "averaging", "resume", "resume_point"),
         *("sweep", "paths", "paper", "data", "model", "allocation", "reallocation", "bootstrap", "solver", "optimizer"),
         *("schedule", "trainer", "callbacks", "logger", "sizes_only"),
     ),
@@ -39,7 +39,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
 ``paper`` is not listed: experiments may store any values there, for interpolations and for the report.
 """
 
-_OPTIONAL = ("paper", "init_from", "sizes_only")
+_OPTIONAL = ("paper", "init_from", "init_from_new_words", "sizes_only")
 _INTERPOLATION = re.compile(r"\$\{(?:oc\.select:\"?)?([A-Za-z_][\w.]*)")
 
 

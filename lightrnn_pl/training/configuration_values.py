@@ -20,6 +20,7 @@ TYPES: dict[str, Any] = {
     "name": str,
     "seed": int,
     "init_from": str | None,
+    "init_from_new_words": int | None,
     "teacher": str | None,
     "teacher_weight": float,
     "loss_reduction": Literal["window", "word"],

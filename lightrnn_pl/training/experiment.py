@@ -46,6 +46,7 @@ from lightrnn_pl.training.fine_tuning import (
     use_initial_model,
 )
 from lightrnn_pl.training.module import LanguageModelingModule
+from lightrnn_pl.training.new_words import check_new_words, save_model, with_new_words
 from lightrnn_pl.training.precision import check_precision, select_precision
 from lightrnn_pl.training.progress import with_batch_log
 from lightrnn_pl.training.provenance import code_commit, machine
@@ -88,12 +89,14 @@ def train(config: DictConfig) -> dict[str, Any]:
     folder = RunFolder(config.paths.run_dir)
     _set_data_paths(config)
     initial = None if config.get("init_from") is None else load(config.init_from)
+    check_new_words(config)
     check_teacher_weight(config.teacher_weight)
     distillation = None
     if config.teacher is not None:
         distillation = Distillation(load(config.teacher), config.teacher_weight)
-    if initial is not None:
-        use_initial_model(config, initial, folder)
+    start = None if initial is None else with_new_words(config, initial, folder)
+    if start is not None:
+        use_initial_model(config, start, folder)
     _silence_lightning()
     if config.trainer.precision == "auto":
         config.trainer.precision = select_precision(config)
@@ -106,14 +109,16 @@ def train(config: DictConfig) -> dict[str, Any]:
                 print_results({config.name: metrics})
             return metrics
 
-    if initial is not None:
-        save_words(initial, folder)  # only now, because the command may have been refused in the folder of another run
+    if start is not None:
+        save_words(start, folder)  # only now, because the command may have been refused in the folder of another run
+        if start is not initial:
+            save_model(start, folder)
     if is_first_rank():
         dashboard.offline_unless_logged_in()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     was_interrupted = config.resume and folder.read_metrics().get("status") in ("running", "interrupted")
     with _record_setup_failure(config, folder):
-        run = _build_run(config, folder, initial, distillation)
+        run = _build_run(config, folder, start, distillation)
     with _record_abnormal_end(run, folder):
         checkpoint = _checkpoint_to_resume(config, folder)
         if is_first_rank():
@@ -128,7 +133,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         return {}
     run.datamodule.trainer = None  # from here on, the first process alone reads the whole text
     with _record_abnormal_end(run, folder):
-        return _evaluate_and_finish(config, run, folder, initial)
+        return _evaluate_and_finish(config, run, folder, initial, start)
 
 
 def _checkpoint_to_resume(config: DictConfig, folder: RunFolder) -> Path | None:
@@ -291,7 +296,9 @@ def _run_metadata(config: DictConfig, datamodule: CorpusDataModule, model: Langu
     }
 
 
-def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder, initial: Bundle | None) -> dict[str, Any]:
+def _evaluate_and_finish(
+    config: DictConfig, run: _Run, folder: RunFolder, initial: Bundle | None, start: Bundle | None
+) -> dict[str, Any]:
     """Evaluate the best model, draw the perplexity plot, and write the final ``metrics.json``."""
     if not folder.best.is_file():
         raise ValueError(
@@ -313,8 +320,8 @@ def _evaluate_and_finish(config: DictConfig, run: _Run, folder: RunFolder, initi
             record.save_validation(len(run.reallocation.rounds), allocation, losses.means())
     if record is not None:
         results["typical"] = record.typical_words(allocation)
-    if initial is not None:
-        results["fine_tuning"] = fine_tuning_report(config, initial, bundle, datamodule, results, device)
+    if initial is not None and start is not None:
+        results["fine_tuning"] = fine_tuning_report(config, initial, start, bundle, datamodule, results, device)
     if metrics.history:
         plot_perplexity({config.name: metrics.history}, folder.perplexity_plot)
         run.plots.log_final(run.trainer, allocation)

@@ -1,7 +1,8 @@
 """Fine-tuning: training that continues from a trained model on another corpus (``init_from``).
 
 The run uses the model settings, the words with their ids, and the allocation of the trained model.  Words of the new
-text that it does not have become the unknown word; ``lightrnn-table grow=...`` adds them to a LightRNN beforehand.
+text that it does not have become the unknown word, unless they are added to a LightRNN first
+(:mod:`~lightrnn_pl.training.new_words`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.number_text import perplexity_text
 from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.training.new_words import describe_new_words
 from lightrnn_pl.training.progress import with_batch_log
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -78,57 +80,76 @@ def copy_weights(initial: Bundle, model: LanguageModel, vocabulary: Vocabulary) 
 def fine_tuning_report(
     config: DictConfig,
     initial: Bundle,
+    start: Bundle,
     tuned: Bundle,
     datamodule: CorpusDataModule,
     results: dict[str, Any],
     device: torch.device,
 ) -> dict[str, Any]:
-    """The perplexities of both models on the text of the run and on the corpus of the trained model.
+    """The perplexities before and after training on the text of the run and on the corpus of the trained model.
+
+    If new words were added, the perplexity without them is also reported.  It is not comparable, because all new words
+    count as a single one, the unknown word.
 
     Args:
         config: The configuration of the run.
-        initial: The model that training started from.
+        initial: The trained model.
+        start: The model that training started from: ``initial``, or the same model with new words.
         tuned: The model after training.
         datamodule: The text of the run.
         results: The results of ``tuned`` on this text, by split.
         device: The device of ``tuned``.
     """
     file = weights_file(config.init_from)
-    initial = Bundle(initial.model.to(device), initial.vocabulary, initial.config, initial.protocol)
+    models = {"before": start}
+    if start is not initial:
+        models["without_new_words"] = initial
+    for bundle in models.values():
+        bundle.model.to(device)
     new: dict[str, Any] = {"corpus": datamodule.title, "location": datamodule.corpus.location()}
     for key, split in _SPLITS.items():
         if results.get(key):
-            new[key] = {"before": _perplexity(initial, datamodule, split), "after": results[key]["perplexity"]}
+            new[key] = {when: _perplexity(bundle, datamodule, split) for when, bundle in models.items()}
+            new[key]["after"] = results[key]["perplexity"]
     old: dict[str, Any] = {}
     try:
         own = own_datamodule(initial, cache_dir=config.paths.cache_dir)
         old |= {"corpus": own.title, "location": own.corpus.location()}
         for key, split in _SPLITS.items():
             if split in own.splits:
-                before, after = (_perplexity(bundle, own, split) for bundle in (initial, tuned))
-                old[key] = {"before": before, "after": after}
+                old[key] = {when: _perplexity(bundle, own, split) for when, bundle in models.items()}
+                old[key]["after"] = _perplexity(tuned, own, split)
     except (OSError, ValueError) as error:
         old["not_measured"] = one_line(error)
-    return {"init_from": str(config.init_from), "sha256": file_hash(file), "old_text": old, "new_text": new}
+    report = {"init_from": str(config.init_from), "sha256": file_hash(file), "old_text": old, "new_text": new}
+    if start is not initial:
+        report["new_words"] = describe_new_words(config, initial, start)
+    return report
 
 
 def print_fine_tuning(report: dict[str, Any]) -> None:
     """Print a table of the perplexities before and after training, and a warning if the new text got worse."""
+    columns = {"before": "before", "after": "after"}
+    if "new_words" in report:
+        columns = {"without_new_words": "before, without new words", **columns}
     table = Table(title=f"fine-tuning of {report['init_from']}: perplexity", title_justify="left")
     table.add_column("text", overflow="fold")
     table.add_column("split")
-    for column in ("before", "after"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for when, column in columns.items():
+        table.add_column(column, justify="right", no_wrap=when != "without_new_words")
     same_name = report["old_text"].get("corpus") == report["new_text"]["corpus"]
     for part in ("old_text", "new_text"):
         text = report[part]
         name = f"{part.replace('_', ' ')}, {(same_name and text['location']) or text['corpus']}"
         for key in _SPLITS:
             if values := text.get(key):
-                table.add_row(Text(name), key, *(perplexity_text(values[when]) for when in ("before", "after")))
+                table.add_row(Text(name), key, *(perplexity_text(values[when]) for when in columns))
     Console(highlight=False).print(table)
     if reason := report["old_text"].get("not_measured"):
         print(f"perplexity on the old text was not measured: {reason}")
+    if "new_words" in report:
+        number = report["new_words"]["words"]
+        print(f"without the {number:,} new words, they all count as the unknown word, so perplexity is not comparable")
     new = report["new_text"]["validation"]
     before, after = (float("inf") if new[when] is None else new[when] for when in ("before", "after"))
     if after > before:

@@ -19,6 +19,7 @@ DEFINES_A_RUN = (
     "optimizer",
     "averaging",
     "init_from",
+    "init_from_new_words",
     "loss_reduction",
     "regularization",
     "teacher",

@@ -19,6 +19,7 @@ from lightrnn_pl.inference.vocabulary_growth import (
     extended_vocabulary,
     filling_costs,
     grow_model,
+    widen_model,
 )
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -124,6 +125,33 @@ def dense_costs(model, allocation, batches, axis: int, num_new: int) -> np.ndarr
 def optimal_assignment(costs: np.ndarray, capacities: np.ndarray) -> np.ndarray:
     slots = np.repeat(np.arange(4), capacities)
     return slots[linear_sum_assignment(costs[:, slots])[1]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_wider_table_has_the_same_probabilities_and_mean_vectors(tied):
+    config = config_of()
+    config.model.tied = tied
+    model, vocabulary = build(config)
+    before = copy.deepcopy(model.state_dict())
+    wider = widen_model(model, config, vocabulary, 3)
+    assert wider.allocation.sides == (4, 7) and torch.equal(wider.allocation.codes, model.allocation.codes)
+    text = torch.from_numpy(vocabulary.encode([*"abcdefgha"])).long()[None]
+    for one, other in zip(*(m.score(text[:, :-1], text[:, 1:]) for m in (model, wider)), strict=True):
+        torch.testing.assert_close(one, other)
+    for part in ("embedding.vectors.weight", "output.weight", "output.bias"):
+        old, new = before[part], wider.state_dict()[part]
+        assert torch.equal(new[:8], old)
+        torch.testing.assert_close(new[8:], old[4:].mean(0, keepdim=True).expand_as(new[8:]))
+    assert all(torch.equal(part, before[name]) for name, part in model.state_dict().items())
+    assert wider.output.weight is (wider.embedding.vectors.weight if tied else wider.output.weight)
+    grown = extended_vocabulary(vocabulary, ["x", "y", "z", "u", "v", "w"])
+    free = np.zeros((4, 7), dtype=bool)
+    free[:, 4:] = True
+    larger = grow_model(wider, config, grown, batches_of(grown, TEXT), free=free)
+    assert (larger.allocation.codes[9:, 1] >= 4).all()
+    totals = larger.score(torch.arange(15)[:, None] * 0, torch.arange(15)[:, None])[0].exp().sum()
+    assert totals == pytest.approx(1.0)
 
 
 class RecordingSolver(ExactSolver):

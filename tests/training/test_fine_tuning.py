@@ -55,6 +55,79 @@ def test_continues_from_a_trained_model(overrides, tiny_text, new_text, tmp_path
     assert metrics["fine_tuning"] == report
 
 
+@pytest.fixture(scope="module")
+def text_with_new_words(tmp_path_factory):
+    """Sentences with twelve words that the model does not have: eight after w01, and four of them only once."""
+    folder = tmp_path_factory.mktemp("new_words")
+    files = {}
+    for split, lines in (("train", 80), ("valid", 12), ("test", 12)):
+        files[split] = folder / f"{split}.txt"
+        words = [f"w01 n{number % 8} w{number % 5:02d} w{(3 * number) % 47:02d}" for number in range(lines)]
+        words += [f"once{number} w01" for number in range(4)] if split == "train" else []
+        files[split].write_text("\n".join(words) + "\n", encoding="utf-8")
+    return files
+
+
+@pytest.mark.parametrize("overrides", [("reallocation=none",), ("reallocation.max_rounds=1",), ("model.sides=[4,16]",)])
+def test_new_words_are_added_and_trained(overrides, tiny_text, text_with_new_words, tmp_path):
+    sides = [override for override in overrides if "sides" in override]
+    settings = [override for override in overrides if "sides" not in override]
+    train(compose_run(tmp_path / "old", tiny_text, *sides, "reallocation=none", "trainer.max_steps=30"))
+    before = load(tmp_path / "old")
+    new = (f"init_from={tmp_path / 'old'}", "init_from_new_words=2", "trainer.max_epochs=4", "optimizer.lr=0.3")
+    report = train(compose_run(tmp_path / "new", text_with_new_words, *new, *settings))["fine_tuning"]
+    after = load(tmp_path / "new")
+    old_words = len(before.vocabulary)
+    assert after.vocabulary.words[:old_words] == before.vocabulary.words
+    assert set(after.vocabulary.words[old_words:]) == {f"n{number}" for number in range(8)}
+    expected = [4, 16] if sides else [7, 9]  # empty cells, or two more columns for ten cells
+    assert report["new_words"]["sides"] == list(after.model.allocation.sides) == expected
+    assert report["new_words"]["words"] == 8 and report["new_words"]["min_count"] == 2
+    start = load(tmp_path / "new" / "initial_model.ckpt")
+    assert torch.equal(start.model.allocation.codes[:old_words], before.model.allocation.codes)
+    cpu, text = torch.device("cpu"), text_with_new_words["test"]
+    for bundle, when in ((before, "without_new_words"), (start, "before"), (after, "after")):
+        loader = datamodule_for_text(bundle, text).loader_for(bundle.vocabulary, "test")
+        value = measure_perplexity(bundle.model, loader, bundle.vocabulary, cpu).perplexity
+        assert report["new_text"]["test"][when] == pytest.approx(value, rel=1e-5)
+    assert report["new_text"]["test"]["after"] < report["new_text"]["test"]["before"]
+    assert report["old_text"]["test"].keys() == {"without_new_words", "before", "after"}
+    shares = [
+        sum(probability for word, probability in bundle.next_words("w01", 60) if word.startswith("n"))
+        for bundle in (start, after)
+    ]
+    assert shares[1] > 1.1 * shares[0]
+
+
+def test_a_resumed_run_does_not_choose_cells_again(tiny_text, text_with_new_words, tmp_path, monkeypatch):
+    train(compose_run(tmp_path / "old", tiny_text, "trainer.max_steps=3"))
+    new = (f"init_from={tmp_path / 'old'}", "init_from_new_words=2", "reallocation=none", "trainer.max_steps=1")
+    first = train(compose_run(tmp_path / "new", text_with_new_words, *new))
+    monkeypatch.setattr("lightrnn_pl.training.new_words.grow_model", None)
+    assert train(compose_run(tmp_path / "new", text_with_new_words, *new)) == first
+    changed = [override.replace("new_words=2", "new_words=3") for override in new]
+    with pytest.raises(ValueError, match=r"different configuration \(init_from_new_words\)"):
+        train(compose_run(tmp_path / "new", text_with_new_words, *changed))
+
+
+def test_models_and_texts_without_new_words_are_refused(tiny_text, new_text, tmp_path):
+    run = compose_run(tmp_path, tiny_text, "init_from_new_words=2")
+    with pytest.raises(ValueError, match="adds words to the model in init_from, which is not set; set it"):
+        train(run)
+    for name, settings in (("table", ()), ("full", ("model=full", "reallocation=none"))):
+        train(compose_run(tmp_path / name, tiny_text, *settings, "trainer.max_steps=1"))
+
+    def fine_tune(name, files, *settings):
+        return train(compose_run(tmp_path / "new", files, f"init_from={tmp_path / name}", *settings))
+
+    with pytest.raises(ValueError, match="FullEmbedding with FullOutput has no vectors for new words"):
+        fine_tune("full", new_text, "init_from_new_words=2")
+    with pytest.raises(ValueError, match="none of which occurs at least init_from_new_words=99 times; lower init_from"):
+        fine_tune("table", new_text, "init_from_new_words=99")
+    with pytest.raises(ValueError, match="init_from_new_words must be an integer greater than or equal to 1, got 0"):
+        fine_tune("table", new_text, "init_from_new_words=0")
+
+
 def test_every_process_writes_the_words_that_it_reads(tiny_text, tmp_path, monkeypatch):
     """With torchrun, all processes start at once, and machines may have folders of their own."""
     train(compose_run(tmp_path / "old", tiny_text, "trainer.max_steps=1"))

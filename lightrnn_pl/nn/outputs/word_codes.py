@@ -90,7 +90,10 @@ class LinearCodeOutput(CodeOutput):
 
     @abstractmethod
     def axis_parameters(self) -> tuple[list[Float[Tensor, "side H"]], list[Float[Tensor, " side"]]]:
-        """Detached output vectors and biases per axis: the logits of axis d are ``hidden @ weight[d].T + bias[d]``."""
+        """Output vectors and biases per axis: the logits of axis d are ``hidden @ weight[d].T + bias[d]``.
+
+        They are detached views of the parameters.
+        """
 
 
 class WordVectorOutput(CodeOutput):

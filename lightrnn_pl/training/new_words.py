@@ -1,0 +1,111 @@
+"""Adds the words of a new text to a trained LightRNN before it is fine-tuned (``init_from_new_words``).
+
+The cells of the new words are chosen by loss statistics of the training text, as in ``lightrnn-table grow=...``
+(:mod:`~lightrnn_pl.inference.vocabulary_growth`).  If there are fewer usable empty cells than new words, the table gets
+more columns, whose vectors are trained from the mean of the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from lightrnn_pl.allocation.new_word_cells import usable_cells
+from lightrnn_pl.building import instantiate
+from lightrnn_pl.checkpoint import Bundle, load
+from lightrnn_pl.checks import check_count
+from lightrnn_pl.data.corpus import count_words
+from lightrnn_pl.data.datamodule import CorpusDataModule
+from lightrnn_pl.inference.vocabulary_growth import (
+    check_shared_vectors,
+    extended_vocabulary,
+    grow_model,
+    rank_new_words,
+    widen_model,
+)
+from lightrnn_pl.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+_CELLS_PER_WORD = 1.25
+"""Cells per new word in a table with more columns, so that few words get another row because their best one is full."""
+
+
+def check_new_words(config: DictConfig) -> None:
+    """Check ``init_from_new_words``.
+
+    Raises:
+        ValueError: If it is invalid, or there is no model to which words could be added.
+    """
+    min_count = config.get("init_from_new_words")
+    if min_count is None:
+        return
+    check_count("init_from_new_words", min_count)
+    if config.get("init_from") is None:
+        raise ValueError(
+            f"init_from_new_words={min_count} adds words to the model in init_from, which is not set; set it, "
+            "or omit this"
+        )
+
+
+def with_new_words(config: DictConfig, initial: Bundle, folder: RunFolder) -> Bundle:
+    """The model to start from: ``initial``, with the new words of the training text if ``init_from_new_words`` is set.
+
+    A run that is resumed reads it from its folder, where :func:`save_model` has stored it.
+
+    Args:
+        config: The configuration of the run, before it has the settings of ``initial``.
+        initial: The trained model.
+        folder: The run folder.
+
+    Raises:
+        ValueError: If the model cannot have more words, or no new word is frequent enough.
+    """
+    if config.get("init_from_new_words") is None:
+        return initial
+    check_shared_vectors(initial.model, initial.vocabulary)
+    if config.resume and folder.config.is_file() and folder.initial_model.is_file():
+        return load(folder.initial_model)
+    datamodule: CorpusDataModule = instantiate(config.data)
+    counts = count_words(datamodule.corpus, "train")
+    ranked = rank_new_words(counts, initial.vocabulary, config.init_from_new_words, "init_from_new_words")
+    vocabulary = extended_vocabulary(initial.vocabulary, dict(ranked))
+    on_gpu = torch.cuda.is_available() and config.trainer.get("accelerator", "auto") != "cpu"
+    model = initial.model.to("cuda" if on_gpu else "cpu")
+    allocation = model.allocation
+    free = usable_cells(allocation)
+    if len(ranked) > free.sum():
+        has_words = (allocation.words() >= 0).any(-1).cpu().numpy()
+        num_columns = math.ceil(_CELLS_PER_WORD * (len(ranked) - free.sum()) / has_words.sum())
+        new_cells = np.broadcast_to(has_words[..., None], (*has_words.shape, num_columns))
+        free = np.concatenate([free, new_cells], -1)
+        model = widen_model(model, initial.config, initial.vocabulary, num_columns)
+    batches = datamodule.loader_for(vocabulary, "train")
+    model = grow_model(model, initial.config, vocabulary, batches, free=free).cpu()
+    initial.model.cpu()
+    log.info(
+        "added %d new words that occur at least %d times; sides of the table: %s before, %s now",
+        *(len(ranked), config.init_from_new_words, list(allocation.sides), list(model.allocation.sides)),
+    )
+    return replace(initial, model=model, vocabulary=vocabulary)
+
+
+def save_model(start: Bundle, folder: RunFolder) -> None:
+    """Write the extended model to the run folder."""
+    start.save(folder.initial_model)
+
+
+def describe_new_words(config: DictConfig, initial: Bundle, start: Bundle) -> dict[str, Any]:
+    """The number of new words and the sides of both tables, for the report of the run."""
+    return {
+        "min_count": config.init_from_new_words,
+        "words": len(start.vocabulary) - len(initial.vocabulary),
+        "sides_before": list(initial.model.allocation.sides),
+        "sides": list(start.model.allocation.sides),
+    }
