@@ -77,7 +77,7 @@ def restore_model(
     except Exception as error:  # constructors may raise any exception for values that no training run would accept
         raise ValueError(f"the configuration does not describe the stored model: {one_line(error)}") from error
     for name, tensor in model.state_dict().items():
-        stored = state[name]
+        stored = state.get(name, tensor)  # a layer may accept bundles of earlier versions, without a part of its state
         # Integers must not be truncated.
         values = (tensor, stored.to(tensor.dtype)) if tensor.is_floating_point() else (tensor.long(), stored.long())
         if not torch.equal(*values):

@@ -99,6 +99,24 @@ def test_new_words_are_added_and_trained(overrides, tiny_text, text_with_new_wor
     assert shares[1] > 1.1 * shares[0]
 
 
+def test_vectors_stay_with_their_words_if_the_order_by_count_changes(tmp_path):
+    """The adaptive softmax stores vectors by rank."""
+    files = {"old": {}, "new": {}}
+    for name, sign in (("old", 1), ("new", -1)):
+        for split, lines in (("train", 80), ("valid", 8), ("test", 8)):
+            files[name][split] = tmp_path / f"{name}-{split}.txt"
+            words = [f"w{sign * (number % 5) % 40:02d} w{sign * number % 40:02d}" for number in range(lines)]
+            files[name][split].write_text("\n".join(words) + "\n")
+    train(compose_run(tmp_path / "old", files["old"], "model=adaptive", "reallocation=none", "trainer.max_steps=40"))
+    settings = (f"init_from={tmp_path / 'old'}", "trainer.max_steps=1", "optimizer.lr=1e-6", "reallocation=none")
+    report = train(compose_run(tmp_path / "new", files["new"], *settings))["fine_tuning"]
+    before, after = load(tmp_path / "old"), load(tmp_path / "new")
+    assert (before.vocabulary.counts.argsort() != after.vocabulary.counts.argsort()).any()
+    for text in ("old_text", "new_text"):
+        assert report[text]["test"]["after"] == pytest.approx(report[text]["test"]["before"], rel=1e-3)
+    assert after.score(["w01 w07"])[0] == pytest.approx(before.score(["w01 w07"])[0], abs=1e-3)
+
+
 def test_a_resumed_run_does_not_choose_cells_again(tiny_text, text_with_new_words, tmp_path, monkeypatch):
     train(compose_run(tmp_path / "old", tiny_text, "trainer.max_steps=3"))
     new = (f"init_from={tmp_path / 'old'}", "init_from_new_words=2", "reallocation=none", "trainer.max_steps=1")

@@ -7,7 +7,7 @@ cluster.  The rarer the words of a cluster, the shorter are their vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -45,8 +45,8 @@ class AdaptiveOutput(Output):
         ValueError: If words have more than one code, or an argument is out of range.
     """
 
-    ranks: Tensor | None
-    order: Tensor | None
+    ranks: Tensor
+    order: Tensor
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class AdaptiveOutput(Output):
         chosen = frequency_cutoffs(cutoffs, self.num_words, hidden_dim, div_value, "model.output")
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(hidden_dim, self.num_words, chosen, div_value)
         order = torch.from_numpy(np.argsort(-vocabulary.counts, kind="stable"))
-        # Vocabularies built by this package are already sorted.
-        is_sorted = bool((order == torch.arange(self.num_words)).all())
-        self.register_buffer("order", None if is_sorted else order.int(), persistent=False)
-        self.register_buffer("ranks", None if is_sorted else order.argsort().int(), persistent=False)
+        # Saved with the model, because a model that is fine-tuned on another text keeps the ranks of the first one.
+        self.register_buffer("ranks", order.argsort().int())
+        self.register_buffer("order", order.int(), persistent=False)
+        self._is_sorted = self._ranks_are_ids()
 
     @property
     def cutoffs(self) -> list[int]:
@@ -75,7 +75,8 @@ class AdaptiveOutput(Output):
     @property
     @override
     def table_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in (self.ranks, self.order) if t is not None)
+        # Vocabularies built by this package are sorted.
+        return 0 if self._is_sorted else sum(t.numel() * t.element_size() for t in (self.ranks, self.order))
 
     @override
     def tie(self, embedding: Embedding) -> None:
@@ -92,7 +93,7 @@ class AdaptiveOutput(Output):
     @override
     def log_probability(self, hidden: Hidden, targets: Words) -> WordScores:
         words = targets.flatten()
-        if self.ranks is not None:
+        if not self._is_sorted:
             words = self.ranks[words].long()
         # PyTorch's layer fails under autocast because it mixes precisions.  Use the precision of the weights.
         with torch.autocast(hidden.device.type, enabled=False):
@@ -103,7 +104,7 @@ class AdaptiveOutput(Output):
     def log_probabilities(self, hidden: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         with torch.autocast(hidden.device.type, enabled=False):
             by_rank = self.softmax.log_prob(hidden.to(self.softmax.head.weight.dtype))
-        return by_rank if self.ranks is None else by_rank[:, self.ranks.long()]
+        return by_rank if self._is_sorted else by_rank[:, self.ranks.long()]
 
     @torch.no_grad()
     @override
@@ -114,7 +115,7 @@ class AdaptiveOutput(Output):
             flat = hidden.to(self.softmax.head.weight.dtype)
             parts = [self.softmax.log_prob(chunk).topk(k, dim=-1) for chunk in flat.split(chunk_size)]
         values, ranks = torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
-        return values, ranks if self.order is None else self.order[ranks].long()
+        return values, ranks if self._is_sorted else self.order[ranks].long()
 
     @torch.no_grad()
     @override
@@ -126,11 +127,23 @@ class AdaptiveOutput(Output):
             projection, words = cast(nn.Sequential, tail)
             vectors.append(cast(Tensor, words.weight) @ cast(Tensor, projection.weight) + cluster)
         by_rank = torch.cat(vectors)
-        return by_rank if self.ranks is None else by_rank[self.ranks.long()]
+        return by_rank if self._is_sorted else by_rank[self.ranks.long()]
 
     @override
     def traceable(self, max_bytes: int) -> Traceable:
-        return Traceable(_AllWords(self.softmax, self.ranks), {})
+        return Traceable(_AllWords(self.softmax, None if self._is_sorted else self.ranks), {})
+
+    def _ranks_are_ids(self) -> bool:
+        return bool((self.ranks == torch.arange(self.num_words, device=self.ranks.device)).all())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Bundles of earlier versions have no ranks, which are determined by the counts of their words.
+        ranks = state_dict.setdefault(prefix + "ranks", self.ranks)
+        if not torch.equal(ranks.long().sort().values.cpu(), torch.arange(self.num_words)):
+            raise ValueError(f"{prefix}ranks must contain each number from 0 to {self.num_words - 1} once")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.order = self.ranks.long().argsort().int()
+        self._is_sorted = self._ranks_are_ids()
 
 
 class _AllWords(nn.Module):

@@ -143,3 +143,19 @@ def test_cannot_be_tied():
         ValueError, match=r"an embedding, because those of rare words are shorter; set model\.tied=false"
     ):
         output.tie(FullEmbedding(output.allocation, 64))
+
+
+def test_ranks_are_loaded_and_may_be_missing_in_earlier_bundles():
+    allocation = WordAllocation.in_order(20, (20,))
+    first, second = (AdaptiveOutput(allocation, 8, vocabulary_of(counts)) for counts in (range(20), range(20, 0, -1)))
+    first.initialise(1.0)
+    state = first.state_dict()
+    second.load_state_dict(state)
+    hidden = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(second.log_probabilities(hidden), first.log_probabilities(hidden))
+    assert torch.equal(second.top(hidden, 3)[1], first.top(hidden, 3)[1])
+    third = AdaptiveOutput(allocation, 8, vocabulary_of(range(20)))
+    third.load_state_dict({name: part for name, part in state.items() if name != "ranks"})
+    assert torch.equal(third.log_probabilities(hidden), first.log_probabilities(hidden))
+    with pytest.raises(ValueError, match="ranks must contain each number from 0 to 19 once"):
+        second.load_state_dict({**state, "ranks": state["ranks"] * 0})
