@@ -68,20 +68,21 @@ def text_with_new_words(tmp_path_factory):
     return files
 
 
-@pytest.mark.parametrize("overrides", [("reallocation=none",), ("reallocation.max_rounds=1",), ("model.sides=[4,16]",)])
-def test_new_words_are_added_and_trained(overrides, tiny_text, text_with_new_words, tmp_path):
-    sides = [override for override in overrides if "sides" in override]
-    settings = [override for override in overrides if "sides" not in override]
-    train(compose_run(tmp_path / "old", tiny_text, *sides, "reallocation=none", "trainer.max_steps=30"))
+@pytest.mark.parametrize(
+    ("sides", "larger_sides", "reallocation"),
+    [(None, [7, 9], "reallocation.max_rounds=1"), ([4, 16], [4, 16], "reallocation=none")],  # 10 new cells in 7 rows
+)
+def test_new_words_are_added_and_trained(sides, larger_sides, reallocation, tiny_text, text_with_new_words, tmp_path):
+    old = (f"model.sides={sides or 'null'}".replace(" ", ""), "reallocation=none", "trainer.max_steps=30")
+    train(compose_run(tmp_path / "old", tiny_text, *old))
     before = load(tmp_path / "old")
     new = (f"init_from={tmp_path / 'old'}", "init_from_new_words=2", "trainer.max_epochs=4", "optimizer.lr=0.3")
-    report = train(compose_run(tmp_path / "new", text_with_new_words, *new, *settings))["fine_tuning"]
+    report = train(compose_run(tmp_path / "new", text_with_new_words, *new, reallocation))["fine_tuning"]
     after = load(tmp_path / "new")
     old_words = len(before.vocabulary)
     assert after.vocabulary.words[:old_words] == before.vocabulary.words
     assert set(after.vocabulary.words[old_words:]) == {f"n{number}" for number in range(8)}
-    expected = [4, 16] if sides else [7, 9]  # empty cells, or two more columns for ten cells
-    assert report["new_words"]["sides"] == list(after.model.allocation.sides) == expected
+    assert report["new_words"]["sides"] == list(after.model.allocation.sides) == larger_sides
     assert report["new_words"]["words"] == 8 and report["new_words"]["min_count"] == 2
     start = load(tmp_path / "new" / "initial_model.ckpt")
     assert torch.equal(start.model.allocation.codes[:old_words], before.model.allocation.codes)
