@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from lightrnn_pl.allocation.new_word_cells import usable_cells
 from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.checks import check_count
+from lightrnn_pl.data.batches import Batch, Loader
 from lightrnn_pl.data.corpus import count_words
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.inference.vocabulary_growth import (
@@ -30,6 +32,7 @@ from lightrnn_pl.inference.vocabulary_growth import (
     widen_model,
 )
 from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.training.progress import with_batch_log
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ def with_new_words(config: DictConfig, initial: Bundle, folder: RunFolder) -> Bu
         new_cells = np.broadcast_to(has_words[..., None], (*has_words.shape, num_columns))
         free = np.concatenate([free, new_cells], -1)
         model = widen_model(model, initial.config, initial.vocabulary, num_columns)
-    batches = datamodule.loader_for(vocabulary, "train")
+    batches = _LoggedBatches(datamodule.loader_for(vocabulary, "train"))
     model = grow_model(model, initial.config, vocabulary, batches, free=free).cpu()
     initial.model.cpu()
     log.info(
@@ -94,6 +97,16 @@ def with_new_words(config: DictConfig, initial: Bundle, folder: RunFolder) -> Bu
         *(len(ranked), config.init_from_new_words, list(allocation.sides), list(model.allocation.sides)),
     )
     return replace(initial, model=model, vocabulary=vocabulary)
+
+
+class _LoggedBatches:
+    """Batches whose progress is logged whenever they are iterated."""
+
+    def __init__(self, batches: Loader) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return with_batch_log(self._batches, "Loss statistics of the new words")
 
 
 def save_model(start: Bundle, folder: RunFolder) -> None:
