@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.command_server import command_folder
+
 torch.set_num_threads(1)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -17,6 +19,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the corpora in ../shared/data, which are not part of the project")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory):
+    """A folder with fast versions of the installed commands."""
+    with command_folder(tmp_path_factory.mktemp("commands")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

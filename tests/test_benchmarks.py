@@ -16,7 +16,6 @@ import torch
 
 from benchmarks import ctc_decoding, harness, speech_lists, text_reading
 from lightrnn_pl.rescoring.nbest_lists import parse_line
-from tests.command_server import command_folder
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -224,7 +223,7 @@ def test_decoding_needs_the_package_of_the_decoder(decoder, monkeypatch):
         ctc_decoding.check_packages(decoder)
 
 
-def test_large_vocabulary(scripts, monkeypatch, tmp_path, capsys):
+def test_large_vocabulary(scripts, commands, monkeypatch, tmp_path, capsys):
     benchmark = importlib.import_module("large_vocabulary")
     files, sizes = benchmark.Files(tmp_path / "work"), ["data.batch_size=4", "data.sequence_length=7"]
     benchmark.prepare(files, 1 / np.arange(1, 301), 6_000)
@@ -234,8 +233,8 @@ def test_large_vocabulary(scripts, monkeypatch, tmp_path, capsys):
     arguments = ["--folder", str(files.folder), "--words", "300", "--tokens", "6000", "--steps", "4", "--hidden", "8"]
     stages = ["--models", "lightrnn", "--stages", "^(training|reallocation|evaluation|report)$", "--json"]
     monkeypatch.setattr(sys, "argv", ["large_vocabulary.py", *arguments, *stages, str(tmp_path / "rows.json"), *sizes])
-    with command_folder(tmp_path) as commands, pytest.raises(SystemExit) as ended:
-        monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    with pytest.raises(SystemExit) as ended:
         benchmark.main()
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert not ended.value.code, rows

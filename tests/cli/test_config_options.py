@@ -6,14 +6,18 @@ from pathlib import Path
 import pytest
 
 from lightrnn_pl.cli.config_options import without_null_options
-from tests.scripts import script
 
 UNSET = ("debug", "experiment")
 
 
-def fails(*arguments: str, cwd: Path) -> str:
+def run(commands: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [commands / "lightrnn-train", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def fails(commands: Path, *arguments: str, cwd: Path) -> str:
     """The messages of ``lightrnn-train``, which must not start training."""
-    done = subprocess.run([script("train"), *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    done = run(commands, *arguments, cwd=cwd)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     return done.stderr
 
@@ -36,24 +40,22 @@ def test_null_is_explained_where_it_is_not_possible(argument, message):
         without_null_options([argument], UNSET)
 
 
-def test_debug_null_composes(tmp_path):
-    done = subprocess.run(
-        [script("train"), "debug=null", "--cfg", "job"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+def test_debug_null_composes(commands, tmp_path):
+    done = run(commands, "debug=null", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0 and "seed: 0" in done.stdout, done.stderr
 
 
-def test_private_files_are_no_options(tmp_path):
-    done = subprocess.run([script("train"), "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_private_files_are_no_options(commands, tmp_path):
+    done = run(commands, "--help", cwd=tmp_path)
     assert "model: adaptive, char_hierarchical" in done.stdout
     groups = done.stdout.partition("groups (folders")[2].partition("configuration:")[0]
     options = [option for line in groups.splitlines() if ": " in line for option in line.split(": ")[1].split(", ")]
     assert len(options) > 50 and not [option for option in options if option.startswith("_")]
-    listed = fails("model=nonexistent", cwd=tmp_path)
+    listed = fails(commands, "model=nonexistent", cwd=tmp_path)
     assert "model=nonexistent is not an option" in listed and "_common" not in listed
-    assert fails("model=_common", cwd=tmp_path).startswith("error: model=_common is a part of other options")
+    assert fails(commands, "model=_common", cwd=tmp_path).startswith("error: model=_common is a part of other options")
 
 
-def test_required_values_behind_an_interpolation_are_named(tmp_path):
-    message = fails("data=hub", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+def test_required_values_behind_an_interpolation_are_named(commands, tmp_path):
+    message = fails(commands, "data=hub", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
     assert message == "error: data.id is required; pass data.id=...\n"

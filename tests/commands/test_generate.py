@@ -16,7 +16,7 @@ from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.cli.entry_points import generate as main
 from lightrnn_pl.cli.hydra_arguments import _quoted as quoted
 from lightrnn_pl.vocabulary import VocabularyRules
-from tests.scripts import heavy_imports, script
+from tests.scripts import heavy_imports
 from tests.tiny_model import CONFIG
 
 
@@ -158,8 +158,8 @@ def test_rejects_invalid_standard_input(generate, capsys, piped, message):
     assert end.value.code == 2 and capsys.readouterr().err.startswith(f"error: {message}")
 
 
-def test_stops_quietly_when_the_reader_closes_the_pipe(saved, tmp_path):
-    command = [script("generate"), f"checkpoint={saved}", "words=2"]
+def test_stops_quietly_when_the_reader_closes_the_pipe(saved, commands, tmp_path):
+    command = [commands / "lightrnn-generate", f"checkpoint={saved}", "words=2"]
     done = subprocess.run(
         ["bash", "-c", 'yes the cat | head -n 5000 | "$@" | head -n 1; echo ${PIPESTATUS[2]}', "bash", *command],
         cwd=tmp_path,

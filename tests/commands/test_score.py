@@ -12,7 +12,7 @@ import pytest
 from lightrnn_pl import load
 from lightrnn_pl.cli.entry_points import score as main
 from tests.ngrams.test_arpa import SMALL
-from tests.scripts import heavy_imports, script
+from tests.scripts import heavy_imports
 
 TEXT = "w01 w02 w07\n\nnever seen w01\nw05\n"
 
@@ -116,8 +116,8 @@ def test_rejects_closed_streams(score, monkeypatch, capsys):
         assert end.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_writes_each_line_before_reading_the_next(trained, tmp_path):
-    command = [script("score"), f"checkpoint={trained}", "buffer=1"]
+def test_writes_each_line_before_reading_the_next(trained, commands, tmp_path):
+    command = [commands / "lightrnn-score", f"checkpoint={trained}", "buffer=1"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     for line in ("w01 w02\n", "w05\n"):
@@ -135,9 +135,9 @@ def test_an_error_leaves_no_output_file(score, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "text.txt"]
 
 
-def test_stops_quietly_when_the_reader_closes_the_pipe(trained, tmp_path):
+def test_stops_quietly_when_the_reader_closes_the_pipe(trained, commands, tmp_path):
     (tmp_path / "long.txt").write_text("w01 w02 w03\n" * 20_000)
-    command = [script("score"), f"checkpoint={trained}", "text=long.txt"]
+    command = [commands / "lightrnn-score", f"checkpoint={trained}", "text=long.txt"]
     done = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$@" | head -n 2', "bash", *command],
         cwd=tmp_path,

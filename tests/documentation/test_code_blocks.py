@@ -2,14 +2,7 @@
 
 import pytest
 
-from tests.command_server import command_folder
 from tests.documentation.code_blocks import PAGES, Block, blocks_of, check_configurations, prepare, run
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory):
-    with command_folder(tmp_path_factory.mktemp("commands")) as folder:
-        yield folder
 
 
 @pytest.mark.parametrize("page", filter(blocks_of, PAGES), ids=lambda page: page.stem)
