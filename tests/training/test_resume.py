@@ -42,7 +42,6 @@ def uninterrupted(tmp_path_factory, tiny_text, optimizer):
     [
         ("accumulate", "write=3"),
         ("sgd", "step=35"),
-        ("sgd", "step=111"),
         ("sgd", "reallocation"),
         ("sgd", "write=3"),
         ("adam", "step=111"),
