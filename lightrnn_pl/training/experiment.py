@@ -31,7 +31,7 @@ from lightrnn_pl.nn.language_model import LanguageModel
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
-from lightrnn_pl.training.callbacks.interruption import Interruption
+from lightrnn_pl.training.callbacks.interruption import Interruption, exit_on_sigterm
 from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO, InvalidCheckpointError, ResumePoint
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
@@ -132,7 +132,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     if not run.trainer.is_global_zero:
         return {}
     run.datamodule.trainer = None  # from here on, the first process alone reads the whole text
-    with _record_abnormal_end(run, folder):
+    with _record_abnormal_end(run, folder), exit_on_sigterm():
         return _evaluate_and_finish(config, run, folder, initial, start)
 
 

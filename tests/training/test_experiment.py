@@ -16,6 +16,7 @@ from lightrnn_pl.allocation.table_snapshot import TableSnapshot
 from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.data.datamodule import CorpusDataModule
+from lightrnn_pl.training import experiment
 from lightrnn_pl.training.experiment import train
 from tests.data.archives import aclw_files, billionw_files, make_tar, make_zip
 from tests.data.file_server import Fault, serve
@@ -129,6 +130,15 @@ def test_runs_are_equal_if_and_only_if_their_seeds_are(tiny_text, tmp_path):
     tables, perplexities = [run["table"] for run in runs], [run["test"]["perplexity"] for run in runs]
     assert tables[0] == tables[1] != tables[2]
     assert perplexities[0] == perplexities[1] != perplexities[2]
+
+
+def test_sigterm_during_the_final_evaluation_is_an_interruption(tiny_text, tmp_path, monkeypatch):
+    config = compose_run(tmp_path / "run", tiny_text, "trainer.max_steps=2", "reallocation=none")
+    monkeypatch.setattr(experiment, "word_losses", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit, match="143"):
+        train(config)
+    assert read_metrics(tmp_path / "run")["status"] == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(("step", "core"), [(3, "lstm"), (13, "lstm"), (21, "lstm"), (13, "mingru")])
