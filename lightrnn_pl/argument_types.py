@@ -26,6 +26,7 @@ def argument_types(part: Callable[..., Any]) -> dict[str, Any]:
     return {name: hints.get(name, Any) for name in named}
 
 
+@functools.cache
 def takes_options(part: Callable[..., Any]) -> bool:
     """Whether a class or function has a ``**options`` argument."""
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(part).parameters.values())

@@ -5,6 +5,7 @@ An argument of a class is checked against the annotation of its constructor.  Th
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,7 @@ def _check_trainer(trainer: DictConfig) -> None:
             raise ValueError(f"trainer.{key} must be a share above 0 or a number of batches, got {value}")
 
 
+@functools.cache
 def _types(target: Any) -> dict[str, Any]:
     """The annotations of all arguments, including those that are passed to a base class, or by a class method."""
     options = [target] if not isinstance(target, type) else [cls for cls in target.__mro__ if "__init__" in vars(cls)]
