@@ -1,9 +1,12 @@
 """Creates n-best lists like those of a speech recognizer from real text, to test rescoring for word error rate.
 
-Each sentence passes a noisy channel: every letter is deleted, replaced or doubled with a small probability, and short
-words may be lost.  The recognizer sees only the result.  Its hypotheses replace each word by words of the vocabulary
-that are spelled like what it sees; the acoustic score of a word falls with the number of different letters, plus noise.
-A list contains the hypotheses with the best acoustic scores, so the sentence itself may be missing.
+Each sentence passes a noisy channel: every letter is deleted, replaced or doubled with a small probability.  The
+hypotheses replace each word by words of the vocabulary that are spelled like the result; the acoustic score of a word
+falls with the number of different letters, plus noise.  If no word of the vocabulary is spelled like the result, the
+word is kept.  Results of at most two letters may be lost.  Words with other characters than letters do not change.  A
+list contains the hypotheses with the best acoustic scores, so the sentence itself may be missing.
+
+Lines of TEXT with fewer than 4 or more than 30 words are skipped; the first --sentences others are used.
 
     python benchmarks/speech_lists.py TEXT OUT_PREFIX --vocabulary TRAIN_TEXT --sentences 1000 --hypotheses 50
 """
@@ -73,7 +76,7 @@ class Channel:
             return [word], np.zeros(1)
         seen = self.seen(word)
         near = {other for spelling in shortened(seen) for other in self.by_spelling.get(spelling, ())}
-        found = sorted(near) + ([""] if len(seen) <= 2 or not near else [])
+        found = (sorted(near) or [word]) + ([""] if len(seen) <= 2 else [])
         distances = [edit_distance(seen, other) for other in found]
         return found, -SCALE * np.array(distances) + self.generator.normal(0, 1, len(found))
 
@@ -117,11 +120,11 @@ def make(text: Path, prefix: Path, vocabulary: Path, sentences: int, count: int,
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path, help="one tokenized sentence per line")
+    parser.add_argument("text", type=Path, help="one tokenized sentence per line, of 4 to 30 words")
     parser.add_argument("prefix", type=Path, help="write PREFIX.nbest and PREFIX.ref, and the files of Kaldi")
     parser.add_argument("--vocabulary", type=Path, required=True, help="text that contains the words of the recognizer")
-    parser.add_argument("--sentences", type=int, default=1000)
-    parser.add_argument("--hypotheses", type=int, default=50)
+    parser.add_argument("--sentences", type=int, default=1000, help="number of lists, or fewer if TEXT is short")
+    parser.add_argument("--hypotheses", type=int, default=50, help="maximum number of hypotheses per list")
     parser.add_argument("--error", type=float, default=0.1, help="probability of an error for each letter")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

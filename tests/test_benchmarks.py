@@ -206,6 +206,15 @@ def test_speech_lists_are_sorted_by_acoustic_score(tmp_path):
     assert speech_lists.edit_distance("kitten", "sitting") == 3 and speech_lists.edit_distance("", "ab") == 2
 
 
+def test_long_words_without_similar_words_in_the_vocabulary_are_not_lost():
+    words = ["hospitality", "yesterday", "circumstances"]
+    channel = speech_lists.Channel([*words, "a"], 0.5, np.random.default_rng(0))
+    for word in [*words, "unknowable"] * 25:
+        assert channel.candidates(word)[0] == [word]
+    short = [channel.candidates("a")[0] for _ in range(25)]
+    assert ["a", ""] in short and all(found[-1] == "" for found in short)
+
+
 @pytest.mark.parametrize("arguments", ["nbest_lists missing out", "speech_lists missing out --vocabulary missing"])
 def test_missing_texts_of_lists_are_reported_in_one_line(arguments, monkeypatch, capsys):
     name, *others = arguments.split()
