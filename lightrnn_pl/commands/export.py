@@ -77,7 +77,7 @@ def _validation(config: DictConfig, bundle: Bundle) -> tuple[Validation | None, 
         return None, "disabled by valid=null"
     if config.valid != "own":
         require_file("valid", config.valid)
-        loader = datamodule_for_text(bundle, config.valid).loader_for(bundle.vocabulary, "test")
+        loader = datamodule_for_text(bundle, config.valid, "valid").loader_for(bundle.vocabulary, "valid")
         return Validation(loader, Path(config.valid).name, config.words), ""
     if own_data(bundle) is None:
         return None, "the configuration of the model does not contain a corpus; pass a text with valid=FILE"

@@ -19,17 +19,18 @@ from lightrnn_pl.vocabulary import VocabularyRules
 _READING_OPTIONS = ("batching", "sequence_length", "eval_batch_size")
 
 
-def datamodule_for_text(bundle: Bundle, text: str | Path, **options: Any) -> CorpusDataModule:
-    """A data module whose test split is ``text``, read as in training.
+def datamodule_for_text(bundle: Bundle, text: str | Path, split: str = "test", **options: Any) -> CorpusDataModule:
+    """A data module with one split, ``text``, read as in training.
 
     Args:
         bundle: The trained model.
         text: A text file, or a pattern that matches several.
+        split: The name of the split, ``valid`` or ``test``.
         options: Arguments of the data module that differ from training, such as ``eval_batch_size``.
     """
     data = own_data(bundle) or {}
     training_options = {key: data[key] for key in _READING_OPTIONS if key in data}
-    source = {"train": None, "test": str(text), "name": Path(text).name, "tokenizer": bundle.tokenizer}
+    source = {"train": None, split: str(text), "name": Path(text).name, "tokenizer": bundle.tokenizer}
     return CorpusDataModule.from_text(**{**source, **training_options, **options})
 
 

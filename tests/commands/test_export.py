@@ -65,6 +65,14 @@ def test_evaluates_on_any_text_and_exports_an_export(export, tmp_path, tiny_text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "report.json", "small"]
 
 
+def test_the_validation_text_is_called_valid(export, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(SystemExit):
+        export("valid=empty.txt")
+    error = capsys.readouterr().err
+    assert "reading valid" in error and "data.valid contains no words" in error and "test" not in error
+
+
 def test_verifies_onnx_graphs_on_random_words_if_no_text_is_available(tmp_path, tiny_text, export):
     copies = {}
     for split, path in tiny_text.items():
