@@ -2,7 +2,8 @@
 
 By default, Hydra raises the error of the first failed job after a batch of jobs.  It then does not run the remaining
 batches, and does not report the other jobs.  Here, a job therefore fails without raising.  It records its status in
-``.jobs`` in the sweep folder, which all launchers share, and the command exits with status 1 if a job failed.
+``.jobs`` in the sweep folder, which all launchers share, and the command exits with status 1 if a job failed.  After an
+interrupt, the command prints the number of jobs that were not started, and how to resume.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
@@ -34,7 +39,25 @@ COMPLETED, KEPT, RESUMED = "completed", "kept", "resumed, completed"
 FAILED, NOT_STARTED, INTERRUPTED, RUNNING = "failed", "not started", "interrupted", "running"
 GOOD = (COMPLETED, KEPT, RESUMED)
 
-_current_records: Path | None = None  # the records of the sweep that this process started
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep.
+
+    Attributes:
+        folder: The sweep folder.
+        num_jobs: Number of jobs; None if the sweeper decides during the sweep.
+    """
+
+    folder: Path
+    num_jobs: int | None
+
+    @property
+    def records(self) -> Path:
+        return self.folder.resolve() / SWEEP_RECORDS
+
+
+_current: _Sweep | None = None  # the sweep that this process started
 
 
 class SweepStart(Callback):
@@ -47,18 +70,33 @@ class SweepStart(Callback):
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        global _current_records
+        global _current
         with flag_override(config.hydra, "readonly", False):
             config.hydra.overrides.task = _last_of_each_key(config.hydra.overrides.task)
         if is_first_process():  # other ranks of a distributed job do not start a sweep
-            _current_records = Path(config.hydra.sweep.dir).resolve() / SWEEP_RECORDS
-            shutil.rmtree(_current_records, ignore_errors=True)
+            _current = _Sweep(Path(config.hydra.sweep.dir), _num_jobs(config))
+            shutil.rmtree(_current.records, ignore_errors=True)
 
 
 def is_first_process() -> bool:
     """Whether this is the first process of a distributed job, started by torchrun, Lightning or SLURM."""
     ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     return int(next(filter(None, ranks), 0)) == 0
+
+
+def _num_jobs(config: DictConfig) -> int | None:
+    """The number of combinations of the values that Hydra's own sweeper tries; None for other sweepers."""
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    parameters = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*parameters, *config.hydra.overrides.task])
+    values = {
+        override.get_key_element(): len(list(override.sweep_string_iterator()))
+        for override in overrides
+        if override.is_discrete_sweep()
+    }
+    return math.prod(values.values())
 
 
 def _last_of_each_key(overrides: Sequence[str]) -> list[str]:
@@ -110,15 +148,16 @@ def sweep_report(command: Callable[[], Any]) -> Callable[[], None]:
 
     @functools.wraps(command)
     def run() -> None:
-        global _current_records
-        _current_records = None
+        global _current
+        _current = None
         jobs: list[dict[str, Any]] = []
         try:
             command()
         finally:
-            jobs = _read_records(_current_records) if _current_records else []
-            if jobs:
+            jobs = _read_records(_current.records) if _current else []
+            if _current and jobs:
                 _print_jobs(jobs)
+                _print_remaining(_current, jobs)
         if any(job["status"] not in GOOD for job in jobs):
             sys.exit(1)
 
@@ -191,3 +230,15 @@ def _print_jobs(jobs: list[dict[str, Any]]) -> None:
             *([Text(job["error"] or "")] if has_errors else []),
         )
     Console().print(table)
+
+
+def _print_remaining(sweep: _Sweep, jobs: list[dict[str, Any]]) -> None:
+    """If a sweep was interrupted, print the number of jobs that were not started, and how to resume."""
+    remaining = 0 if sweep.num_jobs is None else sweep.num_jobs - len(jobs)
+    if remaining:
+        print(f"{remaining} more job{' was' if remaining == 1 else 's were'} not started")
+    if remaining or any(job["status"] == INTERRUPTED for job in jobs):
+        print(
+            f"interrupted; run the same command with hydra.sweep.dir={sweep.folder} again to resume; completed jobs "
+            "are kept"
+        )

@@ -27,7 +27,7 @@ def train(config: DictConfig) -> float | None:
         return None
     check_common_run_folder()
     with exclusive_lock(config.paths.run_dir):
-        metrics = train_model(config)
+        metrics = train_model(config, in_sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
     return (metrics.get("validation") or {}).get("perplexity")
 
 

@@ -75,8 +75,12 @@ class _Run:
     resume_point: ResumePoint
 
 
-def train(config: DictConfig) -> dict[str, Any]:
+def train(config: DictConfig, in_sweep: bool = False) -> dict[str, Any]:
     """Train a model in ``config.paths.run_dir``, or resume an interrupted run there.
+
+    Args:
+        config: The composed configuration.
+        in_sweep: Whether the run is a job of a sweep, which reports how to resume all of its jobs.
 
     Returns:
         The final content of ``metrics.json``; an empty dictionary on all ranks but the first.
@@ -119,7 +123,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     was_interrupted = config.resume and folder.read_metrics().get("status") in ("running", "interrupted")
     with _record_setup_failure(config, folder):
         run = _build_run(config, folder, start, distillation)
-    with _record_abnormal_end(run, folder):
+    with _record_abnormal_end(run, folder, in_sweep):
         checkpoint = _checkpoint_to_resume(config, folder)
         if is_first_rank():
             if checkpoint is not None:
@@ -132,7 +136,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     if not run.trainer.is_global_zero:
         return {}
     run.datamodule.trainer = None  # from here on, the first process alone reads the whole text
-    with _record_abnormal_end(run, folder), exit_on_sigterm():
+    with _record_abnormal_end(run, folder, in_sweep), exit_on_sigterm():
         return _evaluate_and_finish(config, run, folder, initial, start)
 
 
@@ -372,7 +376,7 @@ def _explain_invalid_checkpoint(checkpoint: Path | None, resume_point: ResumePoi
 
 
 @contextlib.contextmanager
-def _record_abnormal_end(run: _Run, folder: RunFolder) -> Iterator[None]:
+def _record_abnormal_end(run: _Run, folder: RunFolder, in_sweep: bool) -> Iterator[None]:
     """If a run fails or is interrupted, write its status to ``metrics.json`` and close its W&B run."""
     try:
         yield
@@ -383,14 +387,14 @@ def _record_abnormal_end(run: _Run, folder: RunFolder) -> Iterator[None]:
         if is_first_rank():
             metrics = run.metrics.write(status, error=None if interrupted else f"{type(error).__name__}: {error}")
             dashboard.finish(run.trainer.loggers, metrics)
-            if interrupted and folder.last.is_file():
-                print(f"interrupted; rerun the command with hydra.run.dir={folder.path} to resume", file=sys.stderr)
-            elif interrupted:
+            if interrupted and not folder.last.is_file():
+                again = "this job will start over" if in_sweep else "the same command starts over"
                 print(
-                    "interrupted before the first resume point (resume_point.every_minutes);\n"
-                    "the same command starts over",
+                    f"interrupted before the first resume point (resume_point.every_minutes);\n{again}",
                     file=sys.stderr,
                 )
+            elif interrupted and not in_sweep:
+                print(f"interrupted; rerun the command with hydra.run.dir={folder.path} to resume", file=sys.stderr)
         raise
 
 

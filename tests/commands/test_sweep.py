@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from lightrnn_pl.cli.entry_points import train as main
 from lightrnn_pl.training.folder_lock import exclusive_lock
+from lightrnn_pl.training.module import LanguageModelingModule
 from tests.scripts import script
 
 TINY = (
@@ -97,6 +98,29 @@ def test_a_killed_sweep_resumes_without_repeating_jobs(cache, tmp_path, monkeypa
     assert status == 0 and set(statuses(folder).values()) == {"kept"}
     assert "kept" in output and "error" not in output
     assert [content(folder / str(number)) for number in range(4)] == everything
+
+
+def test_an_interrupted_sweep_reports_the_jobs_that_were_not_started(corpus, cache, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "sweep"
+    arguments = ["model.dropout=0.1,0.2", "seed=range(0,3)", *corpus, cache, *TINY, f"hydra.sweep.dir={folder}"]
+    step = LanguageModelingModule.training_step
+
+    def interrupt(module, *batch):
+        if (folder / ".jobs" / "1.json").is_file():
+            signal.raise_signal(signal.SIGINT)
+        return step(module, *batch)
+
+    monkeypatch.setattr(LanguageModelingModule, "training_step", interrupt)
+    monkeypatch.setattr(sys, "argv", ["lightrnn-train", "-m", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed = capsys.readouterr()
+    assert end.value.code and statuses(folder) == {0: "completed", 1: "interrupted"}
+    assert printed.out.endswith(
+        "\n4 more jobs were not started\n"
+        f"interrupted; run the same command with hydra.sweep.dir={folder} again to resume; completed jobs are kept\n"
+    )
+    assert "this job will start over" in printed.err and "hydra.run.dir" not in printed.out + printed.err
 
 
 def test_a_failed_job_is_reported_and_does_not_stop_the_others(corpus, cache, tmp_path, monkeypatch, capsys):
