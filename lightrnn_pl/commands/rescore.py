@@ -240,6 +240,8 @@ class _Rescoring:
         if has_test or self.config.dev is not None:
             oracle = [] if self.oracle is None else [self.report["oracle"]]
             print_systems(self.report["systems"] + oracle, self.metric.metric)
+            for name, model in self.report["models"].items():
+                print(f"{name}: {model['checkpoint']}")
         return self.report
 
     def _measure_perplexities(self, systems: Sequence[System]) -> None:

@@ -85,6 +85,8 @@ def test_a_language_model_improves_bleu(folder, rescore, tmp_path):
     assert max(bad["dev_bleu"], good["dev_bleu"]) <= both["dev_bleu"]
     for system in report["systems"]:
         assert f"{system['name']}" in output and f"{system['test_bleu']:.2f}" in output
+    for number, name in enumerate(("bad", "good")):
+        assert f"LanguageModel{number}: {folder / name / 'best.ckpt'}" in output
     # The reported BLEU equals that of sacrebleu.
     assert both["test_bleu"] == pytest.approx(bleu_of(folder, tmp_path / "best.txt"), abs=1e-9)
 
