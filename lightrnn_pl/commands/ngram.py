@@ -24,7 +24,7 @@ from lightrnn_pl.commands.score import check_output
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.keyboard import KeyboardMeter
 from lightrnn_pl.evaluation.perplexity import WordLosses, summarize
-from lightrnn_pl.evaluation.progress import with_progress
+from lightrnn_pl.evaluation.progress import activity, with_progress
 from lightrnn_pl.files import write_json
 from lightrnn_pl.inference.text_lines import require_file, text_lines
 from lightrnn_pl.ngrams.arpa import BEGIN, END, UNKNOWN, read_arpa, vocabulary_of, write_arpa
@@ -51,17 +51,21 @@ def ngram(config: DictConfig) -> dict[str, Any]:
     if config.train is not None:
         model, vocabulary = _estimate(config)
     else:
-        model = read_arpa(config.arpa)
-        vocabulary = vocabulary_of(model)
+        with activity(f"reading {config.arpa}"):
+            model = read_arpa(config.arpa)
+            vocabulary = vocabulary_of(model)
     if config.prune:
-        model = prune(model, config.prune)
+        with activity("pruning"):
+            model = prune(model, config.prune)
     report: dict[str, Any] = {"ngrams": model.num_ngrams, "words": len(vocabulary)}
     console = Console(highlight=False, markup=False)
     if config.output is not None:
-        write_arpa(model, config.output)
+        with activity(f"writing {config.output}"):
+            write_arpa(model, config.output)
         report["bytes"] = {str(config.output): Path(config.output).stat().st_size}
     if config.binary is not None:
-        _write_binary(model, config.binary, config.quantize)
+        with activity(f"writing {config.binary}"):
+            _write_binary(model, config.binary, config.quantize)
         report.setdefault("bytes", {})[str(config.binary)] = Path(config.binary).stat().st_size
     member = NgramMember(model, vocabulary, f"{model.order}-gram")
     if config.next is None:
@@ -130,7 +134,8 @@ def _estimate(config: DictConfig) -> tuple[NgramModel, Vocabulary]:
     vocabulary = VocabularyRules(config.min_count, unknown=UNKNOWN, end=END).build(counts)
     check_estimation(config.order, "own", None, vocabulary, counts.total())
     tokens = _tokens(config.train, tokenize, vocabulary)
-    model, _ = estimate_kneser_ney(tokens, len(vocabulary), vocabulary.end_id, None, config.order)
+    with activity(f"estimating a {config.order}-gram"):
+        model, _ = estimate_kneser_ney(tokens, len(vocabulary), vocabulary.end_id, None, config.order)
     return replace(model, words=(*vocabulary.words, BEGIN)), vocabulary
 
 
@@ -138,7 +143,8 @@ def _tokens(path: str, tokenize: Tokenizer, vocabulary: Vocabulary) -> NDArray[n
     """The ids of a text with an end marker after each line."""
 
     def lines() -> Iterator[NDArray[np.int32]]:
-        for number, line in enumerate(text_lines(path), start=1):
+        read = with_progress(text_lines(path), Console(stderr=True), "lines encoded")
+        for number, line in enumerate(read, start=1):
             try:
                 yield vocabulary.encode([*tokenize(line), *([END] if vocabulary.end is not None else [])])
             except ValueError as error:
@@ -150,7 +156,8 @@ def _tokens(path: str, tokenize: Tokenizer, vocabulary: Vocabulary) -> NDArray[n
 def _evaluate(config: DictConfig, member: NgramMember, vocabulary: Vocabulary, console: Console) -> dict[str, Any]:
     """The perplexity of ``config.text`` and, if requested, its keyboard numbers."""
     tokens = _tokens(config.text, tokenizer_named(config.tokenizer), vocabulary)
-    losses = np.bincount(tokens, -member.log_probabilities(tokens), len(vocabulary))
+    with activity(f"scoring {config.text}"):
+        losses = np.bincount(tokens, -member.log_probabilities(tokens), len(vocabulary))
     occurrences = np.bincount(tokens, minlength=len(vocabulary)).astype(np.float64)
     result = summarize(WordLosses(torch.from_numpy(losses), torch.from_numpy(occurrences)), vocabulary)
     console.print(

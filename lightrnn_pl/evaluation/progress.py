@@ -1,8 +1,9 @@
-"""A progress display for commands that read a text."""
+"""Progress displays of commands that read a text, and of steps whose length is not known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -19,3 +20,13 @@ def with_progress(items: Iterable[Item], console: Console, unit: str = "lines") 
         for item in items:
             yield item
             progress.advance(task)
+
+
+@contextmanager
+def activity(description: str) -> Iterator[None]:
+    """Show a description and the elapsed time on standard error while the block runs, if it is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(description, total=None)
+        yield

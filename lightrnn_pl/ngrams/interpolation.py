@@ -27,6 +27,7 @@ from typing_extensions import override
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.batches import SentenceBatches, StreamBatches, over_positions, target_mask
 from lightrnn_pl.evaluation.perplexity import hidden_states, perplexity
+from lightrnn_pl.evaluation.progress import activity, with_progress
 from lightrnn_pl.ngrams.members import Member, check_estimation, estimate_member, read_member
 from lightrnn_pl.ngrams.mixture import best_weights, mix
 from lightrnn_pl.ngrams.next_words import Mixture
@@ -130,7 +131,8 @@ def interpolate(
     names = check_interpolation(config, bundle, tuning_data)
     members = [_create_member(name, config, bundle.vocabulary, tuning_data) for name in names]
     tuning_tokens, tuning_logs = _all_scores(bundle, tuning_data, "valid", members, device)
-    weights = best_weights(tuning_logs)
+    with activity("tuning weights"):
+        weights = best_weights(tuning_logs)
     splits: dict[str, list[dict[str, Any]]] = {}
     for split, source in evaluated.items():
         if split == "valid" and source is tuning_data:
@@ -166,11 +168,12 @@ def _create_member(name: str, config: DictConfig, vocabulary: Vocabulary, tuning
     if name == "cache":
         return CacheMember(vocabulary, config.cache_words, config.cache_decay)
     if name != "kn":
-        return read_member(name, vocabulary)
+        with activity(f"reading {name}"):
+            return read_member(name, vocabulary)
     tokens = _targets(tuning_data.loader_for(vocabulary, "train").tokens, vocabulary)
-    return estimate_member(
-        tokens, vocabulary, config.interpolate_order, config.interpolate_estimator, config.interpolate_arpa
-    )
+    order = config.interpolate_order
+    with activity(f"estimating a {order}-gram"):
+        return estimate_member(tokens, vocabulary, order, config.interpolate_estimator, config.interpolate_arpa)
 
 
 def _targets(tokens: NDArray[np.integer], vocabulary: Vocabulary) -> NDArray[np.integer]:
@@ -184,15 +187,27 @@ def _all_scores(
     """The tokens of a split and their log-probabilities under the neural model and each member, (1 + members, N)."""
     loader = source.loader_for(bundle.vocabulary, split)
     tokens = _targets(loader.tokens, bundle.vocabulary)
-    neural = scores_in_order(bundle.model, loader, device)
-    return tokens, np.stack([neural, *(member.log_probabilities(tokens) for member in members)])
+    scores = [scores_in_order(bundle.model, loader, device, f"batches of {split}")]
+    for member in members:
+        with activity(f"scoring {split}: {member.name}"):
+            scores.append(member.log_probabilities(tokens))
+    return tokens, np.stack(scores)
 
 
 @torch.no_grad()
-def scores_in_order(model: LanguageModel, loader: StreamBatches | SentenceBatches, device: torch.device) -> Logs:
-    """Natural-log probability of each target in the order of the text, not of the batches, (N,)."""
+def scores_in_order(
+    model: LanguageModel, loader: StreamBatches | SentenceBatches, device: torch.device, unit: str = "batches"
+) -> Logs:
+    """Natural-log probability of each target in the order of the text, not of the batches, (N,).
+
+    Args:
+        model: The neural model.
+        loader: The text.
+        device: The device of the model.
+        unit: What the progress display counts.
+    """
     scores = np.full(len(loader.tokens), np.nan)
-    batches: Iterable[Any] = hidden_states(model, loader, device)
+    batches: Iterable[Any] = hidden_states(model, with_progress(loader, Console(stderr=True), unit), device)
     for (hidden, targets, mask), positions in zip(batches, over_positions(loader), strict=True):
         target_scores = model.output.log_probability(hidden, targets)[mask].double().cpu().numpy()
         scores[positions.targets[mask.cpu()].numpy()] = target_scores

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import SentenceBatches, StreamBatches, over_positions, target_mask
 from lightrnn_pl.evaluation.keyboard import KeyboardMeter, next_word_states
+from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.inference.completion import spellings_of
 from lightrnn_pl.inference.prediction import Prediction, excluded_words
 from lightrnn_pl.ngrams.members import Member
@@ -86,7 +88,8 @@ class Mixture:
         is_target = target_mask(loader)
         tokens, indices = np.asarray(loader.tokens)[is_target], np.cumsum(is_target) - 1
         columns = (column for batch in over_positions(loader) for column in batch.targets.T)
-        for (state, targets, counted), positions in zip(next_word_states(decoder, loader), columns, strict=True):
+        batches = with_progress(loader, Console(stderr=True), "batches")
+        for (state, targets, counted), positions in zip(next_word_states(decoder, batches), columns, strict=True):
             if max_words is not None and number >= max_words:
                 break
             chosen = counted.nonzero()[:, 0]

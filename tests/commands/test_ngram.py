@@ -27,6 +27,15 @@ def ngram(tiny_text, tmp_path, monkeypatch, capsys):
     return run
 
 
+def test_every_step_has_a_progress_display(ngram, tiny_text, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    text = tiny_text["test"]
+    _, output = ngram(f"train={tiny_text['train']}", "order=2", "output=kn.arpa", "prune=1e-4", f"text={text}")
+    for step in ("lines read", "lines encoded", "estimating a 2-gram", "pruning", "writing kn.arpa", f"scoring {text}"):
+        assert step in output, step
+    assert "reading kn.arpa" in ngram("arpa=kn.arpa")[1]
+
+
 def test_estimates_evaluates_and_prunes(ngram, tiny_text, tmp_path):
     text = f"text={tiny_text['test']}"
     report, output = ngram(f"train={tiny_text['train']}", "order=3", "output=kn.arpa.gz", text, "keyboard=true")

@@ -117,6 +117,14 @@ def test_tunes_weights_on_validation_text_only(evaluate, tiny_text, tmp_path, ca
     assert list(test_only["combined"]) == ["test"] and other["tuned_on"]["tokens"] == both["tuned_on"]["tokens"]
 
 
+def test_every_step_has_a_progress_display(evaluate, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    evaluate("interpolate=[kn,cache]", "interpolate_order=2", "splits=[test]")
+    shown = capsys.readouterr().err
+    for step in ("estimating a 2-gram", "scoring valid: unigram cache", "tuning weights", "batches of valid"):
+        assert step in shown, step
+
+
 def test_reads_the_arpa_file_it_wrote(evaluate):
     kept = evaluate("interpolate=kn", "interpolate_arpa=kept.arpa.gz", "interpolate_order=3")["interpolation"]
     read = evaluate("interpolate=[kept.arpa.gz]")["interpolation"]
