@@ -129,7 +129,7 @@ def as_sweep_job(command: Callable[[DictConfig], Any]) -> Callable[[DictConfig],
         try:
             result = command(config)
         except Exception as error:
-            job.record(FAILED, one_line(error))
+            job.record_failure(one_line(error))
             # Expected errors are the user's to fix, so they do not need a traceback.
             with_traceback = not isinstance(error, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
             log.error("job %s failed: %s", job.number, one_line(error), exc_info=with_traceback)
@@ -181,6 +181,16 @@ class _Job:
             self.records / f"{self.number}.json",
             {**content, "folder": str(self.folder), "overrides": self.overrides},
         )
+
+    def record_failure(self, error: str) -> None:
+        """Record the failure in the run folder too, if the command failed before it wrote there.
+
+        The records of the jobs last until the next sweep in the same folder.
+        """
+        self.record(FAILED, error)
+        run = RunFolder(self.folder)
+        if is_first_process() and not run.metrics.exists():
+            run.write_metrics({"status": FAILED, "error": error})
 
     def failed_jobs(self) -> list[int]:
         return [job["job"] for job in _read_records(self.records) if job["status"] == FAILED]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO, Any
 
@@ -142,6 +142,7 @@ class _Rescoring:
             weights, quality = tune(candidates, start, used, config.restarts, config.directions, config.seed)
             value = self.metric.sign * quality
             self._print(f"tuned {name}: {self.metric.metric} {value:.2f} on dev")
+            self._print_weights(layout.by_name(weights), features)
             systems.append(System(name, features, Reranker(layout, weights), dev=value))
         if config.weights is not None:
             value = self.metric.sign * candidates.quality(candidates.project(untuned))
@@ -150,6 +151,14 @@ class _Rescoring:
             assert systems[-1].reranker.weights is not None
             write_json(config.weights_out, layout.by_name(systems[-1].reranker.weights))
         return systems
+
+    def _print_weights(self, weights: Mapping[str, Sequence[float]], features: Sequence[str]) -> None:
+        """Print the weights of the features that the command adds, and which language models are used in reverse."""
+        if features:
+            self._print("  weights: " + ", ".join(f"{name} {weights[name][0]:.3g}" for name in features))
+        for name in features:
+            if name in self.models and weights[name][0] < 0:
+                self._print(f"  {name} has a negative weight: hypotheses that it finds more likely rank lower")
 
     def _start(self, tuning_set: TuningSet) -> Vector:
         layout = tuning_set.layout

@@ -169,7 +169,7 @@ def tune(
         used: Mask of the features that may have a nonzero weight, (D,); None for all.
         restarts: Number of additional random starting points.
         directions: Number of random directions per pass, in addition to the axes.
-        seed: Seed of the random starting points and directions.
+        seed: Seed of the random starting points and directions; features that are not used do not affect them.
 
     Returns:
         The best weights, scaled to an L1 norm of one, and their quality, which is never below that of ``start``.
@@ -182,11 +182,14 @@ def tune(
         start, spread = np.where(used, start, 0.0), np.where(used, spread, 0.0)
     # A step of one unit along any axis has a similar effect on scores.  Features that never differ are not tuned.
     units = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0.0)
+    tuned = np.flatnonzero(units)
     scale = float(np.abs(start * spread).max()) or 1.0
     best, best_quality = start, candidates.quality(candidates.project(start))
     for number in range(restarts + 1):
-        weights = start + (generator.normal(size=len(start)) * units * scale if number else 0.0)
-        weights, quality = _climb(candidates, weights, units, directions, generator)
+        weights = start.copy()
+        if number:
+            weights[tuned] += generator.normal(size=len(tuned)) * units[tuned] * scale
+        weights, quality = _climb(candidates, weights, np.diag(units)[tuned], directions, generator)
         if quality > best_quality:
             best, best_quality = weights, quality
     total = float(np.abs(best).sum())
@@ -194,17 +197,19 @@ def tune(
 
 
 def _climb(
-    candidates: Candidates, weights: Vector, units: Vector, directions: int, generator: np.random.Generator
+    candidates: Candidates,
+    weights: Vector,
+    axes: NDArray[np.float64],
+    directions: int,
+    generator: np.random.Generator,
 ) -> tuple[Vector, float]:
-    """Repeat passes of line searches over all directions until quality does not improve."""
+    """Repeat passes of line searches along the axes and random directions until quality does not improve."""
     scores = candidates.project(weights)
     quality = candidates.quality(scores)
     while True:
         before = quality
-        axes = np.diag(units)[units > 0]
-        for direction in generator.permutation(
-            np.concatenate([axes, generator.normal(size=(directions, len(units))) * units])
-        ):
+        random_directions = generator.normal(size=(directions, len(axes))) @ axes
+        for direction in generator.permutation(np.concatenate([axes, random_directions])):
             step, _ = line_search(candidates, scores, candidates.project(direction))
             if step:
                 new_weights = weights + step * direction

@@ -123,6 +123,15 @@ def test_an_interrupted_sweep_reports_the_jobs_that_were_not_started(corpus, cac
     assert "this job will start over" in printed.err and "hydra.run.dir" not in printed.out + printed.err
 
 
+def test_a_job_that_is_refused_at_once_is_still_failed_after_the_next_sweep(cache, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "sweep"
+    common = ("experiment=slim/table3", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${paper.model}", cache)
+    assert sweep(monkeypatch, capsys, *common, "paper.model=x")[0] == 1
+    assert sweep(monkeypatch, capsys, *common, "paper.model=y")[0] == 1
+    metrics = json.loads((folder / "x" / "metrics.json").read_text())
+    assert metrics["status"] == "failed" and "paper.model=x is not a row of slim_table3" in metrics["error"]
+
+
 def test_a_failed_job_is_reported_and_does_not_stop_the_others(corpus, cache, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "sweep"
     arguments = [*corpus, cache, *TINY, f"hydra.sweep.dir={folder}", "hydra.sweeper.max_batch_size=1", "logger=wandb"]

@@ -1,6 +1,7 @@
 """Tuning: BLEU equals sacrebleu, the envelope equals brute force, and line search is as good as a dense grid."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,6 +133,17 @@ def test_tuning_never_reduces_bleu_and_ignores_unused_features():
     weights, bleu = tune(candidates, start, used=np.array([True, False, True]), restarts=2)
     assert weights[1] == 0 and (weights[[0, 2]] != 0).all()
     assert bleu >= slow_bleu(candidates, candidates.project(start * [1, 0, 1]))
+
+
+def test_unused_features_do_not_affect_the_others():
+    candidates = random_candidates(5)
+    used = np.array([True, False, True])
+    weights, bleu = tune(candidates, np.array([1.0, 0.0, 0.0]), used=used, restarts=2)
+    alone, bleu_alone = tune(
+        replace(candidates, features=candidates.features[:, used]), np.array([1.0, 0.0]), restarts=2
+    )
+    np.testing.assert_allclose(weights[used], alone)
+    assert bleu == bleu_alone
 
 
 def test_constant_statistics_are_added():
