@@ -209,6 +209,7 @@ _DOCUMENTED = "states facts for the log or the report"
 EXCEPTIONS: dict[str, str] = {
     "train:paper": "stores any values for the report and for interpolations; null in itself",
     "train:init_from": "needs a trained model; tested in training/test_fine_tuning.py",
+    "train:init_from_new_words": "needs a trained model; tested in training/test_fine_tuning.py",
     "train:teacher*": "needs a trained model; tested in training/test_distillation.py",
     "train:resume": "resuming is tested in training/test_resume.py",
     "train:sweep.fail_fast": "sweeps are tested in commands/test_sweep.py",

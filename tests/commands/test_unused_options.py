@@ -23,7 +23,7 @@ COMMANDS = {
     "generate": ["commands/generate.py"],
     "ngram": ["commands/ngram.py"],
     "report": ["commands/report.py"],
-    "rescore": ["commands/rescore.py"],
+    "rescore": ["commands/rescore.py", "commands/nbest_input.py"],
     "score": ["commands/score.py"],
     "serve": ["commands/serve.py"],
     "table": ["commands/table.py", "commands/grow.py"],

@@ -15,6 +15,14 @@ class Interrupted:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture(autouse=True)
+def default_handler():
+    """The handler of a new process; an earlier training in this one may have left another."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_discarded_interrupt_is_raised_after_the_batch():
     callback = Interruption()
