@@ -55,7 +55,6 @@ sweep() {
 }
 
 report() {
-    [ "$status" = 0 ] || [ -d "$folder" ] || exit "$status" # the overrides were refused, so there is no run
     lightrnn-report "$folder" "output=$folder/report" "title='Report: $name'" || status=$?
     exit "$status"
 }
