@@ -8,6 +8,7 @@ environment, working folder and output, but it starts without importing.  ``pyth
 """
 
 import contextlib
+import functools
 import json
 import os
 import runpy
@@ -19,6 +20,8 @@ import traceback
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+
+import omegaconf.base
 
 COMMANDS = ("train", "evaluate", "table", "report", "rescore", "score", "generate", "export", "ngram")
 
@@ -56,12 +59,22 @@ def command_folder(folder: Path) -> Iterator[Path]:
         server.wait()
 
 
+def cache_interpolations() -> None:
+    """Parse each interpolation of the configuration once per process: the tests resolve some of them 10,000 times."""
+    omegaconf.base.parse = functools.cache(omegaconf.base.parse)
+
+
 def serve(address: str) -> None:
     """Run one command after the other."""
+    from hydra import compose, initialize_config_module
+
     from lightrnn_pl.cli import entry_points
 
     for name in COMMANDS:
         import_module(f"lightrnn_pl.commands.{name}")
+    cache_interpolations()
+    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
+        compose("train", ["seed=1", "trainer.max_epochs=1"])  # fills the caches of the parsers, which commands inherit
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address + ".new")
     listener.listen()

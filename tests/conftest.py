@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.command_server import command_folder
+from tests.command_server import cache_interpolations, command_folder
 
 torch.set_num_threads(1)
+cache_interpolations()
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

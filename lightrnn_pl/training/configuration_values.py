@@ -63,8 +63,10 @@ def check_values(config: DictConfig) -> None:
     _check_trainer(config.trainer)
     for key, node in _parts(config, raw):
         for name, kind in _types(object_at(node["_target_"])).items():
-            if name in node and f"{key}.{name}" not in _CHECKED_LATER and not isinstance(node[name], Mapping):
-                _check(raw, f"{key}.{name}", node[name], kind)
+            if name in node and f"{key}.{name}" not in _CHECKED_LATER:
+                value = node[name]  # resolves a reference, which takes most of the time
+                if not isinstance(value, Mapping):
+                    _check(raw, f"{key}.{name}", value, kind)
 
 
 def _check_trainer(trainer: DictConfig) -> None:
