@@ -389,8 +389,9 @@ def _record_abnormal_end(run: _Run, folder: RunFolder, in_sweep: bool) -> Iterat
             dashboard.finish(run.trainer.loggers, metrics)
             if interrupted and not folder.last.is_file():
                 again = "this job will start over" if in_sweep else "the same command starts over"
+                kept = f"the best model so far is in {folder.best}; " if folder.best.is_file() else ""
                 print(
-                    f"interrupted before the first resume point (resume_point.every_minutes);\n{again}",
+                    f"interrupted before the first resume point (resume_point.every_minutes);\n{kept}{again}",
                     file=sys.stderr,
                 )
             elif interrupted and not in_sweep:
