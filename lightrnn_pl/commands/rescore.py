@@ -153,9 +153,11 @@ class _Rescoring:
         return systems
 
     def _print_weights(self, weights: Mapping[str, Sequence[float]], features: Sequence[str]) -> None:
-        """Print the weights of the features that the command adds, and which language models are used in reverse."""
-        if features:
-            self._print("  weights: " + ", ".join(f"{name} {weights[name][0]:.3g}" for name in features))
+        """Print the weights of the list's and the added features, and which language models are used in reverse."""
+        names = [*(name for name in weights if name not in self.features), *features]
+        if names:
+            pairs = (" ".join([name, *(f"{weight:.3g}" for weight in weights[name])]) for name in names)
+            self._print("  weights: " + ", ".join(pairs))
         for name in features:
             if name in self.models and weights[name][0] < 0:
                 self._print(f"  {name} has a negative weight: hypotheses that it finds more likely rank lower")
