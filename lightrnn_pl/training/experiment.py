@@ -198,8 +198,8 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None, dist
                 reallocation,
                 plots,
                 *averaging,
-                resume_point,
                 final_validation,
+                resume_point,
                 interruption,
                 *extra,
             )

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from lightrnn_pl.allocation.initial.cooccurrence import CooccurrenceAllocation
+from lightrnn_pl.run_folder import RunFolder
+from lightrnn_pl.training import experiment
 from lightrnn_pl.training.callbacks.resume_point import ResumePoint
 from lightrnn_pl.training.experiment import train
 from lightrnn_pl.training.module import LanguageModelingModule
@@ -106,6 +108,41 @@ def test_a_run_without_a_resume_point_starts_over_and_says_so(tiny_text, tmp_pat
     with caplog.at_level("INFO"):
         train(config)
     assert f"{tmp_path / 'run'} was interrupted before its first resume point; starting over" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["trainer.max_steps=23", "trainer.max_time=00:00:00:01", "reallocation.max_rounds=2"])
+def test_a_run_interrupted_in_the_final_evaluation_repeats_only_the_evaluation(
+    end, tiny_text, tmp_path, monkeypatch, caplog
+):
+    overrides = [
+        *OVERRIDES,
+        "resume_point.every_steps=2",
+        "trainer.limit_train_batches=9",
+        "trainer.max_epochs=9999",
+        end,
+    ]
+    config = runs.compose_run(tmp_path / "run", tiny_text, *overrides)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "word_losses", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    interrupted = RunFolder(tmp_path / "run").read_metrics()
+    assert interrupted["status"] == "interrupted" and interrupted["history"]
+    monkeypatch.setattr(LanguageModelingModule, "training_step", lambda *_: pytest.fail("trained again"))
+    with caplog.at_level("INFO"):
+        resumed = train(config)
+    assert "training was complete; only the final evaluation follows" in caplog.text
+    assert (resumed["status"], resumed["history"]) == ("completed", interrupted["history"])
+    monkeypatch.undo()
+    if "time" not in end:
+        whole = train(runs.compose_run(tmp_path / "whole", tiny_text, *overrides))
+        assert_same_bits(last_state(tmp_path / "run"), last_state(tmp_path / "whole"))
+        assert (resumed["table"], resumed["test"]) == (whole["table"], whole["test"])
+        assert len(resumed["rounds"]) == len(whole["rounds"])
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, monkeypatch):

@@ -1,11 +1,13 @@
 """Checkpoints from which a killed run resumes and ends bit-identical to an uninterrupted one.
 
-``last.ckpt`` is written in the middle of epochs only, never at a validation or a reallocation.  Training between two
-checkpoints is deterministic, so a resumed run repeats it exactly.
+During training, ``last.ckpt`` is written in the middle of epochs only, never at a validation or a reallocation.
+Training between two checkpoints is deterministic, so a resumed run repeats it exactly.  A last checkpoint is written at
+the end of training: a run that is interrupted in its final evaluation resumes there.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +23,8 @@ from lightrnn_pl.files import atomic_write
 from lightrnn_pl.tensor_file import read_tensors
 from lightrnn_pl.training.progress import validates_after
 from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
+
+log = logging.getLogger(__name__)
 
 _STEPS_BETWEEN_BROADCASTS = 16
 
@@ -86,6 +90,7 @@ class ResumePoint(pl.Callback):
 
     Attributes:
         is_restored: Whether training has started, after everything in the checkpoint was restored.
+        is_training_complete: Whether the checkpoint is that of the end of training.
     """
 
     def __init__(self, path: str | Path, every_minutes: float = 2.0, every_steps: int | None = None) -> None:
@@ -99,6 +104,13 @@ class ResumePoint(pl.Callback):
         self._due = False
         self._generators: dict[str, Any] | None = None
         self.is_restored = False
+        self.is_training_complete = False
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Skip training if it was complete, whatever ended it."""
+        if self.is_training_complete:
+            log.info("training was complete; only the final evaluation follows")
+            trainer.should_stop = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the random generators of the checkpoint."""
@@ -122,14 +134,22 @@ class ResumePoint(pl.Callback):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._written, self._due = time.monotonic(), False
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the last checkpoint, unless training was so short that there is none to replace."""
+        if trainer.strategy.broadcast(self.path.is_file()):
+            self.is_training_complete = True
+            trainer.save_checkpoint(self.path, weights_only=False)
+
     def state_dict(self) -> dict[str, Any]:
-        """The states of the random generators of every rank."""
+        """The states of the random generators of every rank, and whether training is complete."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        return {"ranks": gather_from_ranks({"cpu": torch.get_rng_state(), "cuda": cuda})}
+        ranks = gather_from_ranks({"cpu": torch.get_rng_state(), "cuda": cuda})
+        return {"ranks": ranks, "is_training_complete": self.is_training_complete}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Store the states; they are restored when training starts."""
         self._generators = select_own_rank(state_dict["ranks"])
+        self.is_training_complete = state_dict.get("is_training_complete", False)
 
     def _is_late(self, trainer: pl.Trainer) -> bool:
         # All ranks must write at the same step, so the first rank decides.  Its broadcast is too slow for every step.
