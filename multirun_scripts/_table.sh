@@ -50,7 +50,8 @@ sweep() {
     # rows are added to the same folder. Before version 4.4, bash treats an empty array as unset.
     lightrnn-train -m "hydra.sweep.dir=$folder" 'hydra.sweep.subdir=${name}-seed${seed}' \
         "${1%%,*}" "$@" ${given[@]+"${given[@]}"} || ended=$?
-    [ "$ended" -lt 128 ] || exit "$ended" # interrupted
+    [ "$ended" -lt 128 ] || exit "$ended"                # interrupted
+    [ "$ended" = 0 ] || [ -d "$folder" ] || exit "$ended" # the configuration was refused
     [ "$ended" = 0 ] || status=$ended
 }
 

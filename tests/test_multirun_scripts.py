@@ -169,8 +169,14 @@ def test_table_6_checks_its_files_first(number, tmp_path):
 
 
 def test_a_script_reports_although_a_run_failed_and_fails_itself(tmp_path):
+    (tmp_path / "multirun" / "lightrnn_table2").mkdir(parents=True)
     status, calls = run(ROOT / "multirun_scripts" / "lightrnn_table2.sh", tmp_path, trains=1)
     assert status == 1 and [call.split()[0] for call in calls] == ["lightrnn-train", "lightrnn-report"]
+
+
+def test_a_script_whose_configuration_is_refused_prints_no_second_error(tmp_path):
+    status, calls = run(ROOT / "multirun_scripts" / "slim_figure3.sh", tmp_path, trains=2)
+    assert status == 2 and [call.split()[0] for call in calls] == ["lightrnn-train"]
 
 
 def test_an_interrupted_script_stops(tmp_path):
