@@ -8,16 +8,15 @@ import hydra
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from lightrnn_pl.building import build_allocation, build_model, instantiate
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.training.experiment import train
 from lightrnn_pl.vocabulary import Vocabulary
+from tests.composition import CONF, composed
 from tests.training.runs import compose_overrides
 
-CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 OPTIONS = [path for path in FILES if len(path.parts) > 1 and not path.stem.startswith("_")]
 GROUPS = [path for path in OPTIONS if path.parts[0] != "experiment"]
@@ -70,15 +69,12 @@ def name_of(path: Path) -> str:
     return path.with_suffix("").as_posix()
 
 
-def choose(path: Path, *overrides: str):
+def choose(path: Path):
     """``train`` with one option chosen and dummies for required values."""
     name = name_of(path)
     group, option = name.rsplit("/", 1)
     dummies = NEEDED.get(name, [])
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        return compose(
-            "train", ["name=test", "paths.run_dir=run", f"{PLACES.get(group, group)}={option}", *dummies, *overrides]
-        )
+    return composed("train", "name=test", "paths.run_dir=run", f"{PLACES.get(group, group)}={option}", *dummies)
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

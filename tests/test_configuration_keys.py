@@ -5,7 +5,6 @@ The result is what the configured object computes (a model, an allocation, a sol
 their own; ``test_experiments.py`` checks that the keys they set exist.
 """
 
-import copy
 import fnmatch
 import functools
 import itertools
@@ -19,8 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem
@@ -28,9 +26,9 @@ from lightrnn_pl.building import build_allocation, build_model, instantiate
 from lightrnn_pl.cli.errors import EXPECTED, one_line
 from lightrnn_pl.training import experiment
 from lightrnn_pl.training.reallocation import callback
+from tests.composition import CONF, composed
 from tests.configuration_changes import CHANGES, EXCEPTIONS, EXTENDED, OVERRIDES, TINY, UNTRIED, UNUSUAL, VALID
 
-CONF = Path(__file__).parents[1] / "conf"
 SETS_OTHER_KEYS = ("debug", "experiment", "hparams_search", "hydra", "scale")
 PLACES = {"model/map": "model/map@model.embedding.map"}
 """The override of groups that are selected per place of use."""
@@ -98,7 +96,7 @@ def test_no_entry_is_stale():
 def test_another_value_changes_the_result_or_is_refused(option, key, workplace):
     change = CHANGES[option][key]
     value, *context = change if isinstance(change, tuple) else (change,)  # the other entries are overrides
-    changed = copy.deepcopy(composed(option, *context))
+    changed = configuration(option, *context)
     OmegaConf.update(changed, node_of(option) + key, value, merge=False)
     try:
         result = measure(option, changed)
@@ -110,7 +108,7 @@ def test_another_value_changes_the_result_or_is_refused(option, key, workplace):
 
 @pytest.mark.parametrize("option", ["train", "model/_common", "allocation/cooccurrence", "solver/auction"])
 def test_the_result_does_not_change_by_itself(option, workplace):
-    assert measure(option, composed(option)) == baseline(option)
+    assert measure(option, configuration(option)) == baseline(option)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +120,7 @@ def test_unusual_values_are_refused_before_the_initial_allocation(option, key, w
     monkeypatch.setattr(experiment, "build_allocation", allocation_without_assignment)
     accepted = []
     for name, value in UNUSUAL.items():
-        config = copy.deepcopy(composed(option))
+        config = configuration(option)
         OmegaConf.update(config, "paths.run_dir", "unusual")
         OmegaConf.update(config, node_of(option) + key, value, merge=False)
         try:
@@ -163,7 +161,7 @@ def module_folder(tmp_path_factory):
         patch.chdir(folder)
         without_output(patch)
         for name, seed in (("trained", 0), ("other", 5)):
-            config = copy.deepcopy(composed("train"))
+            config = configuration("train")
             OmegaConf.update(config, "seed", seed)
             OmegaConf.update(config, "paths.run_dir", name)
             experiment.train(config)
@@ -191,23 +189,13 @@ def without_output(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(callback, "print_typical_words", lambda *arguments: None)
 
 
-@functools.cache
-def composed(option: str, *context: str):
-    """The configuration of a tiny run with an option; do not change it."""
+def configuration(option: str, *context: str) -> DictConfig:
+    """The configuration of a tiny run with an option."""
     group, _, name = option.rpartition("/")
     needed = [*OVERRIDES.get(group, []), *OVERRIDES.get(option, [])]
     selected = [] if not group or name.startswith("_") else [f"{PLACES.get(group, group)}={name}"]
     last_wins = {override.partition("=")[0]: override for override in [*TINY, *needed, *selected, *context]}
-    overrides = list(last_wins.values())
-    # Composing takes most of the time of this test, so keys (other than groups) are set in a copy.
-    if context and all("." in override and "/" not in override.partition("=")[0] for override in context):
-        config = copy.deepcopy(composed(option))
-        for override in context:
-            key, _, value = override.partition("=")
-            OmegaConf.update(config, key, yaml.safe_load(value), merge=False)
-        return config
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        return compose("train", overrides)
+    return composed("train", *last_wins.values())
 
 
 def node_of(option: str) -> str:
@@ -219,7 +207,7 @@ def node_of(option: str) -> str:
 
 @functools.cache
 def baseline(option: str, *context: str) -> Any:
-    return measure(option, composed(option, *context))
+    return measure(option, configuration(option, *context))
 
 
 def measure(option: str, config: Any) -> Any:
@@ -263,7 +251,6 @@ _numbers = itertools.count()
 
 def measure_run(config) -> Any:
     """The metrics and the files of a run."""
-    config = copy.deepcopy(config)
     OmegaConf.update(config, "paths.run_dir", f"run-{next(_numbers)}")
     metrics = experiment.train(config)
     folder = Path(config.paths.run_dir)

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from lightrnn_pl import load
 from lightrnn_pl.checkpoint import model_path, resolve_checkpoint, weights_file
 from lightrnn_pl.cli.entry_points import evaluate, export, generate, score, table
+from tests.composition import composed
 
 FOLDER = Path(model_path("demo"))
 TEXT = ["return a copy of the string .", "if the file does not exist , an exception is raised .", "<unk> self"]
@@ -30,8 +30,7 @@ def test_is_small_and_has_a_card():
 
 
 def test_is_what_its_experiment_trains(demo):
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        config = compose("train", ["experiment=demo/shipped", "name=demo"])
+    config = composed("train", "experiment=demo/shipped", "name=demo")
     # Settings that were added later are not stored.
     for part in ("model", "allocation", "optimizer", "schedule"):
         assert not _differences(demo.config[part], config[part]), part

@@ -3,17 +3,15 @@
 The rows are read from conf/experiment. For training, a tiny corpus and a small hidden size replace those of the papers.
 """
 
-import copy
-import functools
 import re
 
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.commands.train import check_paper_row
 from lightrnn_pl.reporting.paper_tables import paper_tables
 from lightrnn_pl.training import experiment
+from tests.composition import composed
 from tests.experiment_rows import OF_PAPERS, ROWS
 from tests.training.runs import SMALL
 
@@ -25,28 +23,20 @@ def label(row: tuple[str, ...]) -> str:
     return " ".join(row).removeprefix("experiment=")
 
 
-@pytest.fixture(scope="module")
-def composed():
-    """Composes ``train`` with overrides; Hydra is initialized once."""
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        yield lambda *overrides: compose("train", [*overrides])
-
-
-@pytest.fixture(scope="module")
-def configured(composed):
-    """A row in a scale, with dummies for required values. Cached, since composing takes most of the time."""
+def configured(row: tuple[str, ...], scale: str) -> DictConfig:
+    """A row in a scale, with dummies for required values."""
     given = ("++data.root=folder", "++data.train=a", "++data.valid=b", "paths.run_dir=run", "debug=step")
-    return functools.cache(lambda row, scale: composed(*RUN, *given, f"scale={scale}", *row))
+    return composed("train", *RUN, *given, f"scale={scale}", *row)
 
 
 @pytest.fixture(scope="module")
-def tiny(composed, tiny_text, tmp_path_factory):
+def tiny(tiny_text, tmp_path_factory):
     """A corpus that replaces any other."""
     files = [f"data.{split}={file}" for split, file in tiny_text.items()]
     folders = [f"paths.run_dir={tmp_path_factory.mktemp('unused')}", "name=unused"]
     cache = f"data.cache_dir={tmp_path_factory.mktemp('cache')}"
     sizes = ("data.batch_size=2", "data.sequence_length=7", "data.eval_batch_size=30")
-    config = composed("data=text", *files, *folders, *sizes, cache).data
+    config = composed("train", "data=text", *files, *folders, *sizes, cache).data
     return OmegaConf.to_container(config, resolve=True)
 
 
@@ -55,10 +45,10 @@ def table_of(config) -> str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=label)
-def test_takes_a_step(row, configured, tiny, tmp_path, monkeypatch):
+def test_takes_a_step(row, tiny, tmp_path, monkeypatch):
     # The plot is tested elsewhere.
     monkeypatch.setattr(experiment, "plot_perplexity", lambda histories, path: path)
-    config = copy.deepcopy(configured(row, "paper"))
+    config = configured(row, "paper")
     config.paths.run_dir = str(tmp_path / "run")
     config.data = tiny
     config.model.hidden_dim = 40  # divisible by the rows' K of 8 and 10
@@ -70,7 +60,7 @@ def test_takes_a_step(row, configured, tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("row", OF_PAPERS, ids=label)
-def test_is_a_row_of_its_paper_in_both_scales(row, configured):
+def test_is_a_row_of_its_paper_in_both_scales(row):
     paper, small = configured(row, "paper"), configured(row, "small")
     family, table = re.match(r"experiment=(\w+)/((?:table|figure)\d)", row[0]).groups()
     for config, scale in ((paper, "paper"), (small, "small")):
@@ -97,8 +87,8 @@ def test_is_a_row_of_its_paper_in_both_scales(row, configured):
 
 
 @pytest.mark.parametrize("row", CURVES, ids=label)
-def test_every_point_of_a_curve_resolves(row, configured):
-    config = copy.deepcopy(configured(row, "paper"))
+def test_every_point_of_a_curve_resolves(row):
+    config = configured(row, "paper")
     names = set()
     for fraction, rate in config.paper.rates.items():
         config.paper.ratio = int(fraction.removeprefix("1/"))
@@ -112,7 +102,7 @@ def test_every_point_of_a_curve_resolves(row, configured):
     assert len(names) == varies
 
 
-def test_no_two_rows_share_a_name(configured):
+def test_no_two_rows_share_a_name():
     """Run folders are named by ``name``."""
     names = [configured(row, "paper").name for row in ROWS]
     assert len(set(names)) == len(names)
@@ -127,19 +117,19 @@ def test_no_two_rows_share_a_name(configured):
         (["paper.model=se-10k", "model=hybrid"], r"model=hybrid has no effect, .*paper\.model=se-10k"),
     ],
 )
-def test_a_row_that_cannot_be_trained_is_rejected(overrides, message, composed):
-    config = composed("paths.run_dir=run", "experiment=slim/table2", *overrides)
+def test_a_row_that_cannot_be_trained_is_rejected(overrides, message):
+    config = composed("train", "paths.run_dir=run", "experiment=slim/table2", *overrides)
     with pytest.raises(ValueError, match=message):
         check_paper_row(config, overrides)
 
 
-def test_overrides_of_other_layers_of_a_row_are_accepted(composed):
+def test_overrides_of_other_layers_of_a_row_are_accepted():
     overrides = ["paper.model=se-10k", "model/output=adaptive", "model.hidden_dim=50"]
-    check_paper_row(composed("paths.run_dir=run", "experiment=slim/table2", *overrides), overrides)
-    check_paper_row(composed("paths.run_dir=run", "model=slim"), ["model=slim"])
+    check_paper_row(composed("train", "paths.run_dir=run", "experiment=slim/table2", *overrides), overrides)
+    check_paper_row(composed("train", "paths.run_dir=run", "model=slim"), ["model=slim"])
 
 
-def test_every_row_that_we_can_train_has_its_experiment(configured):
+def test_every_row_that_we_can_train_has_its_experiment():
     """Applies to the tables that contain only trained models."""
     known: dict[str, set[str]] = {}
     for row in OF_PAPERS:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+
+from tests.composition import composed
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -18,13 +19,8 @@ def script(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def config_of(*overrides: str):
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        return compose("train", [*overrides])
-
-
 def test_cost_of_an_experiment(script):
-    cost = script.cost_of(config_of("experiment=slim/table2", "paper.model=ne"))
+    cost = script.cost_of(composed("train", "experiment=slim/table2", "paper.model=ne"))
     core, output = 2 * 8 * 300 * 300, 10_000 * 300
     assert cost.operations == 6 * (core + output)
     assert cost.sequential * 20 == 2 * cost.window
@@ -44,6 +40,6 @@ def test_cost_of_an_experiment(script):
     ],
 )
 def test_products_of_outputs(script, overrides, products):
-    config = config_of(*overrides, "model.num_layers=1")
+    config = composed("train", *overrides, "model.num_layers=1")
     steps, hidden = config.model.steps_per_word, config.model.hidden_dim
     assert script.cost_of(config).operations == 6 * (steps * 8 * hidden * hidden + products)

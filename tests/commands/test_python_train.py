@@ -4,12 +4,12 @@ import json
 import logging
 
 import pytest
-from hydra import compose, initialize_config_module
 
 import lightrnn_pl
 from lightrnn_pl.commands.evaluate import evaluate
 from lightrnn_pl.commands.export import export
 from lightrnn_pl.commands.generate import generate
+from tests.composition import composed
 from tests.training.runs import SMALL, compose_run
 
 
@@ -48,8 +48,7 @@ def test_trains_like_the_command_and_returns_the_best_model(tiny_text, tmp_path,
 
 
 def command_config(name, *overrides):
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        return compose(name, [*overrides, "device=cpu"] if name != "export" else list(overrides))
+    return composed(name, *overrides, *(["device=cpu"] if name != "export" else []))
 
 
 def test_a_model_reads_texts_like_its_training_text(tmp_path, monkeypatch, capsys):

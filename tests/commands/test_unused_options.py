@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from lightrnn_pl.commands.evaluate import evaluate
@@ -13,6 +12,7 @@ from lightrnn_pl.commands.export import export
 from lightrnn_pl.commands.generate import generate
 from lightrnn_pl.commands.rescore import rescore
 from lightrnn_pl.commands.table import table
+from tests.composition import composed
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -78,8 +78,7 @@ def test_every_key_is_read(command):
     ],
 )
 def test_options_without_effect_are_refused(command, overrides, message, trained):
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        config = compose(command.__name__, overrides)
+    config = composed(command.__name__, *overrides)
     if command is not rescore:
         OmegaConf.update(config, "checkpoint", str(trained))
     with pytest.raises(ValueError, match=message) as caught:

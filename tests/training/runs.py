@@ -5,8 +5,9 @@ import os
 import signal
 from pathlib import Path
 
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
+
+from tests.composition import composed
 
 SMALL = (
     *("name=test", "callbacks=quiet", "logger=none", "trainer=cpu", "seed=0", "allocation=random"),
@@ -45,8 +46,7 @@ def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str
 
 def compose_overrides(*overrides: str) -> DictConfig:
     """The configuration of ``lightrnn-train`` with ``SMALL`` and ``overrides``."""
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        return compose("train", [*SMALL, *overrides])
+    return composed("train", *SMALL, *overrides)
 
 
 def _kill() -> None:

@@ -1,5 +1,6 @@
 """A run killed with SIGKILL at any moment resumes and ends bit-identical to an uninterrupted one."""
 
+import functools
 import os
 import shutil
 import signal
@@ -19,26 +20,28 @@ from tests.training.states import assert_same_bits, best_state, last_state
 OVERRIDES = [
     *("resume_point.every_steps=10", "schedule.decay=0.5", "optimizer.lr=0.5"),
     *("reallocation.max_rounds=3", "reallocation.epochs_per_round=2", "reallocation.patience=9"),
+    "trainer.limit_train_batches=20",
 ]
-
-
-@pytest.fixture(scope="module", params=["sgd"])
-def optimizer(request) -> list[str]:
-    return {
-        "sgd": [],
-        "adam": ["optimizer=adam", "reallocation.optimizer_state=keep"],
-        # With these numbers, no checkpoint becomes due exactly at the end of a group of accumulated batches.
-        "accumulate": ["trainer.accumulate_grad_batches=3", "resume_point.every_steps=2"],
-    }[request.param]
+OPTIMIZERS = {
+    "sgd": [],
+    "adam": ["optimizer=adam", "reallocation.optimizer_state=keep"],
+    # With these numbers, no checkpoint becomes due exactly at the end of a group of accumulated batches.
+    "accumulate": ["trainer.accumulate_grad_batches=3", "resume_point.every_steps=2"],
+}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, tiny_text, optimizer):
-    run_dir = tmp_path_factory.mktemp("whole") / "run"
-    return run_dir, train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
+def uninterrupted(tmp_path_factory, tiny_text):
+    """The folder and the metrics of a run with an optimizer."""
+
+    @functools.cache
+    def run(optimizer: str):
+        run_dir = tmp_path_factory.mktemp("whole") / "run"
+        return run_dir, train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *OPTIMIZERS[optimizer]))
+
+    return run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "moment"),
     [
@@ -48,15 +51,14 @@ def uninterrupted(tmp_path_factory, tiny_text, optimizer):
         ("sgd", "write=3"),
         ("adam", "step=111"),
     ],
-    indirect=["optimizer"],
 )
 def test_a_killed_run_ends_bit_identical(moment, uninterrupted, optimizer, tiny_text, tmp_path):
-    whole_dir, whole = uninterrupted
+    whole_dir, whole = uninterrupted(optimizer)
+    overrides = [*OVERRIDES, *OPTIMIZERS[optimizer]]
     assert len(whole["rounds"]) == 3 and whole["rounds"][0]["reallocation"]["words_moved"] > 0
     run_dir = tmp_path / "run"
-    config = runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer)
-    runs.kill_run(moment, run_dir, tiny_text, *OVERRIDES, *optimizer)
-    resumed = train(config)
+    runs.kill_run(moment, run_dir, tiny_text, *overrides)
+    resumed = train(runs.compose_run(run_dir, tiny_text, *overrides))
     assert_same_bits(last_state(run_dir), last_state(whole_dir))
     assert_same_bits(best_state(run_dir), best_state(whole_dir))
     for key in ("test", "validation", "table"):
@@ -145,31 +147,31 @@ def interrupt(*arguments):
     raise KeyboardInterrupt
 
 
-def test_a_complete_run_is_not_repeated(uninterrupted, optimizer, tiny_text, monkeypatch):
-    run_dir, whole = uninterrupted
+def test_a_complete_run_is_not_repeated(uninterrupted, tiny_text):
+    run_dir, whole = uninterrupted("sgd")
     modified = (run_dir / "best.ckpt").stat().st_mtime_ns
-    again = train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
+    again = train(runs.compose_run(run_dir, tiny_text, *OVERRIDES))
     assert again["test"] == whole["test"]
     assert (run_dir / "best.ckpt").stat().st_mtime_ns == modified
 
 
-def test_rejects_another_configuration_in_the_same_folder(uninterrupted, optimizer, tiny_text):
-    run_dir, _ = uninterrupted
+def test_rejects_another_configuration_in_the_same_folder(uninterrupted, tiny_text):
+    run_dir, _ = uninterrupted("sgd")
     with pytest.raises(
         ValueError, match=r"a different configuration \(.*model.hidden_dim\); pass another hydra.run.dir"
     ):
-        train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer, "model.hidden_dim=9"))
+        train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, "model.hidden_dim=9"))
 
 
-def test_the_error_for_a_damaged_checkpoint_contains_the_remedy(uninterrupted, optimizer, tiny_text, tmp_path):
+def test_the_error_for_a_damaged_checkpoint_contains_the_remedy(uninterrupted, tiny_text, tmp_path):
     run_dir = tmp_path / "run"
-    shutil.copytree(uninterrupted[0], run_dir)
+    shutil.copytree(uninterrupted("sgd")[0], run_dir)
     (run_dir / "config.yaml").unlink()
     (run_dir / "metrics.json").unlink()
     content = (run_dir / "last.ckpt").read_bytes()
     (run_dir / "last.ckpt").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"last.ckpt is damaged, .* delete it to restart the run from scratch"):
-        train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, *optimizer))
+        train(runs.compose_run(run_dir, tiny_text, *OVERRIDES))
 
 
 @pytest.mark.parametrize(
