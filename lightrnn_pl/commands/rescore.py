@@ -211,6 +211,8 @@ class _Rescoring:
             for group in with_progress(self._with_features("test", layout), self.errors, "sentences of test"):
                 missing += skip_to(group[0].sentence)
                 last.layout.check_compatible(layout)
+                if not hypotheses and last.weights is not None:
+                    self._check_own_features(set(last.layout.sizes) - set(layout.sizes) - set(self.features))
                 for system in systems:
                     chosen = system.reranker.choose(group, references)
                 if oracle is not None and references is not None:
@@ -233,6 +235,23 @@ class _Rescoring:
             listed, weighted = set(layout.sizes) | set(self.features), set(last.layout.sizes)
             self._print_names("ignored features of test, which have no weight", listed - weighted)
             self._print_names("ignored weights, which have no feature in test", weighted - listed)
+
+    def _check_own_features(self, missing: set[str]) -> None:
+        """Refuse weights of features that this command adds only with other options.
+
+        Raises:
+            ValueError: Naming the feature and the option.
+        """
+        for name in sorted(missing):
+            options = {_WORD_COUNT: "word_count=true", _UNKNOWN_COUNT: "unknown_count=true"}
+            option = options.get(name, options.get(name.rstrip("0123456789")))
+            if name.rstrip("0123456789") == self.config.feature:
+                option = "all checkpoints of the tuning"
+            if option is not None:
+                raise ValueError(
+                    f"weights has a weight of {name}, but the list has no such feature; pass {option}, or remove the "
+                    "weight"
+                )
 
     def finish(self, systems: Sequence[System]) -> dict[str, Any]:
         """Measure perplexities, write and print the report, and return it."""

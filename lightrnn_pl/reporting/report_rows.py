@@ -25,6 +25,7 @@ class Row:
         small: Whether this is a small-scale version of that row.
         corpus: The training corpus; None if unknown.
         note: How the model deviates from the paper's, or why its number of parameters does; None if it does not.
+        batch_limit: The override that limited epochs to a part of the text; None if there was none.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Row:
     small: bool = False
     corpus: str | None = None
     note: str | None = None
+    batch_limit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,18 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
             group.small,
             group.runs[0].corpus,
             paper_note(group.config),
+            _batch_limit(group.config),
         )
         for group in groups
     ]
+
+
+def _batch_limit(config: Mapping[str, Any]) -> str | None:
+    trainer = config.get("trainer") or {}
+    for key, default in (("limit_train_batches", 1.0), ("overfit_batches", 0.0)):
+        if trainer.get(key) not in (None, default):
+            return f"trainer.{key}={trainer[key]}"
+    return None
 
 
 def _measured(group: Group, groups: Sequence[Group]) -> dict[str, Spread]:

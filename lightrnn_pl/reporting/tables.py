@@ -23,6 +23,7 @@ NONE = "–"
 _SMALL = "Rows labeled small differ from the paper in corpus, model size or training time."
 _SMALL_PRINTED = "The paper's values are shown for orientation only; these rows do not reproduce them."
 _SMALL_ALONE = "They do not reproduce the paper's results."
+_PARTIAL = "†: each epoch was limited to a part of the training text ({})."
 _SHORTER = "*: stopped after fewer epochs than another model of the table on the same corpus."
 _OPTIONAL = (
     "MB of tables",
@@ -215,6 +216,8 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
         notes.append("±: sample standard deviation over the seeds.")
     if shorter:
         notes.append(_SHORTER)
+    if limits := dict.fromkeys(row.batch_limit for row in rows if row.batch_limit is not None):
+        notes.append(_PARTIAL.format(", ".join(limits)))
     if paper_table is not None and printed:
         notes.append(f"The paper's values: {paper_table.source}.")
     notes += dict.fromkeys(f"{row.paper.label}: {row.note}" for row in rows if row.paper is not None and row.note)
@@ -238,11 +241,12 @@ def _cells(
     if row.seeds:
         numbers = ", ".join("?" if seed is None else str(seed) for seed in row.seeds)
         seeds = f"{len(row.seeds)} ({numbers})"
+    marks = " †" * (row.batch_limit is not None) + " *" * is_shorter
     return [
         f"{row.label} (small)" if row.small and "scale=small" not in row.label else row.label,
         *([row.corpus or NONE] if "corpus" in texts else []),
         seeds,
-        *(_spread_text(row.metrics.get(key), key) + " *" * (is_shorter and key == "epochs") for key in metrics),
+        *(_spread_text(row.metrics.get(key), key) + (marks if key == "epochs" else "") for key in metrics),
         *_printed(row.paper, printed),
     ]
 

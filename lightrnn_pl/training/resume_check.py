@@ -51,7 +51,8 @@ def check_same_run(folder: RunFolder, config: DictConfig) -> None:
     if differing:
         raise ValueError(
             f"{folder.path} contains a run with a different configuration ({', '.join(differing[:8])}); pass another "
-            "hydra.run.dir, or resume=false to delete that run"
+            "hydra.run.dir (in a sweep hydra.sweep.dir, with multirun_scripts FOLDER=...), or resume=false to delete "
+            "that run"
         )
 
 

@@ -154,6 +154,21 @@ def test_reports_malformed_lines_and_missing_sentences(folder, rescore, tmp_path
     assert report["systems"][-1]["test_bleu"] == pytest.approx(bleu_of(folder, tmp_path / "best.txt"), abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("WordCount0", "word_count=true"),
+        ("UnknownWordCount0", "unknown_count=true"),
+        ("LanguageModel1", "all checkpoints of the tuning"),
+    ],
+)
+def test_weights_of_features_that_the_command_would_add_are_not_lost(name, option, folder, rescore, tmp_path):
+    arguments = (f"test={folder}/eval.nbest", f"test_references={folder}/eval.ref", "onebest=best.txt")
+    with pytest.raises(ValueError, match=f"a weight of {name}, but the list has no such feature; pass {option}, or"):
+        rescore(*arguments, f"weights={{TM0: [1, 1], Noise0: 0, {name}: 1}}")
+    assert not (tmp_path / "best.txt").exists()
+
+
 def test_an_error_of_the_command_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["lightrnn-rescore"])
     with pytest.raises(SystemExit) as end:

@@ -105,6 +105,14 @@ def test_results_of_several_corpora_tell_theirs(tmp_path):
     ]
 
 
+def test_epochs_of_a_part_of_the_text_are_marked(tmp_path):
+    make_run(tmp_path / "0", name="a", trainer__limit_train_batches=40)
+    make_run(tmp_path / "1", name="b", trainer__limit_train_batches=1.0)
+    (table,) = result_tables(rows_of(tmp_path))
+    assert sorted(row[table.header.index("epochs")] for row in table.rows) == ["1", "1 †"]
+    assert "†: each epoch was limited to a part of the training text (trainer.limit_train_batches=40)." in table.notes
+
+
 def test_hours_to_the_perplexity_of_the_baseline(tmp_path):
     """LightRNN, Table 3."""
     slow = [{"epoch": n, "valid_perplexity": 200.0 - 10 * n, "seconds": 3600.0 * n} for n in (1, 2, 3)]

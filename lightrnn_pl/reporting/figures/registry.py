@@ -24,8 +24,8 @@ class Caption:
 CAPTIONS = {
     "epochs": Caption(
         "Perplexity over training",
-        "Validation perplexity after each epoch, one line per run. Hollow markers indicate the ends of rounds, after "
-        "which words may be reallocated (LightRNN, Figure 4).",
+        "Validation perplexity after each epoch, one line per run. If a run has several rounds, hollow markers "
+        "indicate their ends, after which words may be reallocated (LightRNN, Figure 4).",
     ),
     "rounds": Caption(
         "Perplexity by round",
@@ -44,8 +44,8 @@ CAPTIONS = {
     ),
     "frontier": Caption(
         "Perplexity by parameters",
-        "Test perplexity of each model by its number of parameters. The line is the Pareto frontier. Hollow squares "
-        "are values from the paper that a run reproduces.",
+        "Test perplexity of each model by its number of parameters. The line is the Pareto frontier. Hollow squares, "
+        "if any, are the paper's values for models that were trained in the scale of the paper.",
     ),
     "reallocation": Caption(
         "Reallocations",

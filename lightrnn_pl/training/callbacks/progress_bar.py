@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -13,11 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.text import Text
 from typing_extensions import override
 
+log = logging.getLogger(__name__)
+
+_SECONDS_PER_LINE = 60
+
 
 class TrainingProgressBar(RichProgressBar):
     """Lightning's progress bar with fewer columns, updated every ``refresh_rate`` batches only.
 
-    Lightning's own reads the loss after every batch, for which the host waits for the device.
+    Lightning's own reads the loss after every batch, for which the host waits for the device.  If the output is not a
+    terminal, a line per minute is logged instead.
 
     Args:
         refresh_rate: Batches between updates.
@@ -26,6 +34,7 @@ class TrainingProgressBar(RichProgressBar):
 
     def __init__(self, refresh_rate: int = 10, leave: bool = False) -> None:
         super().__init__(refresh_rate, leave, RichProgressBarTheme(metrics_format=".2f"))
+        self._last_line = time.monotonic()
 
     @override
     def on_train_batch_end(
@@ -34,6 +43,11 @@ class TrainingProgressBar(RichProgressBar):
         number = batch_idx + 1
         if number % self.refresh_rate == 0 or number == trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        is_due = time.monotonic() - self._last_line > _SECONDS_PER_LINE
+        if is_due and trainer.is_global_zero and not sys.stdout.isatty():
+            self._last_line = time.monotonic()
+            total = f"{trainer.num_training_batches:,}"
+            log.info("epoch %s: batch %s of %s", trainer.current_epoch + 1, f"{number:,}", total)
 
     @override
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
