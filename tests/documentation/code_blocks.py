@@ -154,7 +154,9 @@ def check_configurations(script: str) -> None:
         for number, word in enumerate(words):
             if word.startswith("multirun_scripts/"):
                 assert (ROOT / word).is_file(), word
-                _compose("train", words[number + 1 :])
+                experiment = Path(word).stem.replace("_", "/")
+                exists = (ROOT / "conf" / "experiment" / f"{experiment}.yaml").is_file()
+                _compose("train", [*([f"experiment={experiment}"] if exists else []), *words[number + 1 :]])
             elif word.startswith("lightrnn-") and "--config-dir" not in words:
                 _compose(word.removeprefix("lightrnn-"), words[number + 1 :])
 
