@@ -9,12 +9,14 @@ environment, working folder and output, but it starts without importing.  ``pyth
 
 import contextlib
 import functools
+import io
 import json
 import os
 import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from importlib import import_module
 from pathlib import Path
 
 import omegaconf.base
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
 
 COMMANDS = ("train", "evaluate", "table", "report", "rescore", "score", "generate", "export", "ngram")
 
@@ -64,17 +68,43 @@ def cache_interpolations() -> None:
     omegaconf.base.parse = functools.cache(omegaconf.base.parse)
 
 
-def serve(address: str) -> None:
-    """Run one command after the other."""
-    from hydra import compose, initialize_config_module
+def compose_once() -> None:
+    """Keep Hydra from composing a configuration twice: the first time is for its mode, which only a search sets."""
+    get_mode = Hydra.get_mode
 
-    from lightrnn_pl.cli import entry_points
+    def mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+        may_set = any("hparams_search" in override or "hydra.mode" in override for override in overrides)
+        return get_mode(self, config_name, overrides) if may_set else None
+
+    Hydra.get_mode = mode
+
+
+def warm_up() -> None:
+    """Import everything, and train a tiny model: commands inherit modules, compiled functions and parsers' caches."""
+    from tests.composition import composed
 
     for name in COMMANDS:
         import_module(f"lightrnn_pl.commands.{name}")
+    from lightrnn_pl.training.experiment import train
+
+    unused = io.StringIO()
+    hidden = contextlib.redirect_stdout(unused), contextlib.redirect_stderr(unused)
+    with tempfile.TemporaryDirectory() as folder, hidden[0], hidden[1]:
+        text = Path(folder) / "text"
+        text.write_text("".join(f"a{number % 5} b{number % 7}\n" for number in range(99)))
+        files = [f"data.{split}={text}" for split in ("train", "valid", "test")]
+        folders = [f"paths.run_dir={folder}/run", f"paths.cache_dir={folder}/cache", "name=warm-up"]
+        brief = ("trainer=cpu", "trainer.max_epochs=1", "logger=none", "callbacks=quiet", "data.sequence_length=7")
+        train(composed("train", *brief, "data=text", *files, *folders))
+
+
+def serve(address: str) -> None:
+    """Run one command after the other."""
+    from lightrnn_pl.cli import entry_points
+
     cache_interpolations()
-    with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        compose("train", ["seed=1", "trainer.max_epochs=1"])  # fills the caches of the parsers, which commands inherit
+    compose_once()
+    warm_up()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address + ".new")
     listener.listen()
