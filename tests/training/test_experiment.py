@@ -1,5 +1,6 @@
 """Training runs: results, files, and status, even if a run fails or is interrupted."""
 
+import functools
 import json
 import logging
 import math
@@ -141,10 +142,21 @@ def test_sigterm_during_the_final_evaluation_is_an_interruption(tiny_text, tmp_p
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, tiny_text):
+    """The metrics of a run with a core."""
+
+    @functools.cache
+    def run(core: str):
+        return train(compose_run(tmp_path_factory.mktemp("whole"), tiny_text, *SMALL, f"model/core={core}"))
+
+    return run
+
+
 @pytest.mark.parametrize(("step", "core"), [(3, "lstm"), (13, "lstm"), (21, "lstm"), (13, "mingru")])
-def test_a_run_resumes_after_ctrl_c(step, core, restore_sigint, monkeypatch, tiny_text, tmp_path):
+def test_a_run_resumes_after_ctrl_c(step, core, uninterrupted, restore_sigint, monkeypatch, tiny_text, tmp_path):
     overrides = (*SMALL, f"model/core={core}")
-    whole = train(compose_run(tmp_path / "whole", tiny_text, *overrides))
+    whole = uninterrupted(core)
     run_dir = tmp_path / "run"
     monkeypatch.setenv("LIGHTRNN_TRUSTED_PACKAGES", "tests")
     interrupt = (f"+callbacks.interrupt._target_={__name__}.InterruptAt", f"+callbacks.interrupt.step={step}")
