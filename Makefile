@@ -6,7 +6,7 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-comp
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib lightrnn_pl || true
 ARGS ?=
 
-.PHONY: help run test check docs clean
+.PHONY: help install run test check docs clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -22,6 +22,8 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt requirements.txt
 	$(INSTALL) -r requirements.txt
 	$(COMPILE)
 	touch $(VENV)/.installed $@
+
+install: $(VENV)/.installed  ## Set up .venv
 
 run: $(VENV)/.installed  ## Set up, train LightRNN and a full-softmax model of the same hidden size on the built-in corpus (ARGS="key=value ..." overrides)
 	$(VENV)/bin/lightrnn-compare $(ARGS)

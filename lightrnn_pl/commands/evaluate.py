@@ -26,7 +26,7 @@ from lightrnn_pl.commands.keyboard_table import print_keyboards
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.keyboard import measure_keyboard
-from lightrnn_pl.evaluation.perplexity import Perplexity, measure_perplexity
+from lightrnn_pl.evaluation.perplexity import Perplexity, bin_text, measure_perplexity
 from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.evaluation.protocol import protocol_lines
 from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
@@ -180,11 +180,11 @@ def _print(report: dict[str, Any], results: dict[str, Perplexity]) -> None:
         table.add_row(split, *(f"{value:.2f}" for value in perplexities), f"{result.nll:.4f}", *counts)
     console.print(table)
     bins = Table(title="perplexity by word count in the training text", title_justify="left")
-    for column in ("split", "min. count", "tokens", "perplexity"):
+    for column in ("split", "word count", "tokens", "perplexity"):
         bins.add_column(column, justify="left" if column == "split" else "right")
     for split, result in results.items():
         for line in result.bins:
-            bins.add_row(split, f"{line.at_least:,}", f"{line.tokens:,}", f"{line.perplexity:,.1f}")
+            bins.add_row(split, bin_text(line.at_least), f"{line.tokens:,}", f"{line.perplexity:,.1f}")
     console.print(bins)
     protocol = Table(title="protocol", title_justify="left", show_header=False)
     protocol.add_column(no_wrap=True)

@@ -34,6 +34,15 @@ class FrequencyBin:
     perplexity: float
 
 
+def bin_text(at_least: int) -> str:
+    """The counts of a frequency bin, such as ``10-99``, from its lower edge."""
+    following = [edge for edge in BIN_EDGES if edge > at_least]
+    if not following:
+        return f"{at_least:,} or more"
+    last = following[0] - 1
+    return f"{at_least:,}" if last == at_least else f"{at_least:,}-{last:,}"
+
+
 @dataclass(frozen=True)
 class Perplexity:
     """The perplexity of a model on a text.

@@ -23,6 +23,7 @@ NONE = "–"
 _SMALL = "Rows labeled small differ from the paper in corpus, model size or training time."
 _SMALL_PRINTED = "The paper's values are shown for orientation only; these rows do not reproduce them."
 _SMALL_ALONE = "They do not reproduce the paper's results."
+_BYTES = "MB: the parameters, in float32. MB of tables: the integers that assign words to cells or to shared vectors."
 _PARTIAL = "†: each epoch was limited to a part of the training text ({})."
 _SHORTER = "*: stopped after fewer epochs than another model of the table on the same corpus."
 _OPTIONAL = (
@@ -99,13 +100,15 @@ def failure_table(runs: Iterable[tuple[str, Run]]) -> Table | None:
 
 
 def command_table(groups: Sequence[Group]) -> Table | None:
-    """The command of each group, without the seed; None if no command is known."""
+    """The command of each group, without the seed and folders; None if no command is known."""
     rows = []
     for group in groups:
         overrides = [override for override in group.runs[0].overrides if not override.startswith("seed=")]
         if overrides:
             rows.append((group.label, shlex.join(["lightrnn-train", *map(text_without_folders, overrides)])))
-    return Table("Commands", ("", "command (without the seed)"), rows, texts=2) if rows else None
+    return (
+        Table("Commands", ("", "command (without the seed and the folders of files)"), rows, texts=2) if rows else None
+    )
 
 
 def typical_table(groups: Sequence[Group], max_rows: int = 12) -> Table | None:
@@ -214,6 +217,8 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
         notes.append(f"{_SMALL} {_SMALL_PRINTED if printed else _SMALL_ALONE}")
     if any(spread.deviation is not None for row in rows for spread in row.metrics.values()):
         notes.append("±: sample standard deviation over the seeds.")
+    if "table_bytes" in metrics:
+        notes.append(_BYTES)
     if shorter:
         notes.append(_SHORTER)
     if limits := dict.fromkeys(row.batch_limit for row in rows if row.batch_limit is not None):
