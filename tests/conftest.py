@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,18 @@ from tests.command_server import cache_interpolations, command_folder
 torch.set_num_threads(1)
 cache_interpolations()
 
+TESTS = Path(__file__).parent
+CHECKS_SHAPES = {"nn", "allocation", "inference"}
+"""The folders whose tests check the annotated shapes of all arrays, which takes a fifth of the time of a tiny run."""
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check shapes only in some folders; in the others, the code runs as for users."""
+    folder = item.path.relative_to(TESTS).parts[0]
+    jaxtyping.config.update("jaxtyping_disable", folder not in CHECKS_SHAPES)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -116,7 +115,6 @@ def test_the_result_does_not_change_by_itself(option, workplace):
     [pytest.param(*pair, id=":".join(pair)) for pair in sorted(ALL_KEYS) if not matches(pair, UNTRIED)],
 )
 def test_unusual_values_are_refused_before_the_initial_allocation(option, key, workplace, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
     monkeypatch.setattr(experiment, "build_allocation", allocation_without_assignment)
     accepted = []
     for name, value in UNUSUAL.items():

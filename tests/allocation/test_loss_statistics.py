@@ -234,10 +234,11 @@ def _reduce_on_rank(rank, world_size, address, results):
 
 
 def test_two_ranks_agree_with_a_single_process(tmp_path):
-    context = torch.multiprocessing.get_context("spawn")
+    context = torch.multiprocessing.get_context("fork")
     with context.Manager() as manager:
         results = manager.dict()
-        torch.multiprocessing.spawn(_reduce_on_rank, (2, f"file://{tmp_path}/meeting", results), nprocs=2)
+        arguments = (2, f"file://{tmp_path}/meeting", results)
+        torch.multiprocessing.start_processes(_reduce_on_rank, arguments, nprocs=2, start_method="fork")
         first, second = results[0], results[1]
     allocation = WordAllocation.random(17, (4, 5), 0)
     single = gather(allocation, *random_model(allocation.sides, 6, 3000, 17))
