@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import numpy as np
 import pytest
 import torch
 
-from tests.command_server import cache_interpolations, command_folder
+from tests.command_server import cache_interpolations, command_folder, compose_once
 
 torch.set_num_threads(1)
 cache_interpolations()
+compose_once()
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 TESTS = Path(__file__).parent
 CHECKS_SHAPES = {"nn", "allocation", "inference"}

@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 PROJECT = """
 import torch
 
@@ -14,45 +12,47 @@ from lightrnn_pl.testing.output import dense_softmax
 from lightrnn_pl.testing.softmax_output import SoftmaxContract
 
 
-class MyOutput(FullOutput):
-    ...
+class NotNormalized(FullOutput):
+    def log_probability(self, hidden, targets):
+        return super().log_probability(hidden, targets) - 1
 
 
-class TestMyOutput(SoftmaxContract):
+class NoGradient(FullOutput):
+    def output_vectors(self, words):
+        return super().output_vectors(words).detach()
+
+
+class TestCorrect(SoftmaxContract):
+    output = FullOutput
+
     def make_chunked(self, allocation, hidden_dim, chunk_size):
-        return MyOutput(allocation, hidden_dim, chunk_size)
+        return self.output(allocation, hidden_dim, chunk_size)
 
     def dense_log_probabilities(self, output, hidden):
         return dense_softmax(hidden[:, 0] @ output.weight.T + output.bias)
 
     def expected_parameters(self, num_words, sides, hidden_dim):
         return num_words * (hidden_dim + 1)
+
+
+class TestNotNormalized(TestCorrect):
+    output = NotNormalized
+
+
+class TestNoGradient(TestCorrect):
+    output = NoGradient
 """
 
 
-@pytest.mark.parametrize(
-    ("method", "failing_test"),
-    [
-        ("", None),
-        (
-            "def log_probability(self, hidden, targets):\n        return super().log_probability(hidden, targets) - 1",
-            "test_probabilities_sum_to_one",
-        ),
-        (
-            "def output_vectors(self, words):\n        return super().output_vectors(words).detach()",
-            "test_all_methods_agree_with_gradients",
-        ),
-    ],
-    ids=["correct", "not normalized", "no gradient"],
-)
-def test_a_project_of_its_own_can_use_the_suites(method, failing_test, tmp_path):
-    (tmp_path / "test_mine.py").write_text(PROJECT.replace("...", method or "..."))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", failing_test or "", "test_mine.py"]
+def test_a_project_of_its_own_can_use_the_suites(tmp_path):
+    (tmp_path / "test_mine.py").write_text(PROJECT)
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
-    if failing_test is None:
-        assert done.returncode == 0 and "passed" in done.stdout, done.stdout
-    else:
-        assert done.returncode == 1 and f"TestMyOutput::{failing_test}" in done.stdout, done.stdout
+    assert done.returncode == 1
+    assert "PASSED test_mine.py::TestCorrect::" in done.stdout, done.stdout
+    assert "FAILED test_mine.py::TestCorrect::" not in done.stdout, done.stdout
+    for failing in ("TestNotNormalized::test_probabilities_sum_to_one", "TestNoGradient::test_all_methods_agree_with"):
+        assert f"FAILED test_mine.py::{failing}" in done.stdout, done.stdout
