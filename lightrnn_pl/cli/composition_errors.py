@@ -63,7 +63,10 @@ def _folder_error(error: OSError) -> str:
 def explanation(error: HydraException, name: str, arguments: Sequence[str]) -> str:
     """What is wrong with the overrides, in one line."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override} is not of the form key=value: {str(error).splitlines()[1]}"
+        if "=" not in error.override:
+            return f"{error.override} is not of the form key=value; --help lists all keys"
+        key, _, value = error.override.partition("=")
+        return f"the value of {error.override} cannot be read; quote it twice, as in {key}=\"'{value}'\""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = dict(_groups()).get(group, [])

@@ -29,8 +29,9 @@ from lightrnn_pl.cli.config_options import (
 from lightrnn_pl.cli.errors import one_line_errors, output_is_closed
 from lightrnn_pl.cli.help import help_text
 from lightrnn_pl.cli.help_wrapping import wrap_help
-from lightrnn_pl.cli.hydra_arguments import folders_as_overrides, with_quoted_prompt
+from lightrnn_pl.cli.hydra_arguments import folders_as_overrides, with_quoted_text
 from lightrnn_pl.cli.sweep import as_sweep_job, is_first_process, sweep_report
+from lightrnn_pl.commands.override_values import with_quoted_values
 
 
 def _hydra_command(
@@ -55,7 +56,7 @@ def _hydra_command(
     def entry_point() -> Any:
         hide_private_options()
         try:
-            arguments = sys.argv[1:] = rewrite(sys.argv[1:])
+            arguments = sys.argv[1:] = with_quoted_values(rewrite(sys.argv[1:]))
             explain_composition_errors(name, arguments)
             if "--version" in arguments:
                 print(f"lightrnn_pl {metadata.version('lightrnn_pl')}")
@@ -78,12 +79,12 @@ def _hydra_command(
 _unset_in_train = functools.partial(without_null_options, unset=("experiment", "hparams_search", "debug"))
 train = sweep_report(_hydra_command("train", _unset_in_train, wrapper=as_sweep_job))
 evaluate = _hydra_command("evaluate", functools.partial(without_null_options, unset=("data",)))
-table = _hydra_command("table")
-generate = _hydra_command("generate", with_quoted_prompt)
+table = _hydra_command("table", with_quoted_text)
+generate = _hydra_command("generate", with_quoted_text)
 score = _hydra_command("score")
 rescore = _hydra_command("rescore")
 report = _hydra_command("report", folders_as_overrides)
 export = _hydra_command("export")
 serve = _hydra_command("serve")
-ngram = _hydra_command("ngram", with_quoted_prompt)
+ngram = _hydra_command("ngram", with_quoted_text)
 dashboard = _hydra_command("dashboard")

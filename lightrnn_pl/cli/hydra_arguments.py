@@ -12,8 +12,14 @@ _TAKE_A_VALUE = (
 """Hydra's options whose next argument is their value, not a folder."""
 
 
-def with_quoted_prompt(arguments: Sequence[str]) -> list[str]:
-    """The same arguments with ``prompt=TEXT`` quoted, so that commas and quotes in the text need no escaping."""
+_TEXT_KEYS = ("prompt", "prefix", "word")
+
+
+def with_quoted_text(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with ``prompt=TEXT`` quoted, so that commas and quotes in the text need no escaping.
+
+    ``prefix=TEXT`` and ``word=TEXT`` are quoted, too.
+    """
     return [_quoted(argument) for argument in arguments]
 
 
@@ -34,8 +40,8 @@ def folders_as_overrides(arguments: Sequence[str]) -> list[str]:
 def _quoted(argument: str) -> str:
     """``prompt=l'eau , je`` as a quoted Hydra string; other arguments and quoted values are returned unchanged."""
     key, equals, value = argument.partition("=")
-    if key != "prompt" or not equals or value == "null" or re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
+    if key not in _TEXT_KEYS or not equals or value == "null" or re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
         return argument
     # In Hydra, only backslashes before a quote must be escaped.  In OmegaConf, ${ starts an interpolation.
     value = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value)
-    return f"prompt='{value}'".replace("${", "\\${")
+    return f"{key}='{value}'".replace("${", "\\${")

@@ -15,6 +15,7 @@ from omegaconf import flag_override
 
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.commands import train as command
+from lightrnn_pl.commands.override_values import with_quoted_values
 from lightrnn_pl.run_folder import RunFolder
 
 
@@ -31,7 +32,7 @@ def train(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> B
         ValueError, FileNotFoundError: For invalid input, before training starts.
     """
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-        config = compose("train", [*overrides], return_hydra_config=True)
+        config = compose("train", with_quoted_values(overrides), return_hydra_config=True)
     hydra = HydraConfig.instance()
     hydra.set_config(config)
     try:

@@ -240,18 +240,19 @@ class _Rescoring:
         """Refuse weights of features that this command adds only with other options.
 
         Raises:
-            ValueError: Naming the feature and the option.
+            ValueError: Naming the features and the options.
         """
-        for name in sorted(missing):
-            options = {_WORD_COUNT: "word_count=true", _UNKNOWN_COUNT: "unknown_count=true"}
-            option = options.get(name, options.get(name.rstrip("0123456789")))
-            if name.rstrip("0123456789") == self.config.feature:
-                option = "all checkpoints of the tuning"
-            if option is not None:
-                raise ValueError(
-                    f"weights has a weight of {name}, but the list has no such feature; pass {option}, or remove the "
-                    "weight"
-                )
+        options = {
+            _WORD_COUNT.rstrip("0"): "word_count=true",
+            _UNKNOWN_COUNT: "unknown_count=true",
+            self.config.feature: "all checkpoints of the tuning",
+        }
+        own = {name: options[kind] for name in sorted(missing) if (kind := name.rstrip("0123456789")) in options}
+        if own:
+            raise ValueError(
+                f"weights has a weight of {', '.join(own)}, but the list has no such feature; pass "
+                f"{' and '.join(dict.fromkeys(own.values()))}, or remove the weight"
+            )
 
     def finish(self, systems: Sequence[System]) -> dict[str, Any]:
         """Measure perplexities, write and print the report, and return it."""
