@@ -6,7 +6,7 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-comp
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib lightrnn_pl || true
 ARGS ?=
 
-.PHONY: help install run test check docs clean
+.PHONY: help install run test test-all check docs clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ run: $(VENV)/.installed  ## Set up, train LightRNN and a full-softmax model of t
 
 test: $(VENV)/.installed-dev  ## Set up, run the tests (ARGS="-k name" selects)
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-all: $(VENV)/.installed-dev  ## The same, with all cases of the exhaustive tests
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## Lint, types, import layers
 	$(VENV)/bin/ruff check .

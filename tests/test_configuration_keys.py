@@ -112,7 +112,11 @@ def test_the_result_does_not_change_by_itself(option, workplace):
 
 @pytest.mark.parametrize(
     ("option", "key"),
-    [pytest.param(*pair, id=":".join(pair)) for pair in sorted(ALL_KEYS) if not matches(pair, UNTRIED)],
+    [
+        pytest.param(*pair, id=":".join(pair), marks=[] if pair[0] in ("train", *EXTENDED) else pytest.mark.exhaustive)
+        for pair in sorted(ALL_KEYS)
+        if not matches(pair, UNTRIED)
+    ],
 )
 def test_unusual_values_are_refused_before_the_initial_allocation(option, key, workplace, monkeypatch):
     monkeypatch.setattr(experiment, "build_allocation", allocation_without_assignment)

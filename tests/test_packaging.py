@@ -45,7 +45,6 @@ def wheel(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_everything(wheel):
     shipped = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lightrnn_pl").rglob("*.py")}
@@ -66,7 +65,6 @@ def test_the_wheel_holds_everything(wheel):
 TRAIN = "from lightrnn_pl.cli.entry_points import train; train()"
 
 
-@pytest.mark.slow
 def test_the_wheel_trains_where_no_checkout_is(wheel, tiny_text, tmp_path):
     installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()

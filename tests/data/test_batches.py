@@ -339,7 +339,7 @@ def fit(loader, callbacks=(), resume=None, **options):
         ("on_train_epoch_end", 2, 0),
     ],
 )
-@pytest.mark.parametrize("limit", [None, 7])
+@pytest.mark.parametrize("limit", [None, pytest.param(7, marks=pytest.mark.exhaustive)])
 def test_lightning_resumes_with_the_next_batch(tmp_path, kind, hook, epochs, extra, limit):
     make = loaders_of_every_kind()[kind]
     options = {"limit_train_batches": limit} if limit else {}

@@ -339,7 +339,7 @@ def requires_corpus(corpus):
         pytest.param("ptb", 929_589, 10_000, marks=requires_corpus("ptb")),
         pytest.param("wikitext2", 2_088_628, 33_278, marks=requires_corpus("wikitext2")),
         # 309,046 words, <eos> and <unk>.
-        pytest.param("eltec/cs", 6_570_404, 309_048, marks=[requires_corpus("eltec/cs"), pytest.mark.slow]),
+        pytest.param("eltec/cs", 6_570_404, 309_048, marks=[requires_corpus("eltec/cs")]),
     ],
 )
 def test_sizes_of_known_corpora(corpus, tokens, vocabulary):

@@ -21,7 +21,14 @@ def passed(chaos):
     assert not chaos.failures, next(iter(chaos.failures.values()))[0]
 
 
-@pytest.mark.parametrize("stage", ["training", "reallocation", "checkpoint writing"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "training",
+        pytest.param("reallocation", marks=pytest.mark.exhaustive),
+        pytest.param("checkpoint writing", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_runs_survive_kills_and_full_disks(stage, chaos):
     chaos.kills(stage, 1)
     chaos.full_disk(stage, 1)

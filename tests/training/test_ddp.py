@@ -19,8 +19,6 @@ from tests.scripts import script
 from tests.training.runs import SMALL
 from tests.training.states import assert_same_bits
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 OVERRIDES = (
     *(override for override in SMALL if not override.startswith(("logger=", "trainer=", "name="))),

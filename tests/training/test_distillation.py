@@ -103,7 +103,6 @@ def teacher(tiny_text, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_a_killed_run_ends_bit_identical(teacher, tiny_text, tmp_path):
     overrides = (f"teacher={teacher}", "trainer.max_epochs=2", "resume_point.every_steps=10")
     overrides += ("reallocation.max_rounds=2", "reallocation.epochs_per_round=1")

@@ -20,6 +20,7 @@ from tests.training.tiny_fit import compose_tiny, loss_or_error, validation_loss
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 MODELS = [f"model={path.stem}" for path in sorted(CONF.glob("[a-z]*.yaml"))]
+REPRESENTATIVE = ("model=full", "model=lightrnn", "model=row_word", "model=char_hierarchical", "model/core=mingru")
 CORES = [f"model/core={path.stem}" for path in sorted(CONF.glob("core/*.yaml"))]
 
 
@@ -37,7 +38,13 @@ def check_result(result: float | str, expected: float, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRECISIONS[1:])
-@pytest.mark.parametrize("override", [*MODELS, *CORES])
+@pytest.mark.parametrize(
+    "override",
+    [
+        pytest.param(override, marks=[] if override in REPRESENTATIVE else pytest.mark.exhaustive)
+        for override in (*MODELS, *CORES)
+    ],
+)
 def test_models_train_or_are_refused(override, name):
     result = loss_or_error(override, f"trainer.precision={name}")
     check_result(result, single_precision_loss(override), name)

@@ -111,7 +111,6 @@ def test_resume_false_deletes_the_tables_of_the_previous_run(run, tiny_text, tmp
     assert len(tables(tmp_path / "run")) == 3
 
 
-@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_tables(tiny_text, tmp_path):
     overrides = ("resume_point.every_steps=2", *ROUNDS)
     whole = train(compose_run(tmp_path / "whole", tiny_text, *overrides))
