@@ -1,5 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
+# A new pip installs the packages in 40 s of processor time, that of Python 3.11 in 110 s.
+CREATE := $(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check --upgrade pip
 INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
 # pip compiles on one core.  If nothing were compiled here, every command would compile what it imports where
 # PYTHONDONTWRITEBYTECODE is set, as in many containers.
@@ -12,13 +14,13 @@ help:  ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(CREATE)
 	$(INSTALL) -c constraints.txt -e .
 	$(COMPILE)
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt requirements.txt
-	$(PYTHON) -m venv $(VENV)
+	$(CREATE)
 	$(INSTALL) -r requirements.txt
 	$(COMPILE)
 	touch $(VENV)/.installed $@
