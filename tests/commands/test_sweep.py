@@ -57,11 +57,11 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".ckpt", ".json", ".yaml")}
 
 
-def test_a_killed_sweep_resumes_without_repeating_jobs(cache, tmp_path, monkeypatch, capsys):
+def test_a_killed_sweep_resumes_without_repeating_jobs(corpus, cache, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "sweep"
     arguments = [
         *("seed=0,1", "model.dropout=0.1,0.3", f"hydra.sweep.dir={folder}", cache, *TINY),
-        *("data=pydoc", "data.vocabulary.max_size=400", "data.eval_batch_size=100"),
+        *corpus,
         *("trainer.limit_train_batches=60", "resume_point.every_steps=5", "reallocation.max_rounds=1"),
     ]
     running = subprocess.Popen(
