@@ -432,7 +432,7 @@ def main() -> None:
         print(markdown(rows[-1]), flush=True)
         if arguments.json:
             write_json(arguments.json, rows)
-    sys.exit(any(row["status"] for row in rows))
+    sys.exit(int(any(row["status"] for row in rows)))
 
 
 if __name__ == "__main__":

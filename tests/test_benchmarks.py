@@ -20,24 +20,49 @@ from lightrnn_pl.rescoring.nbest_lists import parse_line
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def output_layers(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "output_layers.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def scripts(monkeypatch):
+    """The benchmarks import each other as scripts do."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    names = (
+        "harness",
+        "nbest_lists",
+        "large_vocabulary",
+        "output_layers",
+        "training_step",
+        "word_language_model",
+        "gpu",
+    )
+    yield
+    for name in names:
+        sys.modules.pop(name, None)
 
 
-def test_output_layers_on_the_cpu(tmp_path):
+@pytest.fixture
+def run_script(scripts, monkeypatch):
+    """Runs a benchmark with arguments, in this process."""
+
+    def run(name: str, *arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+
+    return run
+
+
+def test_output_layers_on_the_cpu(run_script, tmp_path, capsys):
     sizes = ("--vocabulary", "50", "--hidden", "8", "--batch", "2", "--phases", "training")
-    done = output_layers(*sizes, "--outputs", "slim", "--device", "cpu", "--json", str(tmp_path / "layers.json"))
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads((tmp_path / "layers.json").read_text())
+    path = tmp_path / "layers.json"
+    run_script("output_layers.py", *sizes, "--outputs", "slim", "--device", "cpu", "--json", str(path))
+    (row,) = json.loads(path.read_text())
     assert (row["output"], row["phase"], row["device"]) == ("slim", "training", "cpu") and row["seconds"] > 0
-    assert "| slim | 50 | training | 1 thread |" in done.stdout
+    assert "| slim | 50 | training | 1 thread |" in capsys.readouterr().out
 
 
-def test_an_absent_device_is_reported_in_one_line():
-    done = output_layers("--device", "cuda:99")
-    assert done.returncode == 2
-    assert done.stderr == "--device=cuda:99 is not available on this machine; auto uses a GPU if there is one\n"
+def test_an_absent_device_is_reported_in_one_line(run_script, capsys):
+    with pytest.raises(SystemExit) as end:
+        run_script("output_layers.py", "--device", "cuda:99")
+    expected = "--device=cuda:99 is not available on this machine; auto uses a GPU if there is one\n"
+    assert (end.value.code, capsys.readouterr().err) == (2, expected)
 
 
 @pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda:1", 1), ("mps", 1)])
@@ -83,24 +108,6 @@ def test_the_gpu_benchmark_in_its_reduced_form(tmp_path):
     assert parts["training"][0]["test_perplexity"] > 1 and len(parts["slim"]) == 4
     page = path.with_suffix(".md").read_text()
     assert all(f"## {part}" in page for part, rows in parts.items() if rows) and "| word_language_model | 300 |" in page
-
-
-@pytest.fixture
-def scripts(monkeypatch):
-    """The benchmarks import each other as scripts do."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = (
-        "harness",
-        "nbest_lists",
-        "large_vocabulary",
-        "output_layers",
-        "training_step",
-        "word_language_model",
-        "gpu",
-    )
-    yield
-    for name in names:
-        sys.modules.pop(name, None)
 
 
 def test_the_gpu_benchmark_needs_a_gpu_unless_it_is_reduced(scripts, monkeypatch, capsys):
@@ -171,14 +178,12 @@ def test_the_published_model_trains_to_the_perplexity_of_ours(scripts, tmp_path,
     assert published == pytest.approx(ours, rel=0.05) and ours < rows[-2]["validation_perplexity"]
 
 
-def test_clustering(tmp_path):
+def test_clustering(run_script, tmp_path, capsys):
     counts = np.maximum(1, 2000 // np.arange(1, 201))
     np.save(tmp_path / "counts.npy", counts)
-    command = [sys.executable, str(BENCHMARKS / "clustering.py"), "--counts", str(tmp_path / "counts.npy")]
     sizes = ("--tokens", "5000", "--iterations", "2", "--methods", "default", "approximate")
-    done = subprocess.run([*command, *sizes], capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    default, approximate = (line.split(" | ") for line in done.stdout.splitlines()[-2:])
+    run_script("clustering.py", "--counts", str(tmp_path / "counts.npy"), *sizes)
+    default, approximate = (line.split(" | ") for line in capsys.readouterr().out.splitlines()[-2:])
     assert default[:2] == ["| 200", "default"] and approximate[:2] == ["| 200", "approximate"]
     assert all(0 < float(row[-2]) < 1 and 0 < float(row[-1].rstrip(" |")) < 1 for row in (default, approximate))
     assert default[-2:] != approximate[-2:]

@@ -31,14 +31,9 @@ def _paths(run_dir: Path, files: dict[str, Path]) -> list[str]:
     return [*folders_of(run_dir), "data=text", *(f"data.{split}={path}" for split, path in files.items())]
 
 
-def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str, start_method: str = "fork") -> None:
-    """Train in a separate process that kills itself with SIGKILL at ``moment``.
-
-    ``start_method="forkserver"`` is for tests of libraries that do not work in a fork of a process that uses them.
-    """
-    context = multiprocessing.get_context(start_method)
-    if start_method == "forkserver":
-        context.set_forkserver_preload(["lightrnn_pl.training.experiment", __name__])
+def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str) -> None:
+    """Train in a separate process that kills itself with SIGKILL at ``moment``."""
+    context = multiprocessing.get_context("fork")  # a new process would import for most of the time of a tiny run
     arguments = (moment, [*_paths(run_dir, files), *overrides], dict(os.environ))
     process = context.Process(target=_train_until, args=arguments)
     process.start()

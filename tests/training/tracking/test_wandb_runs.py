@@ -228,7 +228,8 @@ def test_a_resumed_run_logs_only_the_remaining_figures(tiny_text, tmp_path, monk
     offline(monkeypatch)
     options = (*ROUNDS, "logger=wandb", "resume_point.every_steps=3")
     monkeypatch.delenv("WANDB_SERVICE", raising=False)  # else, W&B's service process would keep the killed run open
-    kill_run("step=11", tmp_path / "run", tiny_text, *options, start_method="forkserver")
+    wandb.teardown()  # so that the fork starts a service process of its own
+    kill_run("step=11", tmp_path / "run", tiny_text, *options)
     (tmp_path / "run" / "tables" / "round_1.npz").unlink()  # as in runs that were started by older versions
     train(compose_run(tmp_path / "run", tiny_text, *options))
     run = read_back(tmp_path / "run")
@@ -245,7 +246,8 @@ def test_a_run_of_a_sweep_agent_is_resumed_without_the_agent(tiny_text, tmp_path
     with monkeypatch.context() as agent:
         agent.setenv("WANDB_SWEEP_ID", "sweep1")
         agent.setenv("WANDB_RUN_ID", "agentrun")
-        kill_run("step=11", tmp_path / "run", tiny_text, *options, start_method="forkserver")
+        wandb.teardown()
+        kill_run("step=11", tmp_path / "run", tiny_text, *options)
     train(compose_run(tmp_path / "run", tiny_text, *options))
     assert read_back(tmp_path / "run").run["run_id"] == "agentrun"
     folders = list((tmp_path / "run" / "wandb").glob("offline-run-*"))
