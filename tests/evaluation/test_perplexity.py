@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.text import Perplexity as OraclePerplexity
 
-from lightrnn_pl.evaluation.perplexity import BIN_EDGES, mean_nll, measure_perplexity
+from lightrnn_pl.evaluation.perplexity import BIN_EDGES, bin_text, mean_nll, measure_perplexity
 from tests.evaluation.slow_perplexity import prepare, slow_scores
 
 CPU = torch.device("cpu")
@@ -95,3 +95,11 @@ def test_rejects_an_empty_text(tiny_text, tmp_path):
     data, model = prepare(tiny_text, tmp_path)
     with pytest.raises(ValueError, match="no tokens"):
         measure_perplexity(model, [], data.vocabulary, CPU)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "text"),
+    [(0, "0"), (1, "1-9"), (10, "10-99"), (10_000, "10,000-99,999"), (1_000_000, "1,000,000 or more")],
+)
+def test_bins_are_named_by_their_range(at_least, text):
+    assert bin_text(at_least) == text
