@@ -118,7 +118,7 @@ def test_a_run_interrupted_in_the_final_evaluation_repeats_only_the_evaluation(
 ):
     overrides = [
         *OVERRIDES,
-        "resume_point.every_steps=2",
+        "resume_point.every_steps=1",
         "trainer.limit_train_batches=9",
         "trainer.max_epochs=9999",
         end,
