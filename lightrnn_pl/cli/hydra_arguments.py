@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lightrnn_pl.commands.override_values import quoted
+
 _TAKE_A_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
     *("--info", "-i"),
 )
 """Hydra's options whose next argument is their value, not a folder."""
-
 
 _TEXT_KEYS = ("prompt", "prefix", "word")
 
@@ -20,7 +21,7 @@ def with_quoted_text(arguments: Sequence[str]) -> list[str]:
 
     ``prefix=TEXT`` and ``word=TEXT`` are quoted, too.
     """
-    return [_quoted(argument) for argument in arguments]
+    return [_with_quoted_text(argument) for argument in arguments]
 
 
 def folders_as_overrides(arguments: Sequence[str]) -> list[str]:
@@ -33,15 +34,18 @@ def folders_as_overrides(arguments: Sequence[str]) -> list[str]:
         # A sweep may create folder names that contain an equals sign, but never before the first slash.
         is_folder = not equals or "/" in key
         (folders if is_folder and not is_value and not argument.startswith("-") else others).append(argument)
-    quoted = ",".join("'{}'".format(folder.replace("'", "\\'").replace("${", "\\${")) for folder in folders)
-    return [*([f"runs=[{quoted}]"] if folders else []), *others]
+    elements = ",".join(map(_quoted_literally, folders))
+    return [*([f"runs=[{elements}]"] if folders else []), *others]
 
 
-def _quoted(argument: str) -> str:
+def _with_quoted_text(argument: str) -> str:
     """``prompt=l'eau , je`` as a quoted Hydra string; other arguments and quoted values are returned unchanged."""
     key, equals, value = argument.partition("=")
     if key not in _TEXT_KEYS or not equals or value == "null" or re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
         return argument
-    # In Hydra, only backslashes before a quote must be escaped.  In OmegaConf, ${ starts an interpolation.
-    value = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value)
-    return f"{key}='{value}'".replace("${", "\\${")
+    return f"{key}={_quoted_literally(value)}"
+
+
+def _quoted_literally(text: str) -> str:
+    """The text in quotes, without interpolations, which ``${`` starts in OmegaConf."""
+    return quoted(text).replace("${", "\\${")

@@ -21,16 +21,19 @@ def with_quoted_values(overrides: Sequence[str]) -> list[str]:
     return [_with_quoted_elements(override) for override in overrides]
 
 
+def quoted(text: str) -> str:
+    """The text in single quotes; only quotes, and backslashes before a quote, must be escaped (Hydra 1.3)."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), text)
+    return f"'{escaped}'"
+
+
 def _with_quoted_elements(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or override.startswith("-") or not _ELEMENTS.fullmatch(value):
         return override
-    return f"{key}={re.sub(_ELEMENT, lambda match: _quoted(match[0]), value)}"
+    return f"{key}={re.sub(_ELEMENT, lambda match: _with_quotes_if_needed(match[0]), value)}"
 
 
-def _quoted(element: str) -> str:
+def _with_quotes_if_needed(element: str) -> str:
     text = element.strip()
-    if not _UNREADABLE.search(text):
-        return element
-    backslashes = len(text) - len(text.rstrip("\\"))  # before the closing quote, they must be escaped
-    return element.replace(text, f"'{text}{backslashes * chr(92)}'")
+    return element.replace(text, quoted(text)) if _UNREADABLE.search(text) else element

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from lightrnn_pl.training.experiment import train
+from tests.composition import composed
 from tests.training.runs import compose_run
 
 
@@ -19,14 +19,10 @@ def trained(tmp_path_factory, tiny_text):
 
 @pytest.fixture(scope="session")
 def configuration() -> Callable[..., DictConfig]:
-    """Composes the configuration of a command once; returns it with overrides, which takes milliseconds."""
-    composed: dict[str, DictConfig] = {}
+    """The configuration of a command with overrides, whose values are YAML."""
 
     def configure(command: str, *overrides: str) -> DictConfig:
-        if command not in composed:
-            with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
-                composed[command] = compose(command)
-        config = OmegaConf.merge(composed[command], OmegaConf.from_dotlist(list(overrides)))
+        config = OmegaConf.merge(composed(command), OmegaConf.from_dotlist(list(overrides)))
         assert isinstance(config, DictConfig)
         return config
 

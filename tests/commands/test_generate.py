@@ -14,7 +14,7 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.building import as_config, build_model
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.cli.entry_points import generate as main
-from lightrnn_pl.cli.hydra_arguments import _quoted as quoted
+from lightrnn_pl.cli.hydra_arguments import _with_quoted_text as quoted
 from lightrnn_pl.vocabulary import VocabularyRules
 from tests.scripts import heavy_imports
 from tests.tiny_model import CONFIG
