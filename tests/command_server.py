@@ -13,6 +13,7 @@ import io
 import json
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from pathlib import Path
 import omegaconf.base
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
+from lightning_fabric.utilities.rank_zero import _get_rank
+from pytorch_lightning.utilities import rank_zero_only
 
 COMMANDS = ("train", "evaluate", "table", "report", "rescore", "score", "generate", "export", "ngram")
 
@@ -99,9 +102,7 @@ def warm_up() -> None:
 
 
 def serve(address: str) -> None:
-    """Run one command after the other."""
-    from lightrnn_pl.cli import entry_points
-
+    """Run commands, each in a process of its own."""
     cache_interpolations()
     compose_once()
     warm_up()
@@ -109,18 +110,29 @@ def serve(address: str) -> None:
     listener.bind(address + ".new")
     listener.listen()
     Path(address + ".new").rename(address)  # clients wait for the final name
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits for the processes that answer
     while True:
         connection, _ = listener.accept()
         with connection:
-            _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
-            request = json.loads(connection.makefile().readline())
-            child = os.fork()
-            if child == 0:
-                _run(getattr(entry_points, request["name"], _python), request, descriptors)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            _, status = os.waitpid(child, 0)
-            connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+            if os.fork() == 0:
+                _answer(connection)
+
+
+def _answer(connection: socket.socket) -> None:
+    """Run one command and send its exit status."""
+    from lightrnn_pl.cli import entry_points
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
+    request = json.loads(connection.makefile().readline())
+    child = os.fork()
+    if child == 0:
+        _run(getattr(entry_points, request["name"], _python), request, descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    _, status = os.waitpid(child, 0)
+    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
 
 
 def _run(command, request: dict, descriptors: list[int]) -> None:
@@ -132,6 +144,8 @@ def _run(command, request: dict, descriptors: list[int]) -> None:
         os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = request["arguments"]
+        rank_zero_only.rank = _get_rank() or 0  # as Lightning sets it where it is imported
+        sys.modules["__main__"].__spec__ = None  # a script: Lightning starts further processes with its path
         sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         command()
         status = 0

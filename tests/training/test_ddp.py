@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from lightrnn_pl.building import as_config, as_plain, instantiate
 from lightrnn_pl.checkpoint import load
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.training.ranks import select_own_rank
-from tests.scripts import script
 from tests.training.runs import SMALL
 from tests.training.states import assert_same_bits
 
@@ -35,32 +33,35 @@ ENVIRONMENT = {
 }
 
 
-def command(folder: Path, files: dict[str, Path], *more: str) -> list[str]:
+def command(commands: Path, folder: Path, files: dict[str, Path], *more: str) -> list[str]:
     corpus = ["data=text", *(f"data.{split}={path}" for split, path in files.items())]
     spy = "+callbacks.traces._target_=tests.training.spies.LeaveTraces", f"+callbacks.traces.folder={folder / 'traces'}"
     folders = f"hydra.run.dir={folder / 'run'}", f"paths.cache_dir={folder / 'cache'}"
-    return [script("train"), *OVERRIDES, *corpus, *spy, *folders, *more]
+    return [str(commands / "lightrnn-train"), *OVERRIDES, *corpus, *spy, *folders, *more]
 
 
-def train(folder: Path, files: dict[str, Path], *more: str) -> subprocess.CompletedProcess[str]:
+def train(commands: Path, folder: Path, files: dict[str, Path], *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(folder, files, *more),
+        command(commands, folder, files, *more),
         **{"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 200, "check": False},
     )
 
 
-def kill_on_two_nodes(folder: Path, files: dict[str, Path], kill_at: int) -> list[subprocess.CompletedProcess[str]]:
+def kill_on_two_nodes(
+    commands: Path, folder: Path, files: dict[str, Path], kill_at: int
+) -> list[subprocess.CompletedProcess[str]]:
     """Train with two processes, each started by its own torchrun as on two machines, and kill the second one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--no-python"]
+    python = str(commands / "python")
+    torchrun = [python, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--no-python"]
     kill = f"+callbacks.traces.kill_at={kill_at}", "+callbacks.traces.kill_rank=1"
     nodes = [
         subprocess.Popen(
             [
                 *(*torchrun, f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}"),
-                *command(folder, files, "trainer.devices=1", "trainer.num_nodes=2", *kill),
+                *command(commands, folder, files, "trainer.devices=1", "trainer.num_nodes=2", *kill),
             ],
             **{"cwd": ROOT, "env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
         )
@@ -75,9 +76,9 @@ def traces(folder: Path, moment: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, tiny_text):
+def whole(commands, tmp_path_factory, tiny_text):
     folder = tmp_path_factory.mktemp("ddp")
-    done = train(folder, tiny_text)
+    done = train(commands, folder, tiny_text)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done
 
@@ -132,22 +133,22 @@ def test_only_the_first_process_writes_and_logs(whole):
 
 
 @pytest.mark.timeout(600)  # three runs
-def test_a_run_whose_processes_are_killed_ends_and_resumes_on_one_node_to_the_same_bits(whole, tiny_text, tmp_path):
+def test_a_run_whose_processes_are_killed_ends_and_resumes_on_one_node_to_the_same_bits(commands, whole, tiny_text, tmp_path):
     """First a process on another node, then the first of two; the other process must not wait for it forever."""
     folder, _ = whole
     killed = tmp_path / "traces" / "killed"
-    first, second = kill_on_two_nodes(tmp_path, tiny_text, kill_at=31)
+    first, second = kill_on_two_nodes(commands, tmp_path, tiny_text, kill_at=31)
     assert time.time() - killed.stat().st_mtime < 60 and killed.read_text() == "1"
     assert first.returncode and second.returncode, first.stdout[-3000:]
     assert "Connection" in first.stdout and "Reallocation after round 1" not in second.stdout
     assert (tmp_path / "run" / "last.ckpt").is_file()
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["status"] == "failed"
 
-    done = train(tmp_path, tiny_text, "+callbacks.traces.kill_at=45", "+callbacks.traces.kill_rank=0")
+    done = train(commands, tmp_path, tiny_text, "+callbacks.traces.kill_at=45", "+callbacks.traces.kill_rank=0")
     # The command has ended with all processes: they share its output, which was read to the end.
     assert time.time() - killed.stat().st_mtime < 60
     assert killed.read_text() == "0" and done.returncode != 0, done.stderr[-3000:]
-    resumed = train(tmp_path, tiny_text)
+    resumed = train(commands, tmp_path, tiny_text)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "resuming from" in resumed.stdout
     for one, other in zip(traces(tmp_path, "last"), traces(folder, "last"), strict=True):
