@@ -3,19 +3,17 @@
 Importing PyTorch and Lightning takes most of the time of a command that trains a tiny model.  A test that runs many
 commands puts :func:`command_folder` first in PATH.  Each command is then a process of its own, with its arguments,
 environment, working folder and output, but it starts without importing.  ``python`` runs scripts and modules likewise.
-
-    python -m tests.command_server SOCKET
 """
 
 import contextlib
 import functools
 import io
 import json
+import multiprocessing
 import os
 import runpy
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +22,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import jaxtyping
 import omegaconf.base
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
@@ -54,16 +53,16 @@ def command_folder(folder: Path) -> Iterator[Path]:
         client = commands / (name if name == "python" else f"lightrnn-{name}")
         client.write_text(_CLIENT.format(python=sys.executable, address=str(address), name=name))
         client.chmod(0o755)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen([sys.executable, "-m", "tests.command_server", str(address)], env=environment)
+    server = multiprocessing.get_context("fork").Process(target=serve, args=(str(address),))
+    server.start()
     try:
         while not address.exists():
-            assert server.poll() is None, "the server has failed"
+            assert server.is_alive(), "the server has failed"
             time.sleep(0.05)
         yield commands
     finally:
         server.terminate()
-        server.wait()
+        server.join()
 
 
 def cache_interpolations() -> None:
@@ -103,8 +102,6 @@ def warm_up() -> None:
 
 def serve(address: str) -> None:
     """Run commands, each in a process of its own."""
-    cache_interpolations()
-    compose_once()
     warm_up()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address + ".new")
@@ -140,6 +137,9 @@ def _run(command, request: dict, descriptors: list[int]) -> None:
     try:
         for target, descriptor in enumerate(descriptors):
             os.dup2(descriptor, target)
+        sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")  # not those of pytest
+        sys.stderr = os.fdopen(2, "w", buffering=1)
+        jaxtyping.config.update("jaxtyping_disable", True)
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
@@ -169,7 +169,3 @@ def _python() -> None:
     else:
         sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
         runpy.run_path(sys.argv[0], run_name="__main__")
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

@@ -133,7 +133,9 @@ def test_only_the_first_process_writes_and_logs(whole):
 
 
 @pytest.mark.timeout(600)  # three runs
-def test_a_run_whose_processes_are_killed_ends_and_resumes_on_one_node_to_the_same_bits(commands, whole, tiny_text, tmp_path):
+def test_a_run_whose_processes_are_killed_ends_and_resumes_on_one_node_to_the_same_bits(
+    commands, whole, tiny_text, tmp_path
+):
     """First a process on another node, then the first of two; the other process must not wait for it forever."""
     folder, _ = whole
     killed = tmp_path / "traces" / "killed"
