@@ -53,7 +53,7 @@ from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import check_equal_on_ranks, is_first_rank
 from lightrnn_pl.training.reallocation.callback import Reallocation
 from lightrnn_pl.training.reallocation.table_record import TableRecord
-from lightrnn_pl.training.resume_check import check_same_run
+from lightrnn_pl.training.resume_check import check_same_length, check_same_run
 from lightrnn_pl.training.tracking import wandb_runs as dashboard
 from lightrnn_pl.training.tracking.console import print_model, print_results, print_typical_words
 from lightrnn_pl.training.tracking.perplexity_plot import plot_perplexity
@@ -108,6 +108,7 @@ def train(config: DictConfig, in_sweep: bool = False) -> dict[str, Any]:
         check_same_run(folder, config)
         metrics = folder.read_metrics()
         if metrics.get("status") == "completed":
+            check_same_length(folder, config)
             if is_first_rank():
                 log.info("this run is already complete; pass resume=false to delete it and train again")
                 print_results({config.name: metrics})

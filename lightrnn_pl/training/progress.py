@@ -36,10 +36,11 @@ def ends_epoch(trainer: pl.Trainer) -> bool:
 
 def epochs_done(trainer: pl.Trainer) -> float:
     """Epochs of training so far, including the fraction of the current one."""
+    started = trainer.fit_loop.epoch_progress.current.ready  # trainer.current_epoch is one more at the end of training
     if ends_epoch(trainer):
-        return trainer.current_epoch + 1.0
+        return float(started)
     ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    return trainer.current_epoch + ready / trainer.num_training_batches
+    return started - 1 + ready / trainer.num_training_batches
 
 
 def validation_interval(trainer: pl.Trainer) -> float:

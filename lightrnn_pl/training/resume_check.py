@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig
@@ -33,6 +34,9 @@ DEFINES_A_RUN = (
 )
 """Keys of the configuration that must not change when a run is resumed."""
 
+LENGTH = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps")
+"""Keys that may change when a run is resumed, but not once it is complete."""
+
 
 def check_same_run(folder: RunFolder, config: DictConfig) -> None:
     """Refuse to resume with another configuration.
@@ -40,20 +44,37 @@ def check_same_run(folder: RunFolder, config: DictConfig) -> None:
     Raises:
         ValueError: Naming the keys that differ.
     """
-    if not folder.config.is_file():
-        return
-    before, now = read_yaml(folder.config), as_plain(config)
-    if not isinstance(before, dict):
-        raise ValueError(f"{folder.config} is damaged: it is not a mapping; delete it, or restore it from a copy")
-    differing = [
-        key for part in DEFINES_A_RUN for key in _differences(part, value_at(before, part), value_at(now, part))
-    ]
+    differing = _differing(DEFINES_A_RUN, folder, config)
     if differing:
         raise ValueError(
             f"{folder.path} contains a run with a different configuration ({', '.join(differing[:8])}); pass another "
             "hydra.run.dir (in a sweep hydra.sweep.dir, with multirun_scripts FOLDER=...), or resume=false to delete "
             "that run"
         )
+
+
+def check_same_length(folder: RunFolder, config: DictConfig) -> None:
+    """Refuse another length of a complete run, whose schedule and reallocations have ended.
+
+    Raises:
+        ValueError: Naming the keys that differ.
+    """
+    differing = _differing(LENGTH, folder, config)
+    if differing:
+        raise ValueError(
+            f"the run in {folder.path} is complete, with other values of {', '.join(differing)}; to train its model "
+            f"for longer, pass init_from={folder.path} and another hydra.run.dir, or resume=false to delete the run and "
+            "train again"
+        )
+
+
+def _differing(parts: Iterable[str], folder: RunFolder, config: DictConfig) -> list[str]:
+    if not folder.config.is_file():
+        return []
+    before, now = read_yaml(folder.config), as_plain(config)
+    if not isinstance(before, dict):
+        raise ValueError(f"{folder.config} is damaged: it is not a mapping; delete it, or restore it from a copy")
+    return [key for part in parts for key in _differences(part, value_at(before, part), value_at(now, part))]
 
 
 def value_at(config: Any, dotted: str) -> Any:

@@ -133,11 +133,12 @@ def test_runs_are_equal_if_and_only_if_their_seeds_are(tiny_text, tmp_path):
     assert perplexities[0] == perplexities[1] != perplexities[2]
 
 
-def test_sigterm_during_the_final_evaluation_is_an_interruption(tiny_text, tmp_path, monkeypatch):
+def test_sigterm_during_the_final_evaluation_is_an_interruption(tiny_text, tmp_path, monkeypatch, caplog):
     config = compose_run(tmp_path / "run", tiny_text, "trainer.max_steps=2", "reallocation=none")
     monkeypatch.setattr(experiment, "word_losses", lambda *_: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(SystemExit, match="143"):
+    with pytest.raises(SystemExit, match="143"), caplog.at_level("INFO"):
         train(config)
+    assert "training ended after 0.02 epochs because of trainer.max_steps" in caplog.text
     assert read_metrics(tmp_path / "run")["status"] == "interrupted"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 

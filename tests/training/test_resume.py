@@ -124,10 +124,11 @@ def test_a_run_interrupted_in_the_final_evaluation_repeats_only_the_evaluation(
         end,
     ]
     config = runs.compose_run(tmp_path / "run", tiny_text, *overrides)
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(experiment, "word_losses", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config)
+    assert ("epochs because of trainer.max_time" in caplog.text) == ("max_time" in end)
     interrupted = RunFolder(tmp_path / "run").read_metrics()
     assert interrupted["status"] == "interrupted" and interrupted["history"]
     monkeypatch.setattr(LanguageModelingModule, "training_step", lambda *_: pytest.fail("trained again"))
@@ -153,6 +154,12 @@ def test_a_complete_run_is_not_repeated(uninterrupted, tiny_text):
     again = train(runs.compose_run(run_dir, tiny_text, *OVERRIDES))
     assert again["test"] == whole["test"]
     assert (run_dir / "best.ckpt").stat().st_mtime_ns == modified
+
+
+def test_rejects_another_length_of_a_complete_run(uninterrupted, tiny_text):
+    run_dir, _ = uninterrupted("sgd")
+    with pytest.raises(ValueError, match=r"is complete, with other values of trainer\.max_time; .* init_from=.*/run"):
+        train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, "trainer.max_time=00:00:09:00"))
 
 
 def test_rejects_another_configuration_in_the_same_folder(uninterrupted, tiny_text):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightrnn_pl.evaluation.perplexity import mean_nll
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.module import LanguageModelingModule
-from lightrnn_pl.training.progress import learning_rate, with_batch_log
+from lightrnn_pl.training.progress import epochs_done, learning_rate, with_batch_log
 from lightrnn_pl.training.reallocation.callback import Reallocation
+
+log = logging.getLogger(__name__)
 
 
 class FinalValidation(pl.Callback):
@@ -26,6 +31,7 @@ class FinalValidation(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate if there were training steps since the last validation."""
+        _log_limit(trainer)
         history = self.metrics.history
         if trainer.global_step == (history[-1]["step"] if history else 0):
             return
@@ -36,3 +42,16 @@ class FinalValidation(pl.Callback):
         self.metrics.record_validation(trainer, nll, learning_rate(trainer))
         self.best_bundle.update(trainer, pl_module, nll)
         self.reallocation.record_validation(trainer, nll, pl_module.model)
+
+
+@rank_zero_only
+def _log_limit(trainer: pl.Trainer) -> None:
+    """Log which limit ended training before its last epoch."""
+    timers = (callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.Timer))
+    remaining = (timer.time_remaining() for timer in timers)
+    limits = {
+        "max_steps": trainer.global_step == trainer.max_steps,
+        "max_time": any(seconds is not None and seconds <= 0 for seconds in remaining),
+    }
+    for name in (name for name, is_reached in limits.items() if is_reached):
+        log.info("training ended after %.2f epochs because of trainer.%s", epochs_done(trainer), name)
