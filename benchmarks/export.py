@@ -5,13 +5,13 @@
 Each bundle is exported in each format by ``lightrnn-export``, which also verifies the export.  A step computes the
 log-probability of the next word in each of ``--batch`` texts and reads that word (``Decoder.step``, or the same with
 the ONNX graphs).  The words are those of the text.  The speed is the best of three runs on ``--threads`` threads, in
-which PyTorch and onnxruntime (32 and 8 bits) alternate.
+which PyTorch and onnxruntime (32 and 8 bits) alternate.  The milliseconds are those of the three most likely next words
+after a word at the start of a line: reading the start and the word, and the search.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 FORMATS = ("safetensors", "int8", "onnx", "onnx_int8")
-CONF = Path(__file__).parents[1] / "conf" / "export.yaml"
+CONF = Path(__file__).resolve().parents[1] / "conf" / "export.yaml"
 
 
 def words_per_second(step: Callable[[Any], None], rows: Any) -> float:
@@ -70,6 +70,19 @@ def speeds(
     return results
 
 
+def next_words_milliseconds(next_words: Callable[[str], Any], contexts: list[str]) -> dict[str, float]:
+    """Median and 95th percentile of the time of ``next_words``."""
+    import numpy as np
+
+    next_words(contexts[0])
+    times = []
+    for context in contexts:
+        started = time.perf_counter()
+        next_words(context)
+        times.append(1000 * (time.perf_counter() - started))
+    return dict(zip(("median", "p95"), np.percentile(times, [50, 95]).tolist(), strict=True))
+
+
 def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """All results of one bundle."""
     from omegaconf import OmegaConf
@@ -98,8 +111,52 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             result[format] = {key: report[key] for key in keys if key in report}
             result[format]["seconds"] = time.perf_counter() - started
         graphs = {f"onnxruntime, {name}": Path(folder) / name for name in FORMATS if name.startswith("onnx")}
+        words = arguments.text.read_text(encoding="utf-8").split()[: arguments.steps]
+        for format in FORMATS:
+            result[format]["next_words_ms"] = next_words_milliseconds(
+                _search_of(Path(folder) / format, arguments.threads), words
+            )
         result["words_per_second"] = speeds(bundle, graphs, arguments.text, arguments)
     return result
+
+
+def _search_of(folder: Path, threads: int) -> Callable[[str], Any]:
+    from lightrnn_pl import load
+    from lightrnn_pl.export.onnx_client import OnnxModel
+
+    model = OnnxModel(folder, threads) if folder.name.startswith("onnx") else load(folder)
+    return lambda text: model.next_words(text, 3)
+
+
+def print_report(report: list[dict[str, Any]]) -> None:
+    """Print a table for each bundle."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for result in report:
+        speed = "; ".join(
+            f"{batch}: " + ", ".join(f"{name} {words:,.0f}" for name, words in speeds.items())
+            for batch, speeds in result["words_per_second"].items()
+        )
+        table = Table(
+            title=f"{result['bundle']}: {result['words']:,} words, {result['parameters']:,} parameters, "
+            f"{result['threads']} threads",
+            caption=f"ms: three next words, median and 95th percentile\nwords/s of steps: {speed}",
+            title_justify="left",
+            caption_justify="left",
+        )
+        for column in ("format", "bytes", "perplexity", "change", "ms", "ms (95 %)"):
+            table.add_column(column, justify="left" if column == "format" else "right")
+        for format in FORMATS:
+            row, perplexity = result[format], result[format].get("perplexity")
+            table.add_row(
+                format,
+                f"{row['total_bytes']:,}",
+                f"{perplexity['after']:.2f}" if perplexity else "-",
+                f"{perplexity['change']:+.3%}" if perplexity else "-",
+                *(f"{row['next_words_ms'][key]:.2f}" for key in ("median", "p95")),
+            )
+        Console().print(table)
 
 
 def main() -> None:
@@ -116,7 +173,7 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     report = [measure(path, arguments) for path in arguments.bundles]
-    print(json.dumps(report, indent=2))
+    print_report(report)
     if arguments.json is not None:
         from lightrnn_pl.files import write_json
 

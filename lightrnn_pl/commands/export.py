@@ -101,9 +101,10 @@ def _print(report: dict[str, Any]) -> None:
     table.add_column("bytes", justify="right")
     for name, size in report["bytes"].items():
         table.add_row(name, f"{size:,}")
+    table.add_section()
     table.add_row("total", f"{report['total_bytes']:,}", style="bold")
-    table.add_row("checkpoint", f"{report['checkpoint_bytes']:,}")
     console.print(table)
+    console.print(Text(f"the checkpoint takes {report['checkpoint_bytes']:,} bytes"))
     for name, size in report.get("written_out_bytes", {}).items():
         console.print(Text(f"expanded to a full table: {name}, {size:,} bytes"))
     console.print(Text(report["agreement"]))

@@ -52,14 +52,14 @@ def print_export_sizes(config: DictConfig) -> dict[str, dict[str, int]]:
     bundle = _untrained(config)
     print_model(bundle.model)
     sizes: dict[str, dict[str, int]] = {}
-    reasons: list[str] = []
+    reasons: dict[str, list[str]] = {}
     for name, write in _WRITERS.items():
         with tempfile.TemporaryDirectory(prefix="lightrnn-size-") as folder:
             try:
                 write(bundle, Path(folder))
             except ValueError as error:
                 sizes[name] = {}
-                reasons.append(f"{name}: {error}")
+                reasons.setdefault(str(error), []).append(name)
                 continue
             (Path(folder) / "README.md").write_text(model_card(bundle, name, {}), encoding="utf-8")
             sizes[name] = folder_bytes(Path(folder))
@@ -84,7 +84,7 @@ def _untrained(config: DictConfig) -> Bundle:
     return Bundle(model.eval(), vocabulary, config, datamodule.protocol(), {})
 
 
-def _print(sizes: dict[str, dict[str, int]], reasons: list[str]) -> None:
+def _print(sizes: dict[str, dict[str, int]], reasons: dict[str, list[str]]) -> None:
     names = sorted({name for files in sizes.values() for name in files})
     table = Table(title="bytes of each export", title_justify="left")
     table.add_column("file")
@@ -96,5 +96,6 @@ def _print(sizes: dict[str, dict[str, int]], reasons: list[str]) -> None:
     table.add_row("total", *(f"{sum(files.values()):,}" if files else "-" for files in sizes.values()), style="bold")
     console = Console()
     console.print(table)
-    for reason in reasons:
-        console.print(reason, markup=False, highlight=False)
+    for reason, formats in reasons.items():
+        # Not wrapped, so that a command in it can be copied.
+        console.print(f"{', '.join(formats)}: {reason}", markup=False, highlight=False, soft_wrap=True)
