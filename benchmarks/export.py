@@ -50,7 +50,8 @@ def speeds(
                 break
     results = {}
     for batch in arguments.batch:
-        rows = torch.tensor(ids[: arguments.steps * batch]).view(-1, batch).numpy()
+        steps = min(arguments.steps, len(ids) // batch)
+        rows = torch.tensor(ids[: steps * batch]).view(-1, batch).numpy()
         states: dict[str, Any] = {}
 
         def pytorch_step(row: Any, states: dict[str, Any] = states) -> None:

@@ -63,8 +63,8 @@ def check_same_length(folder: RunFolder, config: DictConfig) -> None:
     if differing:
         raise ValueError(
             f"the run in {folder.path} is complete, with other values of {', '.join(differing)}; to train its model "
-            f"for longer, pass init_from={folder.path} and another hydra.run.dir, or resume=false to delete the run and "
-            "train again"
+            f"for longer, pass init_from={folder.path} and another hydra.run.dir, or resume=false to delete the "
+            "run and train again"
         )
 
 

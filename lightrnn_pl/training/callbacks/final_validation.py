@@ -47,7 +47,8 @@ class FinalValidation(pl.Callback):
 @rank_zero_only
 def _log_limit(trainer: pl.Trainer) -> None:
     """Log which limit ended training before its last epoch."""
-    timers = (callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.Timer))
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by Trainer.__init__
+    timers = (callback for callback in callbacks if isinstance(callback, pl.callbacks.Timer))
     remaining = (timer.time_remaining() for timer in timers)
     limits = {
         "max_steps": trainer.global_step == trainer.max_steps,
