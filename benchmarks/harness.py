@@ -80,9 +80,13 @@ def peak_mib(device: Any = None) -> float:
     return peak / 2**20
 
 
+START_METHOD = "spawn"
+"""How :func:`run_in_process` starts processes: they do not inherit the memory of this one."""
+
+
 def run_in_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any] | None:
     """The result of ``case`` in a new process; None if the process failed, which is reported on standard error."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(START_METHOD)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, case, *arguments))
     process.start()

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightrnn_pl.checks import one_line
 from lightrnn_pl.files import atomic_write, remove_partial_files, write_json
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # much faster, where PyYAML was built with libyaml
 SWEEP_RECORDS = ".jobs"
 """Subfolder of a sweep folder with the status of each job."""
 
@@ -123,7 +124,7 @@ def read_yaml(path: Path) -> dict[str, Any] | list[Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER)):
             raise ValueError("it contains aliases")
         content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         assert isinstance(content, dict | list)

@@ -6,7 +6,6 @@ environment, working folder and output, but it starts without importing.  ``pyth
 """
 
 import contextlib
-import functools
 import io
 import json
 import multiprocessing
@@ -23,9 +22,6 @@ from importlib import import_module
 from pathlib import Path
 
 import jaxtyping
-import omegaconf.base
-from hydra._internal.hydra import Hydra
-from hydra.types import RunMode
 from lightning_fabric.utilities.rank_zero import _get_rank
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -63,22 +59,6 @@ def command_folder(folder: Path) -> Iterator[Path]:
     finally:
         server.terminate()
         server.join()
-
-
-def cache_interpolations() -> None:
-    """Parse each interpolation of the configuration once per process: the tests resolve some of them 10,000 times."""
-    omegaconf.base.parse = functools.cache(omegaconf.base.parse)
-
-
-def compose_once() -> None:
-    """Keep Hydra from composing a configuration twice: the first time is for its mode, which only a search sets."""
-    get_mode = Hydra.get_mode
-
-    def mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-        may_set = any("hparams_search" in override or "hydra.mode" in override for override in overrides)
-        return get_mode(self, config_name, overrides) if may_set else None
-
-    Hydra.get_mode = mode
 
 
 def warm_up() -> None:

@@ -1,16 +1,37 @@
-"""Composes configurations as Hydra does, but each choice of options only once per process: composing takes 0.2 s."""
+"""Composes configurations as Hydra does, but faster: composing takes 0.2 s, and the tests compose thousands."""
 
 import functools
 import pickle
 import re
 from pathlib import Path
 
+import omegaconf.base
+import yaml
 from hydra import compose, initialize_config_module
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parents[1] / "conf"
+
+
+def compose_faster() -> None:
+    """Make Hydra itself faster in this process, with the same results.
+
+    Interpolations are parsed once each, because the tests resolve some of them 10,000 times.  A configuration is
+    composed once instead of twice: the first time is for its mode, which only a search sets.  YAML is parsed in C.
+    """
+    omegaconf.base.parse = functools.cache(omegaconf.base.parse)
+    get_mode = Hydra.get_mode
+
+    def mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+        may_set = any("hparams_search" in override or "hydra.mode" in override for override in overrides)
+        return get_mode(self, config_name, overrides) if may_set else None
+
+    Hydra.get_mode = mode
+    yaml.SafeLoader = yaml.CSafeLoader  # the base class of OmegaConf's
 
 
 def composed(command: str, *overrides: str) -> DictConfig:

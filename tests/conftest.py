@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.command_server import cache_interpolations, command_folder, compose_once
+from tests.command_server import command_folder
+from tests.composition import compose_faster
 
 torch.set_num_threads(1)
-cache_interpolations()
-compose_once()
+compose_faster()
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 

@@ -1,4 +1,4 @@
-"""The commands, run in separate processes; only a few tests, because each process takes seconds to start."""
+"""The commands; only one is run by its installed script, because the imports of each process take seconds."""
 
 import json
 import os
@@ -74,16 +74,19 @@ def test_trains_and_prints_the_run_folder(trained):
     assert [path.name for path in run_dir.parent.iterdir()] == ["run"]
 
 
-def test_evaluates_a_run_folder_to_the_same_number(trained, tmp_path):
+def test_evaluates_a_run_folder_to_the_same_number(trained, tmp_path, monkeypatch, capsys):
     run_dir, _ = trained
-    done = run("lightrnn-evaluate", f"checkpoint={run_dir}", "json=report.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "argv", ["lightrnn-evaluate", f"checkpoint={run_dir}", "json=report.json"])
+    evaluate_main()
+    printed = capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert report["splits"]["test"] == metrics["test"] and report["splits"]["valid"] == metrics["validation"]
     assert report["sha256"] == metrics["checkpoint"]["sha256"] and report["table"] == metrics["table"]
     for text in (f"{metrics['test']['perplexity']:.2f}", "without end markers", report["sha256"][:16]):
-        assert text in done.stdout
+        assert text in printed
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 

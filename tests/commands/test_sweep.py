@@ -1,9 +1,8 @@
 """Sweeps: killed and resumed, with failing jobs, and with fail_fast."""
 
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,6 @@ from filelock import FileLock
 from lightrnn_pl.cli.entry_points import train as main
 from lightrnn_pl.training.folder_lock import exclusive_lock
 from lightrnn_pl.training.module import LanguageModelingModule
-from tests.scripts import script
 
 TINY = (
     *("logger=none", "callbacks=quiet", "trainer=cpu", "debug=limit"),
@@ -64,21 +62,17 @@ def test_a_killed_sweep_resumes_without_repeating_jobs(corpus, cache, tmp_path, 
         *corpus,
         *("trainer.limit_train_batches=60", "resume_point.every_steps=5", "reallocation.max_rounds=1"),
     ]
-    running = subprocess.Popen(
-        [script("train"), "-m", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    monkeypatch.setattr(sys, "argv", ["lightrnn-train", "-m", *arguments])
+    running = multiprocessing.get_context("fork").Process(target=main)
+    running.start()
     try:
         for _ in range(20 * 120):
-            if (folder / "1" / "last.ckpt").is_file() or running.poll() is not None:
+            if (folder / "1" / "last.ckpt").is_file() or not running.is_alive():
                 break
             time.sleep(0.05)
     finally:
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
+        running.kill()
+        running.join()
     assert statuses(folder) == {0: "completed", 1: "running"}
     first = content(folder / "0")
 
