@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 # A new pip installs the packages in 40 s of processor time, that of Python 3.11 in 110 s.
 CREATE := $(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check --upgrade pip
-INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := PYTHONWARNINGS="ignore:Editable installation" $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
 # pip compiles all modules, on one core.  Commands need a fraction of them; the others are compiled when first imported,
 # unless PYTHONDONTWRITEBYTECODE is set, as in many containers.
 unexport PYTHONDONTWRITEBYTECODE

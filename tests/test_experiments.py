@@ -42,17 +42,16 @@ def tiny(tiny_text, tmp_path_factory):
     return OmegaConf.to_container(config, resolve=True)
 
 
-def exhaustive_unless_first(row: tuple[str, ...]):
-    """The row; all but the first of an experiment run with ``make test-all`` only."""
-    is_first = row == next(other for other in TRAINED if other[0] == row[0])
-    return pytest.param(row, marks=[] if is_first else pytest.mark.exhaustive)
+def exhaustive_if_of_paper(row: tuple[str, ...]):
+    """The row; those of papers are trained by ``tests/multirun_scripts``, too."""
+    return pytest.param(row, marks=pytest.mark.exhaustive if row in OF_PAPERS else [])
 
 
 def table_of(config) -> str:
     return str(config.paper.table)
 
 
-@pytest.mark.parametrize("row", list(map(exhaustive_unless_first, TRAINED)), ids=label)
+@pytest.mark.parametrize("row", list(map(exhaustive_if_of_paper, TRAINED)), ids=label)
 def test_takes_a_step(row, tiny, tmp_path, monkeypatch):
     # The plot is tested elsewhere.
     monkeypatch.setattr(experiment, "plot_perplexity", lambda histories, path: path)

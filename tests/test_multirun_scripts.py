@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_module
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from lightrnn_pl.reporting.paper_tables import paper_tables
 from tests.experiment_rows import OF_PAPERS
@@ -186,6 +185,8 @@ def test_an_interrupted_script_stops(tmp_path):
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=lambda sweep: sweep.stem)
 def test_the_command_of_a_sweep_composes(sweep):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args  # takes seconds to import
+
     content = yaml.safe_load(sweep.read_text(encoding="utf-8"))
     assert content["command"][:3] == ["${env}", "${program}", "logger=wandb"]
     assert content["program"] == "lightrnn-train" and content["metric"]["name"] == "validation/perplexity"

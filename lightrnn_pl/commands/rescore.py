@@ -42,6 +42,9 @@ _UNKNOWN_COUNT = "UnknownWordCount"
 _FEW_LISTS = 100
 """Number of lists below which tuned weights often fit only these lists."""
 
+_OTHER_SENTENCES = 100
+"""Word error rate of the best hypotheses above which the references are probably those of other sentences."""
+
 _METRICS: dict[str, type[References]] = {"bleu": BleuReferences, "wer": WerReferences}
 
 _MAX_RESIDUAL = 0.01
@@ -127,6 +130,11 @@ class _Rescoring:
         start = untuned = self._start(tuning_set)
         if self.oracle is not None:
             self.oracle.dev = self.metric.sign * candidates.quality(-candidates.counts[:, 0].astype(np.float64))
+            if self.oracle.dev > _OTHER_SENTENCES:
+                self._print(
+                    f"even the best hypotheses of dev have a word error rate of {self.oracle.dev:.2f}; check that "
+                    "dev_references are those of its sentences"
+                )
         listed_value = float(self.metric.value(listed.counts + candidates.constant))
         systems = [System("as listed", (), listed, dev=listed_value)]
         listed.counts = np.zeros_like(listed.counts)
@@ -349,6 +357,10 @@ def _check(config: DictConfig) -> None:
         raise ValueError("tuning needs both a list and its references; pass dev=LIST and dev_references=[FILE]")
     if config.test is None and (config.test_references or config.output or config.onebest):
         raise ValueError("test_references, output and onebest require test=LIST")
+    if config.test is not None and not any(config[key] for key in ("test_references", "output", "onebest", "json")):
+        raise ValueError(
+            "nothing is measured or written for test; pass test_references=[FILE], output=FILE or onebest=FILE"
+        )
     if config.dev is None:
         check_unused(config, "applies to tuning; pass dev=LIST, or omit it", restarts=10, directions=10, seed=0)
     if not config.dev_references and not config.test_references:

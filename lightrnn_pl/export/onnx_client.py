@@ -270,6 +270,8 @@ def main() -> None:
     try:
         model = OnnxModel(arguments.folder)
         unknown = 0
+        if sys.stdin.isatty():
+            _print_message("reading standard input; end with Ctrl-D")
         for line in sys.stdin:
             if arguments.next is None:
                 print(f"{math.fsum(model.score(line)):.6f}\t{line.strip()}")

@@ -31,6 +31,8 @@ def byte_lines(path: str | Path) -> Iterator[bytes]:
         if str(path) == STANDARD:
             if sys.stdin is None:
                 raise ValueError("standard input is closed and no file was given; pass the path of a file")
+            if is_interactive():
+                print("reading standard input; end with Ctrl-D", file=sys.stderr, flush=True)
             source = sys.stdin.buffer
         elif not Path(path).is_file():
             raise FileNotFoundError(f"the text file {path} does not exist (current working directory: {Path.cwd()})")

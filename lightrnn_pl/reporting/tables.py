@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lightrnn_pl.number_text import epochs_text, perplexity_text
 from lightrnn_pl.reporting.anonymous_paths import text_without_folders
-from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
+from lightrnn_pl.reporting.paper_tables import paper_tables
 from lightrnn_pl.reporting.report_rows import METRICS, PAPER_COLUMNS, Row
 from lightrnn_pl.reporting.run_groups import Group, Spread, paper_order
 from lightrnn_pl.reporting.runs import Run
@@ -57,6 +57,28 @@ class Table:
     notes: Sequence[str] = ()
     texts: int = 1
     optional: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A measured column, or the column of the paper's values.
+
+    Attributes:
+        key: The key of ``METRICS`` or of ``PAPER_COLUMNS``.
+        is_printed: Whether it contains the paper's values.
+    """
+
+    key: str
+    is_printed: bool
+
+    @property
+    def title(self) -> str:
+        return PAPER_COLUMNS[self.key] if self.is_printed else METRICS[self.key].title
+
+    def cell(self, row: Row) -> str:
+        if not self.is_printed:
+            return _spread_text(row.metrics.get(self.key), self.key)
+        return NONE if row.paper is None else row.paper.printed.get(self.key, NONE)
 
 
 def result_tables(rows: Sequence[Row]) -> list[Table]:
@@ -201,13 +223,21 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
         for key, metric in METRICS.items()
         if (not metric.only_with_paper or key in printed) and any(key in row.metrics for row in rows)
     ]
-    texts = ["", "corpus"] if len({row.corpus for row in rows} - {None}) > 1 else [""]
-    header = [*texts, "seeds", *(METRICS[key].title for key in metrics), *(PAPER_COLUMNS[key] for key in printed)]
+    # The paper's value follows ours.
+    columns = [
+        _Column(key, is_printed)
+        for key in [*metrics, *(key for key in printed if key not in metrics)]
+        for is_printed in (False, True)
+        if key in (printed if is_printed else metrics)
+    ]
+    corpora = {row.corpus for row in rows} - {None}
+    texts = ["", "corpus"] if len(corpora) > 1 else [""]
+    header = [*texts, "seeds", *(column.title for column in columns)]
     shorter = _shorter(rows)
-    ordered = [(paper_order(row.paper), _cells(row, texts, metrics, printed, row in shorter)) for row in rows]
+    ordered = [(paper_order(row.paper), _cells(row, texts, columns, row in shorter)) for row in rows]
     # Add the paper's other rows, so that its table is complete.
     ordered += [
-        (paper_order(row), [row.label, *[NONE] * (len(texts) + len(metrics)), *_printed(row, printed)])
+        (paper_order(row), _cells(Row(row.label, {}, paper=row), texts, columns, False))
         for row in paper_rows
         if row not in own_rows
     ]
@@ -227,6 +257,8 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
         notes.append(f"The paper's values: {paper_table.source}.")
     notes += dict.fromkeys(f"{row.paper.label}: {row.note}" for row in rows if row.paper is not None and row.note)
     title = paper_table.title if paper_table is not None else name or ("Other results" if own_rows else "Results")
+    if paper_table is not None and len(corpora) == 1:
+        title += f" (trained on {corpora.pop()})"
     return Table(title, header, cells, notes, texts=len(texts), optional=[name for name in _OPTIONAL if name in header])
 
 
@@ -239,9 +271,7 @@ def _shorter(rows: Sequence[Row]) -> list[Row]:
     return [row for row, number in epochs if number < longest[row.corpus]]
 
 
-def _cells(
-    row: Row, texts: Sequence[str], metrics: Sequence[str], printed: Sequence[str], is_shorter: bool
-) -> list[str]:
+def _cells(row: Row, texts: Sequence[str], columns: Sequence[_Column], is_shorter: bool) -> list[str]:
     seeds = NONE
     if row.seeds:
         numbers = ", ".join("?" if seed is None else str(seed) for seed in row.seeds)
@@ -251,8 +281,7 @@ def _cells(
         f"{row.label} (small)" if row.small and "scale=small" not in row.label else row.label,
         *([row.corpus or NONE] if "corpus" in texts else []),
         seeds,
-        *(_spread_text(row.metrics.get(key), key) + (marks if key == "epochs" else "") for key in metrics),
-        *_printed(row.paper, printed),
+        *(column.cell(row) + (marks if column.key == "epochs" else "") for column in columns),
     ]
 
 
@@ -261,10 +290,6 @@ def _spread_text(spread: Spread | None, key: str) -> str:
         return NONE
     text = METRICS[key].format
     return text(spread.mean) if not spread.deviation else f"{text(spread.mean)} ± {text(spread.deviation)}"
-
-
-def _printed(row: PaperRow | None, keys: Sequence[str]) -> list[str]:
-    return [NONE if row is None else row.printed.get(key, NONE) for key in keys]
 
 
 def _progress(metrics: Mapping[str, Any]) -> tuple[str, str]:

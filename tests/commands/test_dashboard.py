@@ -1,15 +1,13 @@
 import os
 import subprocess
 
-from tests.scripts import script
 
-
-def test_prints_the_panels_without_a_key_and_leaves_no_file(tmp_path):
+def test_prints_the_panels_without_a_key_and_leaves_no_file(commands, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "WANDB_API_KEY"}
     done = subprocess.run(
-        [script("dashboard")],
+        [commands / "lightrnn-dashboard"],
         cwd=home,
         env={**environment, "HOME": str(home), "NETRC": str(home / "none"), "WANDB_MODE": "offline"},
         capture_output=True,

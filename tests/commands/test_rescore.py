@@ -212,6 +212,11 @@ def test_errors_are_one_line(folder, rescore, tmp_path):
     assert (folder / "eval.nbest").stat().st_size > 0
 
 
+def test_a_list_without_a_purpose_is_refused(folder, configuration):
+    with pytest.raises(ValueError, match="nothing is measured or written for test; pass test_references"):
+        command(configuration("rescore", f"test={folder}/eval.nbest"))
+
+
 def test_the_number_of_unknown_words_is_a_feature_with_a_tuned_weight(folder, rescore, tmp_path):
     """In this list, exactly the wrong hypotheses contain an unknown word."""
     lines, references = [], []

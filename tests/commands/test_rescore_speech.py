@@ -60,6 +60,14 @@ def test_kaldi_lists_are_rescored_like_those_of_moses(rescore, tmp_path):
     assert (tmp_path / "best.moses").read_text() == "a b\na b\nb x\n\n"
 
 
+def test_references_of_other_sentences_are_noticed(rescore, tmp_path):
+    (tmp_path / "other").write_text("z\nz\nz\nz\n")
+    _, output = rescore(*MOSES, "dev_references=[other]", "weights={Cost0: 1}")
+    assert "even the best hypotheses of dev have a word error rate of" in output
+    _, output = rescore(*MOSES, "weights={Cost0: 1}")
+    assert "even the best" not in output
+
+
 def test_a_kaldi_list_without_costs_has_the_rank_as_a_feature(rescore):
     report, _ = rescore(*KALDI)
     assert report["systems"][-1]["weights"].keys() == {"Rank0", "LanguageModel0"}

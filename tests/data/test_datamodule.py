@@ -311,6 +311,7 @@ def test_protocol_describes_what_is_counted():
     assert protocol["tokens"]["test"] == 20
 
 
+@pytest.mark.exhaustive  # the scripts of multirun_scripts read it, too
 def test_reads_pydoc():
     module = CorpusDataModule.from_pydoc(cache_dir="cache", vocabulary=VocabularyRules(min_count=2))
     module.prepare_data()

@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lightrnn_pl.commands.report import report
+from tests.cases import every
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FOLDERS = sorted(path.parent.name for path in RESULTS.glob("*/metrics"))
@@ -15,10 +16,7 @@ def test_results_exist():
     assert FOLDERS
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.exhaustive if number % 3 else []) for number, name in enumerate(FOLDERS)],
-)
+@pytest.mark.parametrize("name", every(3, FOLDERS))
 def test_committed_reports_match_committed_metrics(name, tmp_path):
     with initialize_config_module("lightrnn_pl.conf", version_base="1.3"):
         config = compose("report", [f"runs=[{RESULTS / name / 'metrics'}]", f"output={tmp_path}", f"title={name}"])

@@ -1,7 +1,9 @@
 """N-best lists in Moses format: parsing, round trips, malformed lines, and streaming by sentence."""
 
 import gzip
+import io
 import itertools
+import sys
 
 import pytest
 
@@ -144,3 +146,13 @@ def test_failed_write_leaves_no_file(tmp_path):
             file.write(b"half")
             raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_terminal_is_told_what_is_expected(monkeypatch, capsys):
+    terminal = io.TextIOWrapper(io.BytesIO(b"a b\nc\n"))
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert list(byte_lines("-")) == [b"a b", b"c"] and capsys.readouterr().err == ""
+    terminal.buffer.seek(0)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    assert list(byte_lines("-")) == [b"a b", b"c"]
+    assert capsys.readouterr().err == "reading standard input; end with Ctrl-D\n"

@@ -35,6 +35,7 @@ def test_runs_survive_kills_and_full_disks(stage, chaos):
     passed(chaos)
 
 
+@pytest.mark.exhaustive  # tests/commands/test_sweep.py kills another one
 def test_a_sweep_survives_a_kill(chaos):
     chaos.kills("sweep", 1)
     passed(chaos)

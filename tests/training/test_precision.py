@@ -54,6 +54,7 @@ def test_models_train_or_are_refused(override, name):
         assert isinstance(result, str)
 
 
+@pytest.mark.exhaustive  # imports everything in a process of its own
 def test_a_cpu_without_instructions_for_bfloat16():
     command = [sys.executable, "-m", "tests.training.tiny_fit", "model=full"]
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}

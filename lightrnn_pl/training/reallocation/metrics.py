@@ -65,7 +65,7 @@ def report(trainer: pl.Trainer, summary: dict[str, Any]) -> None:
     """
     metrics = summary["reallocation"]
     nll = metrics["nll_measured"]
-    measured = "not measured" if nll is None else f"{nll:.4f} measured with the new codes"
+    measured = "not measured" if nll is None else f"{nll:.4f} measured before more training"
     is_control = metrics["solver"] == KeepSolver.__name__
     lines = [
         f"{'Control' if is_control else 'Reallocation'} after round {summary['round']} "
