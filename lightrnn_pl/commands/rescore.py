@@ -357,10 +357,6 @@ def _check(config: DictConfig) -> None:
         raise ValueError("tuning needs both a list and its references; pass dev=LIST and dev_references=[FILE]")
     if config.test is None and (config.test_references or config.output or config.onebest):
         raise ValueError("test_references, output and onebest require test=LIST")
-    if config.test is not None and not any(config[key] for key in ("test_references", "output", "onebest", "json")):
-        raise ValueError(
-            "nothing is measured or written for test; pass test_references=[FILE], output=FILE or onebest=FILE"
-        )
     if config.dev is None:
         check_unused(config, "applies to tuning; pass dev=LIST, or omit it", restarts=10, directions=10, seed=0)
     if not config.dev_references and not config.test_references:
@@ -376,6 +372,10 @@ def _check(config: DictConfig) -> None:
         check_unused(config, "requires test=LIST; pass it, or omit this", test_costs=[])
     if config.weights_out is not None and config.dev is None:
         raise ValueError(f"weights_out={config.weights_out} requires tuning; pass dev=LIST and dev_references=[FILE]")
+    if config.test is not None and not any(config[key] for key in ("test_references", "output", "onebest", "json")):
+        raise ValueError(
+            "nothing is measured or written for test; pass test_references=[FILE], output=FILE or onebest=FILE"
+        )
     sources = [config.weights if isinstance(config.weights, str) else None]
     for split in ("dev", "test"):
         # dev is read twice, and a list and its references cannot share standard input.
