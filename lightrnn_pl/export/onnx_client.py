@@ -262,7 +262,9 @@ def main() -> None:
     parser.add_argument("--unknown", action="store_true", help="list the unknown word as well")
     arguments = parser.parse_args()
     if not (arguments.folder / "metadata.json").is_file():
-        parser.error(f"{arguments.folder} does not contain metadata.json; pass a folder written with format=onnx")
+        parser.error(
+            f"{arguments.folder} does not contain metadata.json; pass a folder written with format=onnx or onnx_int8"
+        )
     if arguments.next is not None and arguments.next < 1:
         parser.error(f"--next must be at least 1, got {arguments.next}")
     if arguments.next is None and (arguments.complete or arguments.unknown):

@@ -80,7 +80,7 @@ def draw_perplexity(
     if highest:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
-        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,.6g}")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_ylim(lowest / 1.04, 1.04 * highest)
     legend_below(figure, axes)

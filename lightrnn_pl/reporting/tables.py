@@ -189,7 +189,7 @@ def for_terminal(table: Table, width: int) -> RichTable:
         if sum(widths[column] + 3 for column in shown) < width:
             break
         shown = [column for column in shown if table.header[column] != name]
-    notes = list(table.notes)
+    notes = [note for note in table.notes if note != _BYTES or any(table.header[column] == "MB" for column in shown)]
     if omitted := [name for column, name in enumerate(table.header) if column not in shown]:
         notes.append(f"Omitted columns: {', '.join(omitted)}; the report contains all columns.")
     rich_table = RichTable(title=table.title, title_justify="left", caption="\n".join(notes), caption_justify="left")

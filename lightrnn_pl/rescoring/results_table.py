@@ -60,5 +60,7 @@ def print_systems(systems: Sequence[Mapping[str, Any]], metric: str) -> None:
     console = Console(highlight=False)
     console.print(table)
     if any(system["perplexity"] is not None for system in systems):
-        note = "perplexity: first references of test, state reset at every line, including end markers"
-        console.print(note, soft_wrap=True)
+        console.print(
+            "perplexity: first references of test, state reset at every line, including end markers; comparable only "
+            "between models with the same vocabulary"
+        )

@@ -20,6 +20,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightrnn_pl.building import as_plain, build_allocation, build_model, build_optimizer, instantiate
 from lightrnn_pl.checkpoint import Bundle, load
@@ -268,6 +269,13 @@ def _check_trainer_and_optimizer(config: DictConfig) -> None:
     Raises:
         ValueError: Naming the setting.
     """
+    max_time = as_plain(config.trainer).get("max_time")
+    try:
+        pl.callbacks.Timer(max_time)
+    except (MisconfigurationException, TypeError, ValueError):
+        raise ValueError(
+            f"trainer.max_time={max_time} is not a duration; pass days:hours:minutes:seconds, such as 00:00:10:00"
+        ) from None
     check_precision(config)
     build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
 

@@ -134,6 +134,11 @@ def test_runs_are_equal_if_and_only_if_their_seeds_are(tiny_text, tmp_path):
     assert perplexities[0] == perplexities[1] != perplexities[2]
 
 
+def test_a_duration_that_is_none_is_refused(tiny_text, tmp_path):
+    with pytest.raises(ValueError, match=r"^trainer\.max_time=3m is not a duration; pass days:hours:minutes:seconds"):
+        train(compose_run(tmp_path / "run", tiny_text, "trainer.max_time=3m"))
+
+
 def test_sigterm_during_the_final_evaluation_is_an_interruption(tiny_text, tmp_path, monkeypatch, caplog):
     config = compose_run(tmp_path / "run", tiny_text, "trainer.max_steps=2", "reallocation=none")
     monkeypatch.setattr(experiment, "word_losses", lambda *_: signal.raise_signal(signal.SIGTERM))
