@@ -7,6 +7,8 @@ INSTALL := PYTHONWARNINGS="ignore:Editable installation" $(VENV)/bin/pip install
 # unless PYTHONDONTWRITEBYTECODE is set, as in many containers.
 unexport PYTHONDONTWRITEBYTECODE
 COMPILE := $(VENV)/bin/python -c "import datasets, lightrnn_pl.commands.compare, lightrnn_pl.commands.evaluate"
+# A process runs a file of tests.  tests/conftest.py puts the slowest files first.
+PYTEST := $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 
 .PHONY: help install run test test-all check docs clean
@@ -32,10 +34,10 @@ run: $(VENV)/.installed  ## Set up, train LightRNN and a full-softmax model of t
 	$(VENV)/bin/lightrnn-compare $(ARGS)
 
 test: $(VENV)/.installed-dev  ## Set up, run the tests (ARGS="-k name" selects)
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: $(VENV)/.installed-dev  ## The same, with all cases of the exhaustive tests
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "" $(ARGS)
+	$(PYTEST) -m "" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## Lint, types, import layers
 	$(VENV)/bin/ruff check .

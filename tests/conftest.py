@@ -20,6 +20,13 @@ TESTS = Path(__file__).parent
 CHECKS_SHAPES = {"nn", "allocation", "inference"}
 """The folders whose tests check the annotated shapes of all arrays, which takes a fifth of the time of a tiny run."""
 
+SLOWEST = {
+    *("documentation/test_code_blocks.py", "documentation/test_notebook.py", "test_configuration_keys.py"),
+    *(f"multirun_scripts/test_{name}.py" for name in ("lightrnn", "slim_figures", "slim_tables")),
+    *("commands/test_sweep.py", "robustness/test_chaos.py", "test_benchmarks.py", "test_packaging.py"),
+    *("training/tracking/test_wandb_runs.py", "training/test_resume.py", "test_paper_tables_page.py"),
+}
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -28,6 +35,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check shapes only in some folders; in the others, the code runs as for users."""
     folder = item.path.relative_to(TESTS).parts[0]
     jaxtyping.config.update("jaxtyping_disable", folder not in CHECKS_SHAPES)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.relative_to(TESTS).as_posix() not in SLOWEST)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The commands; only one is run by its installed script, because the imports of each process take seconds."""
+"""The commands, most of them in this process: another one takes seconds to start."""
 
 import json
 import os
@@ -12,21 +12,8 @@ from lightrnn_pl import load
 from lightrnn_pl.cli.entry_points import evaluate as evaluate_main
 from lightrnn_pl.cli.entry_points import train as train_main
 from lightrnn_pl.training.experiment import train
-from tests.scripts import imports_of, script
+from tests.scripts import imports_of
 from tests.training.runs import SMALL, compose_run
-
-
-def run(command: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a separate process, outside the checkout."""
-    return subprocess.run(
-        [script(command.removeprefix("lightrnn-")), *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "COLUMNS": "100", **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +33,19 @@ def small(tmp_path_factory, corpus) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, small) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def trained(commands, tmp_path_factory, small) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run in a process of its own, outside the checkout."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder / "run", run("lightrnn-train", "hydra.run.dir=run", *small, cwd=folder)
+    done = subprocess.run(
+        [commands / "lightrnn-train", "hydra.run.dir=run", *small],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    return folder / "run", done
 
 
 def test_help_and_configuration_do_not_import_torch(tmp_path):

@@ -65,7 +65,7 @@ def step_and_evaluate(model) -> None:
     assert len(vectors) == 40 and vectors.isfinite().all() and len(vectors.unique(dim=0)) == 40
 
 
-@pytest.mark.parametrize("components", [1, 2, 3])
+@pytest.mark.parametrize("components", [1, 2, pytest.param(3, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(("embedding", "output"), itertools.product(EMBEDDINGS, OUTPUTS))
 def test_embedding_with_output(embedding, output, components):
     if output.startswith("row_word"):

@@ -43,8 +43,8 @@ def test_a_sweep_survives_a_kill(chaos):
 
 @pytest.mark.parametrize("stage", ["caching", "export", "report"])
 def test_stages_survive_kills_and_full_disks(stage, chaos):
-    chaos.kills(stage, 3)
-    chaos.full_disk(stage, 2)
+    chaos.kills(stage, 2)
+    chaos.full_disk(stage, 1)
     passed(chaos)
 
 

@@ -2,10 +2,11 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from wandb.util import get_core_path
 
 
 @dataclass
@@ -47,5 +48,7 @@ def read_back(run_dir: Path) -> OfflineRun:
 
 
 def _inspect(log: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(log)]
+    # As wandb/cli/leet.py calls it, without seconds of imports.
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *options]
+    command += ["--run-file", str(log), str(log.parents[1])]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
