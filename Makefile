@@ -6,7 +6,7 @@ INSTALL := PYTHONWARNINGS="ignore:Editable installation" $(VENV)/bin/pip install
 # pip compiles all modules, on one core.  Commands need a fraction of them; the others are compiled when first imported,
 # unless PYTHONDONTWRITEBYTECODE is set, as in many containers.
 unexport PYTHONDONTWRITEBYTECODE
-COMPILE := $(VENV)/bin/python -c "import datasets, lightrnn_pl.commands.compare, lightrnn_pl.commands.evaluate"
+COMPILE := @echo "compiling what commands import ..." && $(VENV)/bin/python -c "import datasets, lightrnn_pl.commands.compare, lightrnn_pl.commands.evaluate"
 # A process runs a file of tests.  tests/conftest.py puts the slowest files first.
 PYTEST := $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
