@@ -18,6 +18,7 @@ import hashlib
 import heapq
 import json
 import math
+import os
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -280,8 +281,11 @@ def main() -> None:
                 unknown += sum(word not in model.ids for word in line.split())
             else:
                 _print_next_words(model, line, arguments)
+        sys.stdout.flush()
     except ValueError as error:
         parser.error(str(error))
+    except BrokenPipeError:  # the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise, Python reports it at exit
     if unknown:
         _print_message(f"unknown words: {unknown:,}, scored as {model.metadata['unknown']}")
 

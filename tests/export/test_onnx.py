@@ -207,6 +207,13 @@ def test_the_client_requires_neither_torch_nor_the_package(folder):
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [*expected, ""]
 
 
+def test_the_client_stops_quietly_when_the_reader_closes_the_pipe(folder):
+    script = 'yes the | head -n 20000 | "$0" client.py . --next 1 | head -n 1; echo ${PIPESTATUS[2]}'
+    command = ["bash", "-c", script, sys.executable]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == "" and done.stdout.splitlines()[1:] == ["0"]
+
+
 @pytest.fixture
 def client(folder, monkeypatch, capsys):
     """Runs the client in this process; returns the lines of standard output, and standard error."""
