@@ -226,7 +226,7 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
     # The paper's value follows ours.
     columns = [
         _Column(key, is_printed)
-        for key in [*metrics, *(key for key in printed if key not in metrics)]
+        for key in dict.fromkeys([*metrics, *printed])
         for is_printed in (False, True)
         if key in (printed if is_printed else metrics)
     ]

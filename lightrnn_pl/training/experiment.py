@@ -54,7 +54,7 @@ from lightrnn_pl.training.provenance import code_commit, machine
 from lightrnn_pl.training.ranks import check_equal_on_ranks, is_first_rank
 from lightrnn_pl.training.reallocation.callback import Reallocation
 from lightrnn_pl.training.reallocation.table_record import TableRecord
-from lightrnn_pl.training.resume_check import check_same_length, check_same_run
+from lightrnn_pl.training.resume_check import check_same_run
 from lightrnn_pl.training.tracking import wandb_runs as dashboard
 from lightrnn_pl.training.tracking.console import print_model, print_results, print_typical_words
 from lightrnn_pl.training.tracking.perplexity_plot import plot_perplexity
@@ -106,10 +106,10 @@ def train(config: DictConfig, in_sweep: bool = False) -> dict[str, Any]:
     if config.trainer.precision == "auto":
         config.trainer.precision = select_precision(config)
     if config.resume:
-        check_same_run(folder, config)
         metrics = folder.read_metrics()
-        if metrics.get("status") == "completed":
-            check_same_length(folder, config)
+        is_complete = metrics.get("status") == "completed"
+        check_same_run(folder, config, is_complete)
+        if is_complete:
             if is_first_rank():
                 log.info("this run is already complete; pass resume=false to delete it and train again")
                 print_results({config.name: metrics})

@@ -38,29 +38,24 @@ LENGTH = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "traine
 """Keys that may change when a run is resumed, but not once it is complete."""
 
 
-def check_same_run(folder: RunFolder, config: DictConfig) -> None:
-    """Refuse to resume with another configuration.
+def check_same_run(folder: RunFolder, config: DictConfig, is_complete: bool) -> None:
+    """Refuse to resume with another configuration, or a complete run, whose schedule has ended, with another length.
 
     Raises:
         ValueError: Naming the keys that differ.
     """
-    differing = _differing(DEFINES_A_RUN, folder, config)
-    if differing:
+    if not folder.config.is_file():
+        return
+    before, now = read_yaml(folder.config), as_plain(config)
+    if not isinstance(before, dict):
+        raise ValueError(f"{folder.config} is damaged: it is not a mapping; delete it, or restore it from a copy")
+    if differing := _differing(DEFINES_A_RUN, before, now):
         raise ValueError(
             f"{folder.path} contains a run with a different configuration ({', '.join(differing[:8])}); pass another "
             "hydra.run.dir (in a sweep hydra.sweep.dir, with multirun_scripts FOLDER=...), or resume=false to delete "
             "that run"
         )
-
-
-def check_same_length(folder: RunFolder, config: DictConfig) -> None:
-    """Refuse another length of a complete run, whose schedule and reallocations have ended.
-
-    Raises:
-        ValueError: Naming the keys that differ.
-    """
-    differing = _differing(LENGTH, folder, config)
-    if differing:
+    if is_complete and (differing := _differing(LENGTH, before, now)):
         raise ValueError(
             f"the run in {folder.path} is complete, with other values of {', '.join(differing)}; to train its model "
             f"for longer, pass init_from={folder.path} and another hydra.run.dir, or resume=false to delete the "
@@ -68,20 +63,15 @@ def check_same_length(folder: RunFolder, config: DictConfig) -> None:
         )
 
 
-def _differing(parts: Iterable[str], folder: RunFolder, config: DictConfig) -> list[str]:
-    if not folder.config.is_file():
-        return []
-    before, now = read_yaml(folder.config), as_plain(config)
-    if not isinstance(before, dict):
-        raise ValueError(f"{folder.config} is damaged: it is not a mapping; delete it, or restore it from a copy")
-    return [key for part in parts for key in _differences(part, value_at(before, part), value_at(now, part))]
-
-
 def value_at(config: Any, dotted: str) -> Any:
     """The value of a dotted key in nested dictionaries; None if it is missing."""
     for key in dotted.split("."):
         config = config.get(key) if isinstance(config, dict) else None
     return config
+
+
+def _differing(parts: Iterable[str], one: Any, other: Any) -> list[str]:
+    return [key for part in parts for key in _differences(part, value_at(one, part), value_at(other, part))]
 
 
 def _differences(prefix: str, one: Any, other: Any) -> list[str]:

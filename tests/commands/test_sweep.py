@@ -1,11 +1,10 @@
 """Sweeps: killed and resumed, with failing jobs, and with fail_fast."""
 
 import json
-import multiprocessing
+import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from filelock import FileLock
 from lightrnn_pl.cli.entry_points import train as main
 from lightrnn_pl.training.folder_lock import exclusive_lock
 from lightrnn_pl.training.module import LanguageModelingModule
+from tests.robustness.forked_process import ForkedProcess
 
 TINY = (
     *("logger=none", "callbacks=quiet", "trainer=cpu", "debug=limit"),
@@ -63,16 +63,11 @@ def test_a_killed_sweep_resumes_without_repeating_jobs(corpus, cache, tmp_path, 
         *("trainer.limit_train_batches=20", "resume_point.every_steps=5", "reallocation.max_rounds=1"),
     ]
     monkeypatch.setattr(sys, "argv", ["lightrnn-train", "-m", *arguments])
-    running = multiprocessing.get_context("fork").Process(target=main)
-    running.start()
-    try:
-        for _ in range(20 * 120):
-            if (folder / "1" / "last.ckpt").is_file() or not running.is_alive():
-                break
-            time.sleep(0.05)
-    finally:
-        running.kill()
-        running.join()
+    running = ForkedProcess(main)
+    while not (folder / "1" / "last.ckpt").is_file() and not running.ends_within(0.05):
+        pass
+    os.kill(running.process_id, signal.SIGKILL)
+    running.wait()
     assert statuses(folder) == {0: "completed", 1: "running"}
     first = content(folder / "0")
 

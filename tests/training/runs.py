@@ -1,6 +1,5 @@
 """Helpers for tests that run experiments: composed by Hydra, trained on tiny texts, and optionally killed."""
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from tests.composition import composed
+from tests.robustness.forked_process import ForkedProcess
 
 SMALL = (
     *("name=test", "callbacks=quiet", "logger=none", "trainer=cpu", "seed=0", "allocation=random"),
@@ -33,12 +33,9 @@ def _paths(run_dir: Path, files: dict[str, Path]) -> list[str]:
 
 def kill_run(moment: str, run_dir: Path, files: dict[str, Path], *overrides: str) -> None:
     """Train in a separate process that kills itself with SIGKILL at ``moment``."""
-    context = multiprocessing.get_context("fork")  # a new process would import for most of the time of a tiny run
-    arguments = (moment, [*_paths(run_dir, files), *overrides], dict(os.environ))
-    process = context.Process(target=_train_until, args=arguments)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    process = ForkedProcess(lambda: _train_until(moment, [*_paths(run_dir, files), *overrides]))
+    output = process.wait()
+    assert process.status == -signal.SIGKILL, output
     assert (run_dir / "last.ckpt").is_file()
 
 
@@ -51,13 +48,12 @@ def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _train_until(moment: str, overrides: list[str], environment: dict[str, str]) -> None:
+def _train_until(moment: str, overrides: list[str]) -> None:
     from lightrnn_pl import files
     from lightrnn_pl.allocation.solvers import Solver
     from lightrnn_pl.training import experiment
     from lightrnn_pl.training.callbacks.resume_point import ResumePoint
 
-    os.environ.update(environment)
     if moment.startswith("step="):
         original = ResumePoint.on_train_batch_end
 

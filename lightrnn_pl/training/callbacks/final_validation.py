@@ -54,5 +54,6 @@ def _log_limit(trainer: pl.Trainer) -> None:
         "max_steps": trainer.global_step == trainer.max_steps,
         "max_time": any(seconds is not None and seconds <= 0 for seconds in remaining),
     }
-    for name in (name for name, is_reached in limits.items() if is_reached):
-        log.info("training ended after %.2f epochs because of trainer.%s", epochs_done(trainer), name)
+    for name, is_reached in limits.items():
+        if is_reached:
+            log.info("training ended after %.2f epochs because of trainer.%s", epochs_done(trainer), name)
