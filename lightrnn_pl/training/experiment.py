@@ -181,7 +181,6 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None, dist
     plots = RunPlots(config.name, folder.perplexity_plot, metrics, record)
     best_bundle = BestBundle(folder.best, _BundleFactory(config, datamodule.vocabulary, datamodule.protocol()))
     resume_point: ResumePoint = instantiate(config.resume_point, path=folder.last)
-    interruption = Interruption()
     final_validation = FinalValidation(metrics, best_bundle, reallocation)
     averaging = [instantiate(config.averaging, reallocation=reallocation)] if config.averaging else []
     extra = [instantiate(callback) for callback in config.callbacks.values() if callback]
@@ -202,7 +201,7 @@ def _build_run(config: DictConfig, folder: RunFolder, start: Bundle | None, dist
                 *averaging,
                 final_validation,
                 resume_point,
-                interruption,
+                Interruption(resume_point),
                 *extra,
             )
         ],

@@ -60,6 +60,11 @@ def next_validation(trainer: pl.Trainer, batch_idx: int) -> float:
     return trainer.current_epoch + (done if done <= batches else batches + every) / batches
 
 
+def is_accumulating(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether the gradients of batch ``batch_idx`` are to be added to those of the next one before a step is taken."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+
+
 def validates_after(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a validation, or the end of the epoch, follows batch ``batch_idx``."""
     every = trainer.val_check_batch

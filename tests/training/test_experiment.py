@@ -41,14 +41,6 @@ class InterruptAt(pl.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.fixture
-def restore_sigint():
-    """Restore the handler of SIGINT: after the first one, Lightning ignores the signal."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
-
-
 def read_metrics(run_dir):
     return json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
 
@@ -161,7 +153,9 @@ def uninterrupted(tmp_path_factory, tiny_text):
 
 
 @pytest.mark.parametrize(("step", "core"), every(2, [(3, "lstm"), (13, "lstm"), (13, "mingru"), (21, "lstm")]))
-def test_a_run_resumes_after_ctrl_c(step, core, uninterrupted, restore_sigint, monkeypatch, tiny_text, tmp_path):
+def test_a_run_resumes_after_ctrl_c(
+    step, core, uninterrupted, default_interrupt_handler, monkeypatch, tiny_text, tmp_path
+):
     overrides = (*SMALL, f"model/core={core}")
     whole = uninterrupted(core)
     run_dir = tmp_path / "run"

@@ -100,16 +100,52 @@ def test_a_run_killed_while_it_collects_statistics_ends_bit_identical(storage, t
         assert one[key] == other[key]
 
 
+@pytest.mark.usefixtures("default_interrupt_handler")
 def test_a_run_without_a_resume_point_starts_over_and_says_so(tiny_text, tmp_path, monkeypatch, caplog, capsys):
     config = runs.compose_run(tmp_path / "run", tiny_text, "trainer.max_steps=3", "reallocation=none")
     with monkeypatch.context() as patch:
-        patch.setattr(LanguageModelingModule, "training_step", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(LanguageModelingModule, "on_train_start", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises((SystemExit, KeyboardInterrupt)):
             train(config)
     assert "interrupted before the first resume point" in capsys.readouterr().err
     with caplog.at_level("INFO"):
         train(config)
     assert f"{tmp_path / 'run'} was interrupted before its first resume point; starting over" in caplog.text
+
+
+@pytest.mark.usefixtures("default_interrupt_handler")
+@pytest.mark.parametrize(
+    ("number", "optimizer"),
+    [(signal.SIGINT, "sgd"), (signal.SIGINT, "accumulate"), (signal.SIGTERM, "sgd")],
+)
+def test_a_signal_during_training_loses_no_batch(
+    number, optimizer, uninterrupted, tiny_text, tmp_path, monkeypatch, capsys
+):
+    """A resume point is written after the batch in which the signal arrives, or after the accumulated ones."""
+    run_dir = tmp_path / "run"
+    config = runs.compose_run(run_dir, tiny_text, *OVERRIDES, *OPTIMIZERS[optimizer], "resume_point.every_steps=9999")
+    batches = 0
+
+    def training_step(module, batch, index):
+        nonlocal batches
+        batches += 1
+        if batches == 25:
+            os.kill(os.getpid(), number)
+        return step(module, batch, index)
+
+    step = LanguageModelingModule.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModelingModule, "training_step", training_step)
+        with pytest.raises(SystemExit):
+            train(config)
+    assert f"interrupted; rerun the command with hydra.run.dir={run_dir} to resume" in capsys.readouterr().err
+    assert batches == (26 if optimizer == "accumulate" else 25)
+    assert torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"] == (
+        9 if optimizer == "accumulate" else 25
+    )
+    whole_dir, whole = uninterrupted(optimizer)
+    assert train(config)["test"] == whole["test"]
+    assert_same_bits(best_state(run_dir), best_state(whole_dir))
 
 
 @pytest.mark.parametrize("end", ["trainer.max_steps=23", "trainer.max_time=00:00:00:01", "reallocation.max_rounds=2"])

@@ -21,7 +21,7 @@ from typing_extensions import override
 from lightrnn_pl.checks import check_count, check_number
 from lightrnn_pl.files import atomic_write
 from lightrnn_pl.tensor_file import read_tensors
-from lightrnn_pl.training.progress import validates_after
+from lightrnn_pl.training.progress import is_accumulating, validates_after
 from lightrnn_pl.training.ranks import gather_from_ranks, select_own_rank
 
 log = logging.getLogger(__name__)
@@ -123,14 +123,22 @@ class ResumePoint(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Write a checkpoint if one is due, unless a validation or the end of the epoch follows this batch."""
-        batch_idx = args[2]
         if self.every_steps is not None:
             self._due |= trainer.global_step > 0 and trainer.global_step % self.every_steps == 0
         else:
             self._due |= self._is_late(trainer)
+        if self._due:
+            self.write(trainer, args[2])
+
+    def write(self, trainer: pl.Trainer, batch_idx: int) -> None:
+        """Write a checkpoint, unless gradients are being accumulated, or a validation or the end of the epoch follows.
+
+        Args:
+            trainer: The trainer, after the batch.
+            batch_idx: Number of the batch within the epoch, counted from 0.
+        """
         # A checkpoint does not contain accumulated gradients.
-        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if self._due and not accumulates and not validates_after(trainer, batch_idx):
+        if not is_accumulating(trainer, batch_idx) and not validates_after(trainer, batch_idx):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._written, self._due = time.monotonic(), False
 
