@@ -75,13 +75,25 @@ def explanation(error: HydraException, name: str, arguments: Sequence[str]) -> s
         return f"{key}={prefix and prefix + '/'}{option} is not an option; {_meant(option, options)}{listed}"
     if match := re.match(r"Could not override '([^']+)'", str(error)):
         keys = [*_keys(name, arguments), *(group for group, _ in _groups())]
-        return f"{match[1]} is not a key of the configuration; {_meant(match[1], keys)}--help lists all keys"
+        return f"{match[1]} is not a key of the configuration; {_meant_key(match[1], keys)}--help lists all keys"
     return " ".join(str(error).split())
 
 
 def _meant(word: str, candidates: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     return f"did you mean {close[0]}? " if close else ""
+
+
+def _meant_key(key: str, keys: Sequence[str]) -> str:
+    """As :func:`_meant`, for a key whose last part is more likely right than the groups before it."""
+    name = _last_part(key)
+    names = difflib.get_close_matches(name, {_last_part(other) for other in keys}, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(key, [other for other in keys if _last_part(other) in names], n=1, cutoff=0.0)
+    return _meant(close[0], close) if close else ""
+
+
+def _last_part(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _groups() -> list[tuple[str, list[str]]]:

@@ -17,7 +17,7 @@ def compare() -> None:
     """Train both models, and print their results and paths."""
     overrides = sys.argv[1:]
     if {"-h", "--help"} & set(overrides):
-        print("Train LightRNN and a full-softmax model of the same hidden size on the built-in corpus.\n")
+        print("Train LightRNN and the full softmax of the same size on the built-in corpus.\n")
         print("usage: lightrnn-compare [key=value ...]")
         print("The overrides are passed to both models; lightrnn-train --help describes them.")
         return
@@ -44,5 +44,5 @@ def compare() -> None:
     for name, run in runs.items():
         print_reallocations(name, run["rounds"])
     print_results(runs)
-    print(f"plot:        {plot}\nrun folders: {', '.join(str(folder / name) for name in ('lightrnn', 'full'))}")
+    print(f"plot:        {plot}\nrun folders: {folder / 'lightrnn'}\n             {folder / 'full'}")
     print(f"try:         .venv/bin/lightrnn-evaluate checkpoint={RunFolder(folder / 'lightrnn').best}")

@@ -66,5 +66,5 @@ def exchange_words(
             classes.assign(others, band.rows, free[band.rows], generator)
             advance(last - stop)
     after = classes.mutual_information()
-    log.info("Mutual information of the rows of adjacent words: %.3f nats, %.3f before the exchange", after, before)
+    log.info("Mutual information of adjacent rows: %.3f nats, %.3f before the exchange", after, before)
     return classes.rows
