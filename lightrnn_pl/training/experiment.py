@@ -410,8 +410,10 @@ def _record_abnormal_end(run: _Run, folder: RunFolder, in_sweep: bool) -> Iterat
 def _set_data_paths(config: DictConfig) -> None:
     """Make the paths of the text absolute, so that the saved configuration is valid in other directories too."""
     archive, root = (OmegaConf.select(config, f"data.{key}") for key in ("archive", "root"))
-    if "archive" in list(config.data):  # including a missing value, which is reported later
-        if root is None and archive is not None and "://" not in archive:
+    if isinstance(root, str):
+        config.data.root = str(Path(root).absolute())
+    elif "archive" in list(config.data):  # including a missing value, which is reported later
+        if archive is not None and "://" not in archive:
             config.data.archive = str(Path(archive).absolute())
     elif "root" in config.data and root is None:
         config.data.root = str(Path.cwd())

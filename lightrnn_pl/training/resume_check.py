@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig
 
 from lightrnn_pl.building import as_plain
+from lightrnn_pl.data.corpus import SPLITS
 from lightrnn_pl.run_folder import RunFolder, read_yaml
 
 DEFINES_A_RUN = (
@@ -49,9 +51,11 @@ def check_same_run(folder: RunFolder, config: DictConfig, is_complete: bool) -> 
     before, now = read_yaml(folder.config), as_plain(config)
     if not isinstance(before, dict):
         raise ValueError(f"{folder.config} is damaged: it is not a mapping; delete it, or restore it from a copy")
+    before, now = _with_absolute_paths(before), _with_absolute_paths(now)
     if differing := _differing(DEFINES_A_RUN, before, now):
+        values = ", ".join(f"{key}: {_short(value_at(before, key))} in the folder" for key in differing[:8])
         raise ValueError(
-            f"{folder.path} contains a run with a different configuration ({', '.join(differing[:8])}); pass another "
+            f"{folder.path} contains a run with a different configuration ({values}); pass another "
             "hydra.run.dir (in a sweep hydra.sweep.dir, with multirun_scripts FOLDER=...), or resume=false to delete "
             "that run"
         )
@@ -68,6 +72,24 @@ def value_at(config: Any, dotted: str) -> Any:
     for key in dotted.split("."):
         config = config.get(key) if isinstance(config, dict) else None
     return config
+
+
+def _with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the absolute paths of the text files of its corpus, in place of ``data.root``."""
+    data = config.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("root"), str):
+        return config
+    paths = {
+        split: [os.path.normpath(os.path.join(data["root"], path)) for path in listed]
+        for split in SPLITS
+        if (listed := [data[split]] if isinstance(data.get(split), str) else data.get(split))
+    }
+    return {**config, "data": {**data, **paths, "root": None}}
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _differing(parts: Iterable[str], one: Any, other: Any) -> list[str]:

@@ -125,7 +125,7 @@ def test_a_resumed_run_does_not_choose_cells_again(tiny_text, text_with_new_word
     monkeypatch.setattr("lightrnn_pl.training.new_words.grow_model", None)
     assert train(compose_run(tmp_path / "new", text_with_new_words, *new)) == first
     changed = [override.replace("new_words=2", "new_words=3") for override in new]
-    with pytest.raises(ValueError, match=r"different configuration \(init_from_new_words\)"):
+    with pytest.raises(ValueError, match=r"different configuration \(init_from_new_words: 2 in the folder\)"):
         train(compose_run(tmp_path / "new", text_with_new_words, *changed))
 
 

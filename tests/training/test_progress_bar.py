@@ -34,3 +34,4 @@ def test_without_a_terminal_progress_is_logged(seconds, lines, tiny_text, tmp_pa
     with caplog.at_level("INFO"):
         train(compose_run(tmp_path / "run", tiny_text, *overrides))
     assert [f"epoch 1: batch {number} of 3" in caplog.messages for number in (1, 2, 3)] == [lines > 0] * 3
+    assert ("validation: batch 1 of " in caplog.text) == (lines > 0)

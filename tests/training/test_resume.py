@@ -164,7 +164,7 @@ def test_a_run_interrupted_in_the_final_evaluation_repeats_only_the_evaluation(
         patch.setattr(experiment, "word_losses", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config)
-    assert ("epochs because of trainer.max_time" in caplog.text) == ("max_time" in end)
+    assert caplog.text.count("epochs because of trainer.max_time") == ("max_time" in end)
     interrupted = RunFolder(tmp_path / "run").read_metrics()
     assert interrupted["status"] == "interrupted" and interrupted["history"]
     monkeypatch.setattr(LanguageModelingModule, "training_step", lambda *_: pytest.fail("trained again"))
@@ -192,6 +192,17 @@ def test_a_complete_run_is_not_repeated(uninterrupted, tiny_text):
     assert (run_dir / "best.ckpt").stat().st_mtime_ns == modified
 
 
+def test_a_run_resumes_in_other_directories(uninterrupted, tiny_text, tmp_path, monkeypatch):
+    run_dir, whole = uninterrupted("sgd")
+    monkeypatch.chdir(tmp_path)
+    assert train(runs.compose_run(run_dir, tiny_text, *OVERRIDES))["test"] == whole["test"]
+    monkeypatch.chdir(tiny_text["train"].parent)
+    names = {split: path.name for split, path in tiny_text.items()}
+    assert train(runs.compose_run(run_dir, names, *OVERRIDES))["test"] == whole["test"]
+    with pytest.raises(ValueError, match=r"a different configuration \(data.train: \['.*train.txt'\] in the folder\)"):
+        train(runs.compose_run(run_dir, {**names, "train": "valid.txt"}, *OVERRIDES))
+
+
 def test_rejects_another_length_of_a_complete_run(uninterrupted, tiny_text):
     run_dir, _ = uninterrupted("sgd")
     with pytest.raises(ValueError, match=r"is complete, with other values of trainer\.max_time; .* init_from=.*/run"):
@@ -201,7 +212,8 @@ def test_rejects_another_length_of_a_complete_run(uninterrupted, tiny_text):
 def test_rejects_another_configuration_in_the_same_folder(uninterrupted, tiny_text):
     run_dir, _ = uninterrupted("sgd")
     with pytest.raises(
-        ValueError, match=r"a different configuration \(.*model.hidden_dim\); pass another hydra.run.dir"
+        ValueError,
+        match=r"a different configuration \(.*model.hidden_dim: 8 in the folder\); pass another hydra.run.dir",
     ):
         train(runs.compose_run(run_dir, tiny_text, *OVERRIDES, "model.hidden_dim=9"))
 

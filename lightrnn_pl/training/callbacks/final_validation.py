@@ -28,10 +28,16 @@ class FinalValidation(pl.Callback):
 
     def __init__(self, metrics: RunMetrics, best_bundle: BestBundle, reallocation: Reallocation) -> None:
         self.metrics, self.best_bundle, self.reallocation = metrics, best_bundle, reallocation
+        self._is_limit_logged = False
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log which limit ended training, if this is the validation with which it ends."""
+        if trainer.should_stop:
+            self._log_limit(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate if there were training steps since the last validation."""
-        _log_limit(trainer)
+        self._log_limit(trainer)
         history = self.metrics.history
         if trainer.global_step == (history[-1]["step"] if history else 0):
             return
@@ -42,6 +48,11 @@ class FinalValidation(pl.Callback):
         self.metrics.record_validation(trainer, nll, learning_rate(trainer))
         self.best_bundle.update(trainer, pl_module, nll)
         self.reallocation.record_validation(trainer, nll, pl_module.model)
+
+    def _log_limit(self, trainer: pl.Trainer) -> None:
+        if not self._is_limit_logged:
+            self._is_limit_logged = True
+            _log_limit(trainer)
 
 
 @rank_zero_only

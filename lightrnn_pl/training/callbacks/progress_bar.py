@@ -43,11 +43,26 @@ class TrainingProgressBar(RichProgressBar):
         number = batch_idx + 1
         if number % self.refresh_rate == 0 or number == trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._log(trainer, f"epoch {trainer.current_epoch + 1}", number, trainer.num_training_batches)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        self._log(trainer, "validation", batch_idx + 1, trainer.num_val_batches[dataloader_idx])
+
+    def _log(self, trainer: pl.Trainer, description: str, number: int, total: float) -> None:
         is_due = time.monotonic() - self._last_line > _SECONDS_PER_LINE
         if is_due and trainer.is_global_zero and not sys.stdout.isatty():
             self._last_line = time.monotonic()
-            total = f"{trainer.num_training_batches:,}"
-            log.info("epoch %s: batch %s of %s", trainer.current_epoch + 1, f"{number:,}", total)
+            log.info("%s: batch %s of %s", description, f"{number:,}", f"{total:,}")
 
     @override
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
