@@ -333,9 +333,10 @@ def weights_file(path: str | Path) -> Path:
 
 def _read(path: Path) -> BundleContent:
     if not path.is_file():
-        if any(path.parent.glob("*.onnx")):
+        if any(path.parent.glob("*.onnx")) or any(path.parent.glob("*.pte")):
             raise ValueError(
-                f"{path.parent} is an ONNX export, which its client.py reads; pass the run folder that was exported"
+                f"{path.parent} is an ONNX or ExecuTorch export, which other programs read; pass the run folder that "
+                "was exported"
             )
         raise FileNotFoundError(
             f"no checkpoint at {path}; pass a run folder, its best.ckpt, an exported folder (format=safetensors or "

@@ -89,7 +89,7 @@ def test_rejects_missing_files_other_versions_and_other_formats(bundle, tmp_path
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load(path)
     (tmp_path / "row.onnx").touch()
-    with pytest.raises(ValueError, match=r"is an ONNX export, which its client\.py reads"):
+    with pytest.raises(ValueError, match=r"is an ONNX or ExecuTorch export, which other programs read"):
         load(tmp_path)
     bundle.save(path)
     overwrite_parts(path, version=99)

@@ -42,8 +42,8 @@ def export(config: DictConfig) -> dict[str, Any]:
     check_flag("overwrite", config.overwrite)
     if config.valid is None:
         check_unused(config, "applies to the validation text; omit valid=null, or omit this", words=100000)
-    if "onnx" not in config.format:
-        reason = "applies to format=onnx, onnx_int8 and sherpa_onnx only; omit it"
+    if config.format in ("safetensors", "int8"):
+        reason = "applies to format=onnx, onnx_int8, executorch and sherpa_onnx only; omit it"
         check_unused(config, reason, check_words=300, largest_table=1024)
     if config.format == "sherpa_onnx":
         check_unused(config, "does not apply to format=sherpa_onnx; omit it", words=100000)

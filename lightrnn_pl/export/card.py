@@ -47,6 +47,23 @@ USAGE["int8"] = (
     "shared vectors are stored with as few bits as possible."
 )
 
+USAGE["executorch"] = """```python
+import json
+
+import torch
+from executorch.runtime import Runtime
+
+steps = json.load(open("metadata.json"))
+program = Runtime.get().load_program("model.pte")
+first = program.load_method(steps["graphs"][0]["method"])
+state = [torch.zeros(part["layers"], 1, part["size"]) for part in steps["state"]]
+log_probabilities, *state = first.execute([torch.tensor([0]), *state])
+```
+
+`model.pte` runs on Android, iOS and embedded devices with the ExecuTorch runtime and its XNNPACK backend, one text at a
+time. `metadata.json` describes the methods, their inputs and outputs, and the order in which they are called. The
+`client.py` that `lightrnn-export format=onnx` writes can serve as a template: it calls the same steps."""
+
 USAGE["sherpa_onnx"] = """```python
 import sherpa_onnx
 

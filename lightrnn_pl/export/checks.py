@@ -62,8 +62,8 @@ class Difference(NamedTuple):
     all_codes: float
 
 
-def compare_graphs(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> Difference:
-    """The differences between the ONNX graphs and PyTorch along a text.
+def compare_steps(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> Difference:
+    """The differences between the exported steps and PyTorch along a text.
 
     Args:
         bundle: The model.
@@ -96,8 +96,8 @@ def compare_graphs(bundle: Bundle, client: OnnxModel, words: Sequence[int]) -> D
     return Difference(perplexity(float(np.mean(losses))) - 1, float(np.max(text_words)), float(np.max(all_codes)))
 
 
-def onnx_perplexity(client: OnnxModel, batches: Iterable[Batch]) -> float:
-    """The perplexity of the graphs, measured like :func:`~lightrnn_pl.evaluation.perplexity.measure_perplexity`."""
+def steps_perplexity(client: OnnxModel, batches: Iterable[Batch]) -> float:
+    """The perplexity of the steps, measured like :func:`~lightrnn_pl.evaluation.perplexity.measure_perplexity`."""
     total, count = 0.0, 0
     state = None
     for inputs, targets, mask, reset in batches:

@@ -17,13 +17,14 @@ from lightrnn_pl.data.batches import Batch
 from lightrnn_pl.evaluation.perplexity import measure_perplexity
 from lightrnn_pl.evaluation.progress import with_progress
 from lightrnn_pl.export.bundle_writer import write_bundle
-from lightrnn_pl.export.checks import compare_graphs, first_words, onnx_perplexity, random_words
+from lightrnn_pl.export.checks import compare_steps, first_words, random_words, steps_perplexity
+from lightrnn_pl.export.executorch_writer import ExecuTorchModel, write_executorch
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
 from lightrnn_pl.export.sherpa_onnx_writer import compare_sentences, write_sherpa_onnx
 
 TOLERANCE = 1e-4
-"""Maximum rounding difference of natural-log probabilities of words or sentences between ONNX graphs and PyTorch."""
+"""Maximum rounding difference of natural-log probabilities of words or sentences between exported steps and PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +58,33 @@ def _int8(bundle: Bundle, folder: Path, config: DictConfig, validation: Validati
 
 
 def _onnx(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
-    return _graphs(bundle, folder, config, validation, eight_bits=False)
+    write_onnx(bundle, folder, config.largest_table * 2**20)
+    return _verify_steps(bundle, OnnxModel(folder), config, validation)
 
 
 def _onnx_int8(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
-    return _graphs(bundle, folder, config, validation, eight_bits=True)
+    write_onnx(bundle, folder, config.largest_table * 2**20, eight_bits=True)
+    return _verify_steps(bundle, OnnxModel(folder), config, validation, eight_bits=True)
 
 
-def _graphs(
-    bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None, eight_bits: bool
+def _executorch(bundle: Bundle, folder: Path, config: DictConfig, validation: Validation | None) -> dict[str, Any]:
+    with Console(stderr=True).status("compiling the steps"):
+        write_executorch(bundle, folder, config.largest_table * 2**20)
+    return _verify_steps(bundle, ExecuTorchModel(folder), config, validation)
+
+
+def _verify_steps(
+    bundle: Bundle, client: OnnxModel, config: DictConfig, validation: Validation | None, eight_bits: bool = False
 ) -> dict[str, Any]:
-    metadata = write_onnx(bundle, folder, config.largest_table * 2**20, eight_bits)
-    client = OnnxModel(folder)
     words, text = _words_to_check(bundle, validation, config.check_words)
-    difference = compare_graphs(bundle, client, words)
+    difference = compare_steps(bundle, client, words)
     # Rounding to 8 bits changes single log-probabilities by up to some nats, so its effect on perplexity counts.
     limit = math.inf if eight_bits else TOLERANCE
     # Written so that NaN fails the check.
     if not difference.all_codes < limit or not difference.text_words < limit:
         raise ValueError(
-            f"log-probabilities of the ONNX graphs differ from PyTorch's by up to {difference.all_codes:.2g} (limit: "
-            f"{limit:g}); nothing was exported. Try other versions of torch, onnx or onnxruntime"
+            f"log-probabilities of the exported steps differ from PyTorch's by up to {difference.all_codes:.2g} "
+            f"(limit: {limit:g}); nothing was exported. Try other versions of torch and of the packages of this format"
         )
     agreement = (
         f"verified on {len(words)} words of {text}: log-probabilities differ by at most {difference.text_words:.1e} "
@@ -87,11 +94,11 @@ def _graphs(
         "agreement": agreement,
         "largest_difference": {"of_text": difference.text_words, "of_any": difference.all_codes},
         "words_checked": len(words),
-        "written_out_bytes": metadata["written_out_bytes"],
+        "written_out_bytes": client.metadata["written_out_bytes"],
     }
     change = difference.perplexity
     if validation is not None:
-        report["perplexity"] = _comparison(bundle, validation, onnx_perplexity(client, validation))
+        report["perplexity"] = _comparison(bundle, validation, steps_perplexity(client, validation))
         change = report["perplexity"]["change"]
     if eight_bits and not change <= config.tolerance:
         raise ValueError(
@@ -127,6 +134,7 @@ FORMATS: dict[str, Callable[[Bundle, Path, DictConfig, Validation | None], dict[
     "int8": _int8,
     "onnx": _onnx,
     "onnx_int8": _onnx_int8,
+    "executorch": _executorch,
     "sherpa_onnx": _sherpa_onnx,
 }
 """Format -> the function that writes it, verifies it against the trained model, and returns a report.  To add a format,

@@ -66,15 +66,15 @@ class OnnxModel:
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
-        import onnxruntime
-
         try:
-            self._read(Path(folder), onnxruntime, threads)
+            self._read(Path(folder), threads)
+        except ModuleNotFoundError:
+            raise
         except Exception as error:  # onnxruntime and invalid metadata cause many kinds of exceptions
             reason = " ".join(str(error).split())[:400] or type(error).__name__
             raise ValueError(f"{folder} is damaged or was not written by lightrnn-export: {reason}") from error
 
-    def _read(self, folder: Path, onnxruntime: Any, threads: int) -> None:
+    def _read(self, folder: Path, threads: int) -> None:
         self.metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         if self.metadata["version"] != _VERSION:
             raise ValueError(
@@ -91,12 +91,7 @@ class OnnxModel:
         for name in [*(graph["file"] for graph in self.metadata["graphs"]), self.metadata["vocabulary"]]:
             if Path(name).name != name:
                 raise ValueError(f"{name} is not the name of a file in the folder")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-        self._graphs = [
-            onnxruntime.InferenceSession(str(folder / graph["file"]), options, providers=["CPUExecutionProvider"])
-            for graph in self.metadata["graphs"]
-        ]
+        self._graphs = self._open_graphs(folder, threads)
         self.words = self._vocabulary(folder / self.metadata["vocabulary"])
         self.ids = {word: number for number, word in enumerate(self.words)}
         self.sides: list[int] = self.metadata["sides"]
@@ -111,6 +106,16 @@ class OnnxModel:
         if any(self.metadata[key] not in (None, *self.ids) for key in ("context", "unknown", "end")):
             raise ValueError("a marker is not in the vocabulary")
         self.spell(self.start(), np.array([0]))  # checks the inputs and outputs of all graphs
+
+    def _open_graphs(self, folder: Path, threads: int) -> list[Any]:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        return [
+            onnxruntime.InferenceSession(str(folder / graph["file"]), options, providers=["CPUExecutionProvider"])
+            for graph in self.metadata["graphs"]
+        ]
 
     def _table(self, folder: Path) -> Ids:
         """The codes of each word, (V, k); with one code per word, the code is the word id."""

@@ -17,38 +17,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from lightrnn_pl.allocation.allocation_file import code_names
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.export import onnx_client
-from lightrnn_pl.export.step_modules import CodeStep
-from lightrnn_pl.files import file_hash, write_json
-from lightrnn_pl.model_folder import VOCABULARY
-from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.export.step_folder import describe_step, example_inputs, steps_of, write_step_folder
 
 FORMAT = "lightrnn_pl onnx"
-VERSION = 2
 OPSET = 17
-METADATA, WEIGHTS, TABLE = "metadata.json", "weights.bin", "table.bin"
+WEIGHTS = "weights.bin"
 _MIN_SHARED_BYTES = 1024
 """Smaller constants stay in their graph."""
-
-_ORDER = (
-    "1. Start: set all states to zero; run the first graph on the context word ('reads' describes the input).",
-    "2. The output contains the log-probability of each first code of the next word, or of each word if there is one "
-    "code per word.",
-    "3. For each further code: run the next graph on the preceding codes of the word, combined into one number (the "
-    "row for column.onnx; row * columns + column for a third code, and so on), with the state of the previous graph. "
-    "The output contains the log-probability of each next code; it is -inf if the word table has no such word. The "
-    "log-probability of a word is the sum of those of its codes.",
-    "4. To read a word: run the graphs of step 3 on its codes, then the first graph on the word, with the resulting "
-    "state.",
-    "A word cannot be more likely than its row: to find the k most likely words, open rows in order of their "
-    "probability, and stop when no closed row is more likely than the k-th best word. client.py implements this.",
-)
 
 
 def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits: bool = False) -> dict[str, Any]:
@@ -67,69 +47,28 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         ValueError: If a table would exceed ``max_bytes``, or onnx is not installed.
     """
     import_onnx()
-    model, sides = bundle.model, bundle.model.allocation.sides
-    names = ["word"] if len(sides) == 1 else code_names(len(sides))
     graphs: list[dict[str, Any]] = []
     written_out: dict[str, int] = {}
-    state = _state(model)
-    for axis, name in enumerate(names):
-        step = CodeStep(model, axis, max_bytes).eval()
+    for name, step in steps_of(bundle.model, max_bytes):
         written_out.update(step.written_out)
-        inputs = ["read" if axis == 0 else "codes", *(part["name"] for part in state)]
-        outputs = ["log_probabilities", *(f"{part['name']}_after" for part in state)]
+        graph = describe_step(bundle, name, step, f"{name}.onnx")
+        inputs, outputs = graph["inputs"], graph["outputs"]
         axes = {name: {0 if name in (inputs[0], outputs[0]) else 1: "N"} for name in (*inputs, *outputs)}
-        example = (torch.zeros(2, dtype=torch.int64), *(torch.zeros(p["layers"], 2, p["size"]) for p in state))
-        trace_graph(step, example, folder / f"{name}.onnx", inputs, outputs, axes)
+        trace_graph(step, example_inputs(bundle.model, 2), folder / graph["file"], inputs, outputs, axes)
         if eight_bits:
-            _quantize(folder / f"{name}.onnx")
-        graphs.append(
-            {
-                "file": f"{name}.onnx",
-                "inputs": inputs,
-                "outputs": outputs,
-                "reads": step.reads if axis == 0 else "codes so far",
-                "gives": f"natural-log probability of each {name}",
-                "input_shape": ["N"],
-                "output_shape": ["N", sides[axis]],
-            }
-        )
+            _quantize(folder / graph["file"])
+        graphs.append(graph)
     _share_weights([folder / graph["file"] for graph in graphs], folder / WEIGHTS)
-    bundle.vocabulary.save(folder / VOCABULARY)
-    table_type = np.min_scalar_type(max(sides) - 1).name if len(sides) > 1 else None
-    if table_type is not None:
-        codes = model.allocation.codes.cpu().numpy()
-        (folder / TABLE).write_bytes(codes.astype(np.dtype(table_type).newbyteorder("<")).tobytes())
     shutil.copyfile(onnx_client.__file__, folder / "client.py")
-    content = bundle.content()
-    metadata: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "opset": OPSET,
-        "order": list(_ORDER),
-        "graphs": graphs,
-        "state": [{**part, "shape": [part["layers"], "N", part["size"]]} for part in state],
-        "weights": "8 bits" if eight_bits else "float32",
-        "types": {"read": "int64", "codes": "int64", "all others": "float32"},
-        "num_words": len(bundle.vocabulary),
-        "sides": list(sides),
-        "vocabulary": VOCABULARY,
-        "vocabulary_format": "UTF-8, compressed with gzip: a header line, then word<TAB>count, the word's id being the "
-        "line's number from 0",
-        "table": None if table_type is None else TABLE,
-        "table_type": table_type,
-        "table_format": "the codes of word 0, those of word 1, ...: unsigned integers, lowest byte first",
-        "context": bundle.vocabulary.words[bundle.vocabulary.context_id],
-        "unknown": bundle.vocabulary.unknown,
-        "end": bundle.vocabulary.end,
-        "written_out_bytes": written_out,
-        "fingerprints": {name: content[name] for name in ("weights", "table", "words")},
-        "metrics": bundle.metrics,
-    }
-    written = (path for path in sorted(folder.iterdir()) if path.suffix in (".onnx", ".bin", ".gz"))
-    metadata["sha256"] = {path.name: file_hash(path) for path in written}
-    metadata["fingerprint"] = onnx_client.fingerprint(metadata)
-    write_json(folder / METADATA, metadata)
-    return metadata
+    return write_step_folder(
+        bundle,
+        folder,
+        graphs,
+        format=FORMAT,
+        opset=OPSET,
+        weights="8 bits" if eight_bits else "float32",
+        written_out_bytes=written_out,
+    )
 
 
 def import_onnx() -> Any:
@@ -144,15 +83,6 @@ def import_onnx() -> Any:
     except ModuleNotFoundError as error:
         raise ValueError(f"format=onnx requires the package {error.name}: pip install 'lightrnn_pl[export]'") from error
     return onnx
-
-
-def _state(model: LanguageModel) -> list[dict[str, Any]]:
-    """The name and the sizes of each part of the recurrent state."""
-    parts = model.core.zero_state(torch.zeros(1, 1, model.embedding.embedding_dim))
-    return [
-        {"name": name, "layers": part.shape[0], "size": part.shape[2]}
-        for name, part in zip(model.core.state_names, parts, strict=True)
-    ]
 
 
 def trace_graph(

@@ -17,7 +17,8 @@ import torch
 
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.export.acoustic_tokens import TokenWords, read_tokens, vocabulary_tokens, words_of_tokens
-from lightrnn_pl.export.onnx_writer import METADATA, OPSET, import_onnx, trace_graph
+from lightrnn_pl.export.onnx_writer import OPSET, import_onnx, trace_graph
+from lightrnn_pl.export.step_folder import METADATA
 from lightrnn_pl.export.token_scorers import NextTokenScorer, SentenceScorer
 from lightrnn_pl.files import file_hash, write_json
 from lightrnn_pl.inference.scoring import score_lines

@@ -1,4 +1,4 @@
-"""Traceable replacements of layers, for export to ONNX.
+"""Traceable replacements of layers, for export to ONNX and ExecuTorch.
 
 Hashes, convolutions over characters and gathers with a custom gradient cannot be traced.  Layers that use them override
 ``traceable``, and return a module that computes the same result from precomputed tables.
@@ -103,7 +103,7 @@ def vectors_of_all_words(
     size = num_words * dim * 4
     if size > max_bytes:
         raise ValueError(
-            f"{type(layer).__name__} computes its vectors with operations that ONNX does not support, and a table of "
+            f"{type(layer).__name__} computes its vectors with operations that cannot be exported, and a table of "
             f"the vectors of {num_words:,} words takes {size / 2**20:,.0f} MiB, more than "
             f"largest_table={max_bytes / 2**20:,.0f}; raise largest_table, or export with format=safetensors"
         )

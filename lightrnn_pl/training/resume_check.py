@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -80,7 +81,7 @@ def _with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("root"), str):
         return config
     paths = {
-        split: [os.path.normpath(os.path.join(data["root"], path)) for path in listed]
+        split: [os.path.normpath(Path(data["root"]) / path) for path in listed]
         for split in SPLITS
         if (listed := [data[split]] if isinstance(data.get(split), str) else data.get(split))
     }

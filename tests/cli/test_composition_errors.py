@@ -9,7 +9,10 @@ from lightrnn_pl.cli import entry_points
     ("arguments", "expected"),
     [
         (["model.hiden_dim=3"], "model.hiden_dim is not a key of the configuration; did you mean model.hidden_dim? "),
-        (["data.max_size=3"], "data.max_size is not a key of the configuration; did you mean data.vocabulary.max_size? "),
+        (
+            ["data.max_size=3"],
+            "data.max_size is not a key of the configuration; did you mean data.vocabulary.max_size? ",
+        ),
         (["lr=3"], "lr is not a key of the configuration; did you mean optimizer.lr? "),
         (["mdel=full"], "mdel is not a key of the configuration; did you mean model? --help lists all keys"),
         (

@@ -122,7 +122,7 @@ def test_overwrites_only_an_earlier_export(export, tmp_path, capsys):
 
 
 def test_an_export_that_differs_from_the_model_is_discarded(export, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lightrnn_pl.export.formats.compare_graphs", lambda *_: Difference(0.0, 0.0, float("nan")))
+    monkeypatch.setattr("lightrnn_pl.export.formats.compare_steps", lambda *_: Difference(0.0, 0.0, float("nan")))
     with pytest.raises(SystemExit):
         export("format=onnx", "valid=null")
     assert "nothing was exported" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_eight_bits_are_refused_if_perplexity_increases_by_more_than_the_toleran
     export, tmp_path, monkeypatch, capsys
 ):
     # A large difference of one code does not matter.
-    monkeypatch.setattr("lightrnn_pl.export.formats.compare_graphs", lambda *_: Difference(0.06, 4.0, 9.0))
+    monkeypatch.setattr("lightrnn_pl.export.formats.compare_steps", lambda *_: Difference(0.06, 4.0, 9.0))
     with pytest.raises(SystemExit):
         export("format=onnx_int8", "valid=null")
     message = capsys.readouterr().err
@@ -149,7 +149,7 @@ def test_eight_bits_are_refused_if_perplexity_increases_by_more_than_the_toleran
     report, _ = export("format=onnx_int8", "valid=null", "tolerance=0.07")
     assert report["largest_difference"] == {"of_text": 4.0, "of_any": 9.0}
     # A code that is possible in only one of the two does.
-    monkeypatch.setattr("lightrnn_pl.export.formats.compare_graphs", lambda *_: Difference(0.0, 0.0, float("inf")))
+    monkeypatch.setattr("lightrnn_pl.export.formats.compare_steps", lambda *_: Difference(0.0, 0.0, float("inf")))
     with pytest.raises(SystemExit):
         export("format=onnx_int8", "valid=null", "overwrite=true")
     assert "differ from PyTorch's by up to inf" in capsys.readouterr().err
@@ -160,7 +160,7 @@ def test_eight_bits_are_refused_if_perplexity_increases_by_more_than_the_toleran
     [
         ("tolerance=-1", "tolerance must be a number greater than or equal to 0, got -1"),
         ("tolerance=0.1", "tolerance=0.1 applies to format=onnx_int8 only; omit it"),
-        ("format=pickle", "format must be safetensors, int8, onnx, onnx_int8 or sherpa_onnx, got 'pickle'"),
+        ("format=pickle", "format must be safetensors, int8, onnx, onnx_int8, executorch or sherpa_onnx, got 'pickle'"),
         ("tokens=tokens.txt", "tokens=tokens.txt applies to format=sherpa_onnx only; omit it"),
         ("valid=nowhere.txt", "valid=nowhere.txt is not a file"),
         ("checkpoint=nowhere", "no checkpoint at nowhere"),

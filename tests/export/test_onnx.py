@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lightrnn_pl.export import onnx_client
-from lightrnn_pl.export.checks import compare_graphs, onnx_perplexity
+from lightrnn_pl.export.checks import compare_steps, steps_perplexity
 from lightrnn_pl.export.onnx_client import OnnxModel
 from lightrnn_pl.export.onnx_writer import write_onnx
 from lightrnn_pl.nn.cores import Core, LSTMCore
@@ -39,7 +39,7 @@ def test_scores_and_next_words_equal_those_of_pytorch(name, tmp_path):
         assert [word for word, _ in best] == bundle.vocabulary.decode(words.tolist())
         assert [value for _, value in best] == pytest.approx(values.tolist(), abs=1e-6)
         assert (opened > 0) == (len(client.sides) > 1)
-    difference = compare_graphs(bundle, client, range(len(bundle.vocabulary)))
+    difference = compare_steps(bundle, client, range(len(bundle.vocabulary)))
     assert difference.text_words < 1e-5 and difference.all_codes < 1e-5 and abs(difference.perplexity) < 1e-5
     assert len(client.next_words("the", 1000, unknown=True)[0]) == len(bundle.vocabulary)
 
@@ -70,7 +70,7 @@ def test_eight_bits_change_little_and_lose_no_word(name, tmp_path):
         (tmp_path / str(bits)).mkdir()
         write_onnx(bundle, tmp_path / str(bits), eight_bits=bits == 8)
     client = OnnxModel(tmp_path / "8")
-    difference = compare_graphs(bundle, client, range(len(bundle.vocabulary)))
+    difference = compare_steps(bundle, client, range(len(bundle.vocabulary)))
     assert 1e-5 < difference.all_codes < 0.5 and 0 < abs(difference.perplexity) < 0.1
     best, _ = client.next_words(LINES[0], 1000, unknown=True)
     assert len({word for word, _ in best}) == len(bundle.vocabulary)
@@ -158,7 +158,7 @@ def test_wrong_weights_are_detected(tmp_path):
     metadata = json.loads((tmp_path / "metadata.json").read_text())
     del metadata["fingerprint"]
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
-    assert min(compare_graphs(bundle, OnnxModel(tmp_path), [5, 6, 7])[1:]) > 1e-4
+    assert min(compare_steps(bundle, OnnxModel(tmp_path), [5, 6, 7])[1:]) > 1e-4
 
 
 def test_perplexity_carries_and_resets_the_state(tmp_path):
@@ -175,7 +175,7 @@ def test_perplexity_carries_and_resets_the_state(tmp_path):
             scores, state = bundle.model.score(words[:, :-1], words[:, 1:], state, reset)
         total, count = total - float(scores[mask].sum()), count + int(mask.sum())
     expected = np.exp(total / count)
-    assert onnx_perplexity(OnnxModel(tmp_path), batches) == pytest.approx(expected, rel=1e-5)
+    assert steps_perplexity(OnnxModel(tmp_path), batches) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ class HierarchicalOutput(Output):
             F.linear(hidden, self.weight[span], self.bias[span]).log_softmax(-1) + log_class[:, number, None]
             for number, span in enumerate(self._spans)
         ]
-        return torch.cat(by_class, 1)[:, self.order.long().argsort()]
+        return torch.cat(by_class, 1)[:, self._positions()]
 
     @torch.no_grad()
     @override
@@ -168,7 +168,12 @@ class HierarchicalOutput(Output):
     def word_vectors(self) -> Float[Tensor, "V H"]:
         """The vector of each word plus the vector of its class."""
         self._require_classes()
-        return self.weight[self.order.long().argsort()] + self.class_weight[self.word_classes.long()]
+        return self.weight[self._positions()] + self.class_weight[self.word_classes.long()]
+
+    def _positions(self) -> Int[Tensor, " V"]:
+        """The index of each word in ``order``."""
+        starts = self.order.new_tensor([span.start for span in self._spans])
+        return (starts[self.word_classes.long()] + self.ranks).long()
 
     def _update_layout(self) -> None:
         classes = self.word_classes.long()

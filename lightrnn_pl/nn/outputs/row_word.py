@@ -167,6 +167,8 @@ class RowWordOutput(WordVectorOutput):
 
     def _current_layout(self) -> RowLayout:
         """The words of each row; computed again only if words were moved."""
+        if torch.compiler.is_exporting() and self._layout is not None:
+            return self._layout[1]
         codes = self.allocation.codes
         version = (codes.device, codes.data_ptr(), None if codes.is_inference() else codes._version)
         if self._layout is None or self._layout[0] != version:

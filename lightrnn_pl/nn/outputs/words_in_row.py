@@ -118,9 +118,10 @@ def log_probabilities_in_row(
     output: SoftmaxOutput, hidden: Float[Tensor, "N H"], rows: Int[Tensor, " N"], layout: RowLayout
 ) -> Float[Tensor, "N C"]:
     """Log-probability of the word in each column of one row with words per position; -inf for empty cells."""
-    if hidden.device.type == "cpu" and not torch.jit.is_tracing() and not torch.is_grad_enabled():
+    is_tracing = torch.jit.is_tracing() or torch.compiler.is_exporting()
+    if hidden.device.type == "cpu" and not is_tracing and not torch.is_grad_enabled():
         return _log_probabilities_by_row(output, hidden, rows, layout)
-    members = layout.table.int()[rows].long() if torch.jit.is_tracing() else layout.table[rows]  # as a small constant
+    members = layout.table.int()[rows].long() if is_tracing else layout.table[rows]  # as a small constant
     present = members >= 0
     words = members.clamp(min=0)
     vectors = output.output_vectors(words.flatten()).unflatten(0, words.shape)
