@@ -7,6 +7,8 @@ INSTALL := PYTHONWARNINGS="ignore:Editable installation" $(VENV)/bin/pip install
 # unless PYTHONDONTWRITEBYTECODE is set, as in many containers.
 unexport PYTHONDONTWRITEBYTECODE
 COMPILE := @echo "compiling what commands import ..." && $(VENV)/bin/python -c "import datasets, lightrnn_pl.commands.compare, lightrnn_pl.commands.evaluate"
+# For the tests of client.mjs, which an ONNX export contains.
+JAVASCRIPT := npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(VENV)/javascript onnxruntime-web@1.30
 # A process runs a file of tests.  tests/conftest.py puts the slowest files first.
 PYTEST := $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
@@ -26,6 +28,7 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt requirements.txt
 	$(CREATE)
 	$(INSTALL) -r requirements.txt
 	$(COMPILE)
+	@if command -v npm > /dev/null; then $(JAVASCRIPT) || echo "without onnxruntime-web, the tests of client.mjs are skipped"; fi
 	touch $(VENV)/.installed $@
 
 install: $(VENV)/.installed  ## Set up .venv

@@ -56,7 +56,8 @@ def test_the_wheel_holds_everything(wheel):
         for path in (ROOT / "lightrnn_pl" / folder).glob("*")
         if path.is_file()
     }
-    expected = modules | settings | data | {"lightrnn_pl/py.typed", "lightrnn_pl/conf/__init__.py"}
+    others = {"lightrnn_pl/py.typed", "lightrnn_pl/conf/__init__.py", "lightrnn_pl/export/onnx_client.mjs"}
+    expected = modules | settings | data | others
     assert expected <= shipped
     extra = {name for name in shipped - expected if ".dist-info/" not in name and not name.endswith(".md")}
     assert not extra

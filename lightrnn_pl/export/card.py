@@ -34,7 +34,8 @@ echo 'a tok' | python client.py . --next 3 --complete         # the most likely 
 ```
 
 `metadata.json` describes the graphs, their inputs and outputs, and the order in which they are called. `client.py`
-requires only numpy and onnxruntime and can serve as a template for clients in other languages.""",
+requires only numpy and onnxruntime, and `client.mjs` only onnxruntime-web, for web pages and Node.js. A device needs
+one of them at most; they can serve as templates for clients in other languages.""",
 }
 USAGE["onnx_int8"] = (
     USAGE["onnx"]

@@ -32,7 +32,7 @@ _MIN_SHARED_BYTES = 1024
 
 
 def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits: bool = False) -> dict[str, Any]:
-    """Write graphs, weights, vocabulary, word table, metadata and a client into an existing folder.
+    """Write graphs, weights, vocabulary, word table, metadata and two clients into an existing folder.
 
     Args:
         bundle: The model, on the CPU.
@@ -59,7 +59,8 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
             _quantize(folder / graph["file"])
         graphs.append(graph)
     _share_weights([folder / graph["file"] for graph in graphs], folder / WEIGHTS)
-    shutil.copyfile(onnx_client.__file__, folder / "client.py")
+    for suffix in (".py", ".mjs"):
+        shutil.copyfile(Path(onnx_client.__file__).with_suffix(suffix), (folder / "client").with_suffix(suffix))
     return write_step_folder(
         bundle,
         folder,

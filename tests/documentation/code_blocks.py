@@ -8,6 +8,7 @@ that file.  Blocks of the language ``text`` and directives of the site are not c
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -101,6 +102,10 @@ def run(block: Block, folder: Path, commands: Path) -> None:
         if not block.reason_not_run:
             (folder / "block.py").write_text(_PYTHON.format(brief=BRIEF) + block.text, encoding="utf-8")
             _bash("python block.py", folder, commands)
+    elif block.language == "js":
+        if node := shutil.which("node"):
+            (folder / "block.mjs").write_text(block.text, encoding="utf-8")
+            subprocess.run([node, "--check", folder / "block.mjs"], check=True)
     else:
         assert block.language == "bash", block
         if not block.reason_not_run:
