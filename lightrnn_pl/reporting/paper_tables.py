@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+_LANGUAGES = frozenset({"czech", "english", "french", "german", "russian", "spanish"})
 _UNITS = {"": 1.0, "%": 0.01, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -37,6 +38,12 @@ class PaperRow:
         """The value of a metric as a number; None if the paper has no value or only a bound."""
         match = re.fullmatch(r"([\d.]+)([%KMG]?)", self.printed.get(metric, ""))
         return float(match[1]) * _UNITS[match[2]] if match else None
+
+    @property
+    def language(self) -> str | None:
+        """The language of the corpus, if the table has rows of several languages."""
+        name = self.row.rpartition(" ")[2]
+        return name if name in _LANGUAGES else None
 
     @property
     def perplexity(self) -> float | None:

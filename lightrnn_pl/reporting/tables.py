@@ -192,15 +192,23 @@ def for_terminal(table: Table, width: int) -> RichTable:
     notes = [note for note in table.notes if note != _BYTES or any(table.header[column] == "MB" for column in shown)]
     if omitted := [name for column, name in enumerate(table.header) if column not in shown]:
         notes.append(f"Omitted columns: {', '.join(omitted)}; the report contains all columns.")
-    rich_table = RichTable(title=table.title, title_justify="left", caption="\n".join(notes), caption_justify="left")
+    # Text may be wrapped, but numbers may not.
+    least = [width if column >= table.texts else min(width, 8) for column, width in enumerate(widths)]
+    rich_table = RichTable(
+        title=table.title,
+        title_justify="left",
+        caption="\n".join(notes),
+        caption_justify="left",
+        padding=(0, 1 if sum(least[column] + 3 for column in shown) < width else 0),
+    )
     for column in shown:
         is_number = column >= table.texts
-        # Text may be wrapped, but numbers may not.
         rich_table.add_column(
             table.header[column].replace(" ", "\n") if is_number else table.header[column],
             justify="right" if is_number else "left",
             overflow="fold",
-            min_width=widths[column] if is_number else min(widths[column], 8),
+            min_width=least[column],
+            no_wrap=is_number,
         )
     for row in table.rows:
         rich_table.add_row(*(Text(row[column]) for column in shown))
@@ -216,7 +224,9 @@ def _width(name: str, cells: Sequence[str], column: int) -> int:
 def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
     paper_table = paper_tables().get(name) if name is not None else None
     own_rows = [row.paper for row in rows if row.paper is not None]
-    paper_rows = list(paper_table.rows.values()) if paper_table is not None else []
+    all_paper_rows = list(paper_table.rows.values()) if paper_table is not None else []
+    languages = {None, *(row.language for row in own_rows)}
+    paper_rows = [row for row in all_paper_rows if row.language in languages]
     printed = [key for key in PAPER_COLUMNS if any(key in row.printed for row in (*own_rows, *paper_rows))]
     metrics = [
         key
@@ -235,7 +245,7 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
     header = [*texts, "seeds", *(column.title for column in columns)]
     shorter = _shorter(rows)
     ordered = [(paper_order(row.paper), _cells(row, texts, columns, row in shorter)) for row in rows]
-    # Add the paper's other rows, so that its table is complete.
+    # Add the paper's other rows, so that its table is complete in the languages of these runs.
     ordered += [
         (paper_order(row), _cells(Row(row.label, {}, paper=row), texts, columns, False))
         for row in paper_rows
@@ -255,6 +265,8 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
         notes.append(_PARTIAL.format(", ".join(limits)))
     if paper_table is not None and printed:
         notes.append(f"The paper's values: {paper_table.source}.")
+    if len(paper_rows) < len(all_paper_rows):
+        notes.append("The paper's rows of other languages are omitted.")
     notes += dict.fromkeys(f"{row.paper.label}: {row.note}" for row in rows if row.paper is not None and row.note)
     title = paper_table.title if paper_table is not None else name or ("Other results" if own_rows else "Results")
     if paper_table is not None and len(corpora) == 1:

@@ -2,9 +2,10 @@ import csv
 import io
 import shlex
 
+import pytest
 from rich.console import Console
 
-from lightrnn_pl.reporting.paper_tables import paper_tables
+from lightrnn_pl.reporting.paper_tables import PaperRow, paper_tables
 from lightrnn_pl.reporting.report_rows import Row, group_rows
 from lightrnn_pl.reporting.run_groups import Spread, group_runs
 from lightrnn_pl.reporting.runs import find_runs
@@ -178,6 +179,30 @@ def test_optional_columns_are_omitted_on_a_narrow_terminal(tmp_path):
     assert "Omitted columns:" in narrow and "1.61" not in narrow
     assert all(value in text for text in (wide, narrow) for value in ("SE 10K dropout 0.1", "100.00", "88.37"))
     assert max(map(len, narrow.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("label", ["LightRNN french", "Kneser-Ney 4-gram, ptb-short (small)", "unbreakable" * 4])
+@pytest.mark.parametrize("spread", [Spread(766.37, 22.12, 2), Spread(1_234_567.0, 123_456.0, 2)])
+@pytest.mark.parametrize("width", [70, 79, 80, 81, 100])
+def test_tables_fit_into_the_terminal(label, spread, width):
+    paper_row = PaperRow("lightrnn_table5", "HSM french", label, {"perplexity": "202"})
+    (table,) = result_tables([Row(label, {"perplexity": spread, "epochs": spread}, seeds=(0, 1), paper=paper_row)])
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(for_terminal(table, width))
+    lines = [line.rstrip() for line in console.export_text().splitlines() if line[:1] in "┏┃┡│└"]
+    assert len({len(line) for line in lines}) == 1 and lines[0].endswith("┓") and lines[-1].endswith("┘")
+    assert "22.12" in "".join(lines) or "123456" in "".join(lines).replace(",", "")
+
+
+def test_of_a_table_by_language_only_the_languages_of_the_runs_are_shown(tmp_path):
+    make_run(tmp_path / "0", 0, 100.0, paper=paper("HSM french", "lightrnn_table5"))
+    (table,) = result_tables(rows_of(tmp_path))
+    assert {row[0] for row in table.rows} == {"KN french", "HSM french (small)", "C-HSM french", "LightRNN french"}
+    assert "The paper's rows of other languages are omitted." in table.notes
+    make_run(tmp_path / "1" / "0", 0, 100.0, paper=paper("HSM ptb", "lightrnn_table5"))
+    (table,) = result_tables(rows_of(tmp_path / "1"))
+    assert [row[0] for row in table.rows] == ["HSM ptb (small)"]
+    assert not any("paper" in column for column in table.header)
 
 
 def test_commands_omit_seeds_and_folders(tmp_path):

@@ -92,36 +92,46 @@ def print_typical_words(typical: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Print a table of finished runs: parameters, epochs (of the best model in parentheses), perplexity, and speed."""
+    header = ("parameters", "epochs\n(best)", "validation\nby round", "test", "words/s", "seconds")
+    cells = {name: _result_cells(metrics) for name, metrics in runs.items()}
+    by_round = header.index("validation\nby round")
+    widths = [
+        max(
+            *map(len, title.split("\n")),
+            *(max(map(len, row[column].split() if column == by_round else [row[column]])) for row in cells.values()),
+        )
+        for column, title in enumerate(header)
+    ]
     console = Console()
     # Seven columns and a name fit into a terminal of 80 columns only without spaces beside them.
-    padding = (0, 1 if console.width >= 100 else 0)
-    table = Table(title="result, with perplexities", title_justify="left", padding=padding)
-    names = {name: _wrapped(name) for name in runs}
-    longest = max((len(line) for text in names.values() for line in text.split("\n")), default=0)
-    table.add_column("run", min_width=longest)
-    columns = ("parameters", "epochs\n(best)", "validation\nby round", "test", "words/s", "seconds")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, metrics in runs.items():
-        rounds = " ".join(f"{summary['valid_perplexity']:.1f}" for summary in metrics.get("rounds", []))
-        test = metrics.get("test")
-        table.add_row(
-            Text(names[name]),
-            f"{metrics['parameters']:,}",
-            _epochs(metrics.get("history", [])),
-            rounds or "-",
-            f"{test['perplexity']:.1f}" if test else "-",
-            f"{metrics['words_per_second']:,.0f}",
-            f"{metrics['seconds']:.0f}",
-        )
+    padding = 1 if console.width >= 100 else 0
+    table = Table(title="result, with perplexities", title_justify="left", padding=(0, padding))
+    rest = console.width - sum(widths) - (len(widths) + 1) * (2 * padding + 1) - 1
+    table.add_column("run", overflow="fold")
+    for width, title in zip(widths, header, strict=True):
+        table.add_column(title, justify="right", min_width=width, no_wrap=title != header[by_round])
+    for name, row in cells.items():
+        table.add_row(Text(_wrapped(name, max(8, min(_MAX_NAME, rest)))), *row)
     console.print(table)
 
 
-def _wrapped(name: str) -> str:
-    """A name in lines of at most 24 characters if possible, broken after spaces, hyphens and underscores."""
+def _result_cells(metrics: Mapping[str, Any]) -> list[str]:
+    test = metrics.get("test")
+    return [
+        f"{metrics['parameters']:,}",
+        _epochs(metrics.get("history", [])),
+        " ".join(f"{summary['valid_perplexity']:.1f}" for summary in metrics.get("rounds", [])) or "-",
+        f"{test['perplexity']:.1f}" if test else "-",
+        f"{metrics['words_per_second']:,.0f}",
+        f"{metrics['seconds']:.0f}",
+    ]
+
+
+def _wrapped(name: str, width: int) -> str:
+    """A name in lines of at most ``width`` characters if possible, broken after spaces, hyphens and underscores."""
     lines = [""]
     for part in re.findall(r"[^-_ ]*[-_ ]|[^-_ ]+", name):
-        if lines[-1] and len(lines[-1] + part) > _MAX_NAME:
+        if lines[-1] and len(lines[-1] + part) > width:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)

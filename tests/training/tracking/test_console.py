@@ -30,6 +30,17 @@ def test_epochs_and_those_of_the_best_model(columns, monkeypatch, capsys):
     assert cells["a"][:2] == ["12,345", "3 (2)"] and cells["b"][1] == "0.5 (0.5)" and cells["c"][1] == "-"
 
 
+@pytest.mark.parametrize("name", ["row_word_adaptive-eltec-french", "lightrnn-table5-lightrnn-ptb", "unbreakable" * 3])
+def test_numbers_are_never_cut_off(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = {**run([139.51], [0.11]), "parameters": 124_571_448, "words_per_second": 123_829.0, "seconds": 25_512.3}
+    print_results({name: result})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and len({len(line) for line in lines if line.strip()[:1] in "┏┃┡│└"}) == 1
+    numbers = [cell.strip() for cell in next(line for line in lines if "99.0" in line).split("│")[2:-1]]
+    assert numbers == ["124,571,448", "0.11 (0.11)", "139.5", "99.0", "123,829", "25512"]
+
+
 def test_names_are_broken_between_words(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     names = ["lightrnn-text", "lightrnn-table3-lightrnn-aclw-small", "full softmax"]
