@@ -34,13 +34,16 @@ from lightrnn_pl.rescoring.reranking import (
     count_words,
 )
 from lightrnn_pl.rescoring.results_table import System, print_systems
-from lightrnn_pl.rescoring.tuning import Vector, tune
+from lightrnn_pl.rescoring.tuning import Candidates, Vector, tune
 
 _WORD_COUNT = "WordCount0"
 _UNKNOWN_COUNT = "UnknownWordCount"
 
 _FEW_LISTS = 100
 """Number of lists below which tuned weights often fit only these lists."""
+
+_FEW_DIFFERENT = 0.2
+"""Share of lists below which the weight of a count that differs within them is hardly determined."""
 
 _OTHER_SENTENCES = 100
 """Word error rate of the best hypotheses above which the references are probably those of other sentences."""
@@ -135,6 +138,7 @@ class _Rescoring:
                     f"even the best hypotheses of dev have a word error rate of {self.oracle.dev:.2f}; check that "
                     "dev_references are those of its sentences"
                 )
+        self._warn_of_constant_counts(candidates)
         listed_value = float(self.metric.value(listed.counts + candidates.constant))
         systems = [System("as listed", (), listed, dev=listed_value)]
         listed.counts = np.zeros_like(listed.counts)
@@ -159,6 +163,16 @@ class _Rescoring:
             assert systems[-1].reranker.weights is not None
             write_json(config.weights_out, layout.by_name(systems[-1].reranker.weights))
         return systems
+
+    def _warn_of_constant_counts(self, candidates: Candidates) -> None:
+        options = {_WORD_COUNT: "word_count", **dict.fromkeys(self.unknown_counts, "unknown_count")}
+        for name in options.keys() & self.features.keys():
+            share = candidates.share_with_different_values(int(self.dev_layout.vector({name: 1.0}).argmax()))
+            if share < _FEW_DIFFERENT:
+                self._print(
+                    f"the hypotheses of only {share:.0%} of the lists differ in {name}, so its weight is almost "
+                    f"arbitrary; compare with {options[name]}=false"
+                )
 
     def _print_weights(self, weights: Mapping[str, Sequence[float]], features: Sequence[str]) -> None:
         """Print the weights of the list's and the added features, and which language models are used in reverse."""

@@ -72,6 +72,12 @@ class Candidates:
             total[column] = np.square(values - np.repeat(means, lengths)).mean()
         return np.sqrt(total)
 
+    def share_with_different_values(self, column: int) -> float:
+        """The share of the sentences whose hypotheses differ in a feature."""
+        values = self.features[:, column].astype(np.float64)
+        lowest, highest = (extreme.reduceat(values, self.starts) for extreme in (np.minimum, np.maximum))
+        return float((lowest < highest).mean())
+
     def _repeat(self, by_sentence: Vector) -> Vector:
         return np.repeat(by_sentence, np.diff([*self.starts, len(self.features)]))
 

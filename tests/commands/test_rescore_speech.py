@@ -100,3 +100,10 @@ def test_errors_are_one_line(rescore, tmp_path, arguments, message):
     with pytest.raises(ValueError) as error:
         rescore(*arguments, *unused)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_count_that_differs_within_few_lists_is_noticed(rescore, monkeypatch):
+    monkeypatch.setattr("lightrnn_pl.commands.rescore._FEW_DIFFERENT", 0.5)
+    _, output = rescore(*KALDI, "word_count=true", "unknown_count=true")
+    assert "the hypotheses of only 33% of the lists differ in UnknownWordCount0" in output
+    assert "compare with unknown_count=false" in output and "differ in WordCount0" not in output
