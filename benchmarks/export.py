@@ -1,23 +1,31 @@
-"""Exports: size, agreement with PyTorch, perplexity before and after, and speed of a step.
+"""Exports: size, agreement with PyTorch, perplexity before and after, memory, and speed of a step.
 
     python benchmarks/export.py runs/light runs/slim --text valid.txt --json outputs/export.json
 
 Each bundle is exported in each format by ``lightrnn-export``, which also verifies the export.  A step computes the
 log-probability of the next word in each of ``--batch`` texts and reads that word (``Decoder.step``, or the same with
 the ONNX graphs).  The words are those of the text.  The speed is the best of three runs on ``--threads`` threads, in
-which PyTorch and onnxruntime (32 and 8 bits) alternate.  The milliseconds are those of the three most likely next words
-after a word at the start of a line: reading the start and the word, and the search.
+which PyTorch and onnxruntime (32 and 8 bits) alternate.
+
+The milliseconds are those of the three most likely next words after a word at the start of a line: reading the start
+and the word, and the search.  The memory is that by which the model and its searches enlarge a process that has
+imported its runtime (PyTorch, onnxruntime or ExecuTorch).  Both are measured in a new process for each format.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from harness import resident_mib, run_in_process
 
 FORMATS = ("safetensors", "int8", "onnx", "onnx_int8")
 CONF = Path(__file__).resolve().parents[1] / "conf" / "export.yaml"
@@ -84,7 +92,7 @@ def next_words_milliseconds(next_words: Callable[[str], Any], contexts: list[str
     return dict(zip(("median", "p95"), np.percentile(times, [50, 95]).tolist(), strict=True))
 
 
-def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """All results of one bundle."""
     from omegaconf import OmegaConf
 
@@ -93,7 +101,7 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
     bundle = load(path)
     result: dict[str, Any] = {
-        "bundle": str(path),
+        "bundle": path,
         "words": len(bundle.vocabulary),
         "sides": list(bundle.model.allocation.sides),
         "parameters": bundle.model.num_parameters,
@@ -103,33 +111,58 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     assert isinstance(defaults, dict)
     defaults = {key: value for key, value in defaults.items() if key not in ("defaults", "hydra")}
     with tempfile.TemporaryDirectory() as folder:
-        for format in FORMATS:
-            settings = {"checkpoint": str(path), "output": f"{folder}/{format}", "format": format}
+        for format in arguments.formats:
+            settings = {"checkpoint": path, "output": f"{folder}/{format}", "format": format}
             settings |= {"valid": str(arguments.text), "words": arguments.words}
             started = time.perf_counter()
-            report = export(OmegaConf.create({**defaults, **settings}))
+            print(f"exporting {path} as {format}", file=sys.stderr)
+            with contextlib.redirect_stdout(io.StringIO()):
+                report = export(OmegaConf.create({**defaults, **settings}))
             keys = ("bytes", "total_bytes", "checkpoint_bytes", "agreement", "perplexity", "written_out_bytes")
             result[format] = {key: report[key] for key in keys if key in report}
             result[format]["seconds"] = time.perf_counter() - started
-        graphs = {f"onnxruntime, {name}": Path(folder) / name for name in FORMATS if name.startswith("onnx")}
+        graphs = {f"onnxruntime, {name}": Path(folder) / name for name in arguments.formats if name.startswith("onnx")}
         words = arguments.text.read_text(encoding="utf-8").split()[: arguments.steps]
-        for format in FORMATS:
-            result[format]["next_words_ms"] = next_words_milliseconds(
-                _search_of(Path(folder) / format, arguments.threads), words
-            )
+        for format in arguments.formats:
+            figures = run_in_process(on_device, Path(folder) / format, arguments.threads, words)
+            if figures is None:
+                sys.exit(f"the process that measures format={format} failed")
+            result[format] |= figures
         result["words_per_second"] = speeds(bundle, graphs, arguments.text, arguments)
     return result
 
 
-def _search_of(folder: Path, threads: int) -> Callable[[str], Any]:
-    from lightrnn_pl import load
-    from lightrnn_pl.export.onnx_client import OnnxModel
+def on_device(folder: Path, threads: int, words: list[str]) -> dict[str, Any]:
+    """Memory and milliseconds of next words of an export, in a process that has loaded nothing else."""
+    model: Any
+    if folder.name.startswith("onnx"):
+        import onnxruntime  # noqa: F401
 
-    model = OnnxModel(folder, threads) if folder.name.startswith("onnx") else load(folder)
-    return lambda text: model.next_words(text, 3)
+        from lightrnn_pl.export.onnx_client import OnnxModel
+
+        before = resident_mib()
+        model = OnnxModel(folder, threads)
+    elif folder.name == "executorch":
+        from executorch.extension.pybindings import portable_lib
+
+        from lightrnn_pl.export.executorch_writer import ExecuTorchModel
+
+        portable_lib._unsafe_reset_threadpool(threads)
+        before = resident_mib()
+        model = ExecuTorchModel(folder)
+    else:
+        import torch
+
+        from lightrnn_pl import load
+
+        torch.set_num_threads(threads)
+        before = resident_mib()
+        model = load(folder)
+    milliseconds = next_words_milliseconds(lambda text: model.next_words(text, 3), words)
+    return {"next_words_ms": milliseconds, "mib": resident_mib() - before}
 
 
-def print_report(report: list[dict[str, Any]]) -> None:
+def print_report(report: list[dict[str, Any]], formats: list[str]) -> None:
     """Print a table for each bundle."""
     from rich.console import Console
     from rich.table import Table
@@ -142,19 +175,21 @@ def print_report(report: list[dict[str, Any]]) -> None:
         table = Table(
             title=f"{result['bundle']}: {result['words']:,} words, {result['parameters']:,} parameters, "
             f"{result['threads']} threads",
-            caption=f"ms: three next words, median and 95th percentile\nwords/s of steps: {speed}",
+            caption="MiB: memory of the model; ms: three next words, median and 95th percentile\n"
+            f"words/s of steps: {speed}",
             title_justify="left",
             caption_justify="left",
         )
-        for column in ("format", "bytes", "perplexity", "change", "ms", "ms (95 %)"):
+        for column in ("format", "bytes", "perplexity", "change", "MiB", "ms", "ms (95 %)"):
             table.add_column(column, justify="left" if column == "format" else "right")
-        for format in FORMATS:
+        for format in formats:
             row, perplexity = result[format], result[format].get("perplexity")
             table.add_row(
                 format,
                 f"{row['total_bytes']:,}",
                 f"{perplexity['after']:.2f}" if perplexity else "-",
                 f"{perplexity['change']:+.3%}" if perplexity else "-",
+                f"{row['mib']:.1f}",
                 *(f"{row['next_words_ms'][key]:.2f}" for key in ("median", "p95")),
             )
         Console().print(table)
@@ -162,7 +197,8 @@ def print_report(report: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", type=Path, nargs="+", help="best.ckpt, run folders or exported folders")
+    parser.add_argument("bundles", nargs="+", help="best.ckpt, run folders, exported folders, or demo")
+    parser.add_argument("--formats", nargs="+", choices=[*FORMATS, "executorch"], default=FORMATS)
     parser.add_argument("--text", type=Path, required=True, help="one tokenized sentence per line")
     parser.add_argument("--words", type=int, default=100_000, help="words of the text for perplexity")
     parser.add_argument("--steps", type=int, default=500)
@@ -174,7 +210,7 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     report = [measure(path, arguments) for path in arguments.bundles]
-    print_report(report)
+    print_report(report, arguments.formats)
     if arguments.json is not None:
         from lightrnn_pl.files import write_json
 
