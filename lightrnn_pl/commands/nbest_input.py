@@ -61,11 +61,17 @@ class NbestInput:
             ValueError: If they differ, or a list contains no hypothesis.
         """
         for split, references in self.references.items():
-            path, sentences = self._config[split], 0
+            path, sentences, first = self._config[split], 0, None
             for group in self.read(split, layout if split == "dev" else None, quiet=True):
+                first = group[0].sentence if first is None else first
                 sentences = group[0].sentence + 1
             if not sentences:
                 raise self.no_hypothesis(split)
+            if first and self._config.format == "moses" and sentences - first == len(references):
+                raise ValueError(
+                    f"the ids of {split}={path} are {first} to {sentences - 1}, but must be line numbers of "
+                    f"{split}_references, counted from 0; subtract {first} from the ids"
+                )
             # The references of a list of Kaldi are found by the names of the utterances.
             if sentences != len(references) and self._config.format == "moses":
                 last = len(references) - 1

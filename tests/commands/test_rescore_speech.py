@@ -88,6 +88,10 @@ def test_given_weights_are_reported_beside_tuned_ones(rescore):
         (["test=words_text", "test_references=[text]"], "lists of Kaldi require format=kaldi"),
         (["test=list", "test_references=[short]"], "test=list has 4 sentences, but test_references has 1 lines; pass"),
         (["test=list", "test_references=[long]"], "4 sentences, but test_references has 6 lines; pass the references"),
+        (
+            ["test=half", "test_references=[short]"],
+            "the ids of test=half are 7 to 7, but must be line numbers of test_references, counted from 0; subtract 7",
+        ),
         ([*KALDI, "dev_costs=[text]"], "words_text: line 1 has the key u1-1, but text has u1; pass costs of the same"),
         ([*KALDI, "test_references=[text,text]"], "format=kaldi requires one file of references"),
         ([*MOSES, "dev_costs=[acwt]"], "dev_costs=['acwt'] applies to format=kaldi; omit it"),
@@ -96,6 +100,7 @@ def test_given_weights_are_reported_beside_tuned_ones(rescore):
 def test_errors_are_one_line(rescore, tmp_path, arguments, message):
     (tmp_path / "short").write_text("a\n")
     (tmp_path / "long").write_text("a\n" * 6)
+    (tmp_path / "half").write_text("7 ||| a ||| Cost0= 1 ||| 1\n")
     unused = [] if "dev" in "".join(arguments) else ["restarts=10", "directions=10"]
     with pytest.raises(ValueError) as error:
         rescore(*arguments, *unused)
