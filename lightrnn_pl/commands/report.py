@@ -143,7 +143,7 @@ def _notes(runs: Sequence[Run], groups: Sequence[Group], repeated: Sequence[str]
 
 def _corpus(run: Run) -> str | None:
     """The training corpus of a run, with its number of tokens and its vocabulary size."""
-    tokens, words = (run.metrics.get("tokens") or {}).get("train"), run.metrics.get("vocabulary")
+    tokens, words = run.training_tokens, run.metrics.get("vocabulary")
     if run.corpus is None or tokens is None or words is None:
         return None
     return f"{run.corpus} ({tokens:,} tokens, vocabulary of {words:,} words)"

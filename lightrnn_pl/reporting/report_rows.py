@@ -9,6 +9,7 @@ from typing import Any
 from lightrnn_pl.number_text import epochs_text
 from lightrnn_pl.reporting.paper_tables import PaperRow, paper_note
 from lightrnn_pl.reporting.run_groups import Group, Spread
+from lightrnn_pl.reporting.runs import Run
 
 _TIMES_TABLE = "lightrnn_table3"
 
@@ -132,7 +133,15 @@ PAPER_COLUMNS = {
 
 
 def group_rows(groups: Sequence[Group]) -> list[Row]:
-    """One row per group."""
+    """One row per group.  If corpora of different sizes have the same name, their size is part of it."""
+    sizes: dict[str | None, set[int | None]] = {}
+    for group in groups:
+        sizes.setdefault(group.runs[0].corpus, set()).add(group.runs[0].training_tokens)
+
+    def corpus(run: Run) -> str | None:
+        is_unique = len(sizes[run.corpus]) == 1 or run.training_tokens is None
+        return run.corpus if is_unique else f"{run.corpus} ({run.training_tokens:,} tokens)"
+
     return [
         Row(
             group.label,
@@ -140,7 +149,7 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
             tuple(run.seed for run in group.runs),
             group.paper,
             group.small,
-            group.runs[0].corpus,
+            corpus(group.runs[0]),
             paper_note(group.config),
             _batch_limit(group.config),
         )

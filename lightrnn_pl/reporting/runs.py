@@ -54,6 +54,11 @@ class Run:
         """The name of the training corpus."""
         return (self.metrics.get("protocol") or {}).get("corpus")
 
+    @property
+    def training_tokens(self) -> int | None:
+        """The size of the training text; None if unknown."""
+        return (self.metrics.get("tokens") or {}).get("train")
+
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     """The runs in and below ``folders``, each once, in natural order of their names (2 before 10).

@@ -240,6 +240,16 @@ def test_epochs_and_the_round_of_the_best_checkpoint(tmp_path):
     assert not any("fewer epochs" in note for note in table.notes)
 
 
+def test_corpora_of_one_name_and_different_sizes_are_told_apart(tmp_path):
+    for number, tokens in enumerate((1_000, 2_000)):
+        metrics = {"protocol": {"corpus": "text"}, "tokens": {"train": tokens}, **history((1.0 + number, 1, 100.0))}
+        make_run(tmp_path / str(number), name=f"m{number}", model__dropout=0.1 * number, metrics=metrics)
+    (table,) = result_tables(rows_of(tmp_path))
+    rows = [row_of(table, f"m{number}") for number in range(2)]
+    assert [row["corpus"] for row in rows] == ["text (1,000 tokens)", "text (2,000 tokens)"]
+    assert [row["epochs"] for row in rows] == ["1", "2"]
+
+
 def test_models_that_stopped_earlier_than_others_on_the_same_corpus_are_marked(tmp_path):
     for number, (corpus, epochs) in enumerate((("ptb", 12.0), ("ptb", 8.0), ("ptb", 12.0), ("pydoc", 5.0))):
         metrics = {"name": f"m{number}", "protocol": {"corpus": corpus}, **history((epochs, 1, 100.0))}
