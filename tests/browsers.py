@@ -28,7 +28,10 @@ def watched_page(browser, allowed: str | tuple[str, ...], **options):
     Problems are console messages, uncaught errors, and requests to URLs that do not start with ``allowed``.
     """
     page = browser.new_context(**options).new_page()
+    from playwright.sync_api import expect
+
     page.set_default_timeout(10_000)
+    expect.set_options(timeout=10_000)
     page.problems = []
     page.on("console", lambda message: page.problems.append(message.text))
     page.on("pageerror", lambda error: page.problems.append(str(error)))

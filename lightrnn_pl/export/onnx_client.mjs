@@ -242,7 +242,7 @@ async function readFile(folder, name) {
       throw new Error(`${folder}/${name} cannot be read; pass a folder written with format=onnx or onnx_int8`);
     }
   }
-  const response = await fetch(new URL(name, new URL(folder.replace(/\/*$/u, "/"), document.baseURI)));
+  const response = await fetch(new URL(name, new URL(folder.replace(/\/*$/u, "/"), globalThis.document?.baseURI ?? location.href)));
   if (!response.ok) {
     throw new Error(`${response.url}: ${response.status} ${response.statusText}`);
   }

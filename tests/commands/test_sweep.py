@@ -109,7 +109,8 @@ def test_an_interrupted_sweep_reports_the_jobs_that_were_not_started(corpus, cac
         "\n4 more jobs were not started\n"
         f"interrupted; run the same command with hydra.sweep.dir={folder} again to resume; completed jobs are kept\n"
     )
-    assert "this job will start over" in printed.err and "hydra.run.dir" not in printed.out + printed.err
+    assert (folder / "1" / "last.ckpt").is_file()
+    assert "will start over" not in printed.err and "hydra.run.dir" not in printed.out + printed.err
 
 
 def test_a_job_that_is_refused_at_once_is_still_failed_after_the_next_sweep(cache, tmp_path, monkeypatch, capsys):

@@ -108,7 +108,7 @@ def test_the_exchange_improves_the_rows(text, caplog):
         ClassBigrams(bigrams(text, 120), table.codes[:, 0].numpy(), 6).mutual_information() for table in (before, after)
     ]
     assert information[1] > 1.2 * information[0]
-    assert f"adjacent words: {information[1]:.3f} nats, {information[0]:.3f} before" in caplog.text
+    assert f"adjacent rows: {information[1]:.3f} nats, {information[0]:.3f} before" in caplog.text
     again = make(text, (6, 20), exchange_passes=4, **options)
     assert again.fingerprint() == after.fingerprint()
 
