@@ -136,7 +136,7 @@ def on_device(folder: Path, threads: int, words: list[str]) -> dict[str, Any]:
     """Memory and milliseconds of next words of an export, in a process that has loaded nothing else."""
     model: Any
     if folder.name.startswith("onnx"):
-        import onnxruntime  # noqa: F401
+        import onnxruntime  # noqa: F401  # its own memory does not count
 
         from lightrnn_pl.export.onnx_client import OnnxModel
 

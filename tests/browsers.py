@@ -27,9 +27,9 @@ def watched_page(browser, allowed: str | tuple[str, ...], **options):
 
     Problems are console messages, uncaught errors, and requests to URLs that do not start with ``allowed``.
     """
-    page = browser.new_context(**options).new_page()
     from playwright.sync_api import expect
 
+    page = browser.new_context(**options).new_page()
     page.set_default_timeout(10_000)
     expect.set_options(timeout=10_000)
     page.problems = []

@@ -242,7 +242,8 @@ async function readFile(folder, name) {
       throw new Error(`${folder}/${name} cannot be read; pass a folder written with format=onnx or onnx_int8`);
     }
   }
-  const response = await fetch(new URL(name, new URL(folder.replace(/\/*$/u, "/"), globalThis.document?.baseURI ?? location.href)));
+  const base = globalThis.document?.baseURI ?? location.href; // a worker has no document
+  const response = await fetch(new URL(name, new URL(folder.replace(/\/*$/u, "/"), base)));
   if (!response.ok) {
     throw new Error(`${response.url}: ${response.status} ${response.statusText}`);
   }

@@ -167,6 +167,7 @@ class RowWordOutput(WordVectorOutput):
 
     def _current_layout(self) -> RowLayout:
         """The words of each row; computed again only if words were moved."""
+        # torch.export replaces tensors by ones without memory; the layout is that of an earlier call.
         if torch.compiler.is_exporting() and self._layout is not None:
             return self._layout[1]
         codes = self.allocation.codes
