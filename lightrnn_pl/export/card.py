@@ -8,6 +8,7 @@ from typing import Any
 from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.evaluation.perplexity import perplexity
 from lightrnn_pl.evaluation.protocol import protocol_lines
+from lightrnn_pl.number_text import batch_limit_text
 
 USAGE = {
     "safetensors": """```python
@@ -97,7 +98,9 @@ def model_card(bundle: Bundle, format: str, report: Mapping[str, Any]) -> str:
         ("parameters", f"{model.num_parameters:,}"),
         ("format", format),
     ]
-    rows += [(f"{name} (at training time)", f"{value:.2f}") for name, value in _perplexities(bundle.metrics)]
+    limit = batch_limit_text(config.get("trainer") or {}, "limit_val_batches", "overfit_batches")
+    source = "at training time" if limit is None else f"at training time, on a part of the text: {limit}"
+    rows += [(f"{name} ({source})", f"{value:.2f}") for name, value in _perplexities(bundle.metrics)]
     for when in ("before", "after"):
         if report.get("perplexity"):
             value, text = report["perplexity"][when], report["perplexity"]["text"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightrnn_pl.number_text import epochs_text
+from lightrnn_pl.number_text import batch_limit_text, epochs_text
 from lightrnn_pl.reporting.paper_tables import PaperRow, paper_note
 from lightrnn_pl.reporting.run_groups import Group, Spread
 from lightrnn_pl.reporting.runs import Run
@@ -151,18 +151,10 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
             group.small,
             corpus(group.runs[0]),
             paper_note(group.config),
-            _batch_limit(group.config),
+            batch_limit_text(group.config.get("trainer") or {}, "limit_train_batches", "overfit_batches"),
         )
         for group in groups
     ]
-
-
-def _batch_limit(config: Mapping[str, Any]) -> str | None:
-    trainer = config.get("trainer") or {}
-    for key, default in (("limit_train_batches", 1.0), ("overfit_batches", 0.0)):
-        if trainer.get(key) not in (None, default):
-            return f"trainer.{key}={trainer[key]}"
-    return None
 
 
 def _measured(group: Group, groups: Sequence[Group]) -> dict[str, Spread]:

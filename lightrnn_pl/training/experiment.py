@@ -29,6 +29,7 @@ from lightrnn_pl.distributed import from_first_rank
 from lightrnn_pl.evaluation.perplexity import summarize, word_losses
 from lightrnn_pl.files import file_hash
 from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.number_text import batch_limit_text
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
@@ -303,6 +304,7 @@ def _run_metadata(config: DictConfig, datamodule: CorpusDataModule, model: Langu
         "vocabulary": len(datamodule.vocabulary),
         "tokens": dict(datamodule.num_tokens),
         "protocol": datamodule.protocol(),
+        "validation_limit": batch_limit_text(config.trainer, "limit_val_batches", "overfit_batches"),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

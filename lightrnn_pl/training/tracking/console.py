@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.number_text import epochs_text
+from lightrnn_pl.number_text import epochs_text, perplexity_text
 
 _MAX_NAME = 24
 """Characters per line of the name of a run."""
@@ -113,6 +113,11 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     for name, row in cells.items():
         table.add_row(Text(_wrapped(name, max(8, min(_MAX_NAME, rest)))), *row)
     console.print(table)
+    limits = {name: metrics["validation_limit"] for name, metrics in runs.items() if metrics.get("validation_limit")}
+    for name, limit in limits.items():
+        whole = perplexity_text(runs[name]["validation"]["perplexity"])
+        of_run = "" if len(runs) == 1 else f" of {name}"
+        console.print(Text(f"validation by round{of_run}: a part of the text ({limit}); the whole text: {whole}"))
 
 
 def _result_cells(metrics: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lightrnn_pl.number_text import batch_limit_text
 from lightrnn_pl.training.tracking.console import print_model, print_results, print_typical_words
 from tests.export.bundles import bundle_of
 
@@ -28,6 +29,18 @@ def test_epochs_and_those_of_the_best_model(columns, monkeypatch, capsys):
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
     }
     assert cells["a"][:2] == ["12,345", "3 (2)"] and cells["b"][1] == "0.5 (0.5)" and cells["c"][1] == "-"
+
+
+def test_a_limited_validation_is_marked(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    limited = {**run([120.0], [1]), "validation": {"perplexity": 1234.5}}
+    limited["validation_limit"] = batch_limit_text({"limit_val_batches": 3}, "limit_val_batches", "overfit_batches")
+    print_results({"a": limited, "b": {**run([90.0], [1]), "validation_limit": None}})
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "validation by round of a: a part of the text (trainer.limit_val_batches=3); the whole text: 1,234.50"
+    )
+    print_results({"b": run([90.0], [1])})
+    assert "part of the text" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["row_word_adaptive-eltec-french", "lightrnn-table5-lightrnn-ptb", "unbreakable" * 3])
