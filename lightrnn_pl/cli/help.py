@@ -23,7 +23,8 @@ from lightrnn_pl.cli.config_options import CONF
 
 _HIDDEN_BLOCKS = ("defaults", "hydra")
 _HIDDEN_KEYS = ("_target_", "_partial_")
-_SCALAR = re.compile(r"(?P<key>\w+): (?P<value>[^#]*[^#\s])\s*(?P<comment>#.*)?$")
+_KEY = re.compile(r"(?P<indent> *)(?P<key>\w+):")
+_SCALAR = re.compile(r" *(?P<key>\w+): (?P<value>[^#]*[^#\s])\s*(?P<comment>#.*)?$")
 
 
 def help_text(name: str, overrides: Sequence[str]) -> str:
@@ -81,15 +82,37 @@ def documented_option(folder: Traversable, option: str) -> tuple[str, list[str]]
 
 def _merged(inherited: list[str], lines: list[str]) -> list[str]:
     """The lines of both; a key with a single value is listed once, with its inherited comment."""
-    values = {match["key"]: match for match in map(_SCALAR.match, lines) if match and not match["comment"]}
+    known, own = _key_paths(inherited), _key_paths(lines)
+    values = {
+        path: line
+        for path, line in zip(own, lines, strict=True)
+        if path in known and (match := _SCALAR.match(line)) and not match["comment"]
+    }
     merged = []
-    for line in inherited:
+    for path, line in zip(known, inherited, strict=True):
         match = _SCALAR.match(line)
-        if match and (own := values.get(match["key"])):
-            lines = [other for other in lines if other != own[0]]
-            line = f"{own[0].rstrip()} {match['comment'] or ''}".rstrip()
+        if match and path in values:
+            line = f"{values[path].rstrip()} {match['comment'] or ''}".rstrip()
         merged.append(line)
-    return [*merged, *lines]
+    rest = [(path, line) for path, line in zip(own, lines, strict=True) if path not in values]
+    # A block whose keys have all been listed is left out as well.
+    parents = {path[:depth] for path, _ in rest for depth in range(1, len(path))}
+    listed = {path[:depth] for path in values for depth in range(1, len(path))} - parents
+    return [*merged, *(line for path, line in rest if path not in listed)]
+
+
+def _key_paths(lines: list[str]) -> list[tuple[str, ...]]:
+    """The key of each line with those of the blocks around it; empty for comments and other lines."""
+    paths, blocks = [], []
+    for line in lines:
+        match = _KEY.match(line)
+        if match is None:
+            paths.append(())
+            continue
+        blocks = [(indent, key) for indent, key in blocks if indent < len(match["indent"])]
+        blocks.append((len(match["indent"]), match["key"]))
+        paths.append(tuple(key for _, key in blocks))
+    return paths
 
 
 def _documented_keys(text: str) -> tuple[str, list[str]]:

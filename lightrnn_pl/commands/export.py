@@ -15,7 +15,7 @@ from lightrnn_pl.checks import check_choice, check_count, check_flag, check_numb
 from lightrnn_pl.commands.unused_options import check_unused
 from lightrnn_pl.evaluation.text_data import datamodule_for_text, own_data, own_datamodule
 from lightrnn_pl.export.card import model_card
-from lightrnn_pl.export.folders import check_free, folder_bytes, new_folder
+from lightrnn_pl.export.folders import check_free, device_bytes, folder_bytes, new_folder
 from lightrnn_pl.export.formats import FORMATS, Validation
 from lightrnn_pl.files import atomic_write, write_json
 from lightrnn_pl.inference.text_lines import require_file
@@ -64,6 +64,7 @@ def export(config: DictConfig) -> dict[str, Any]:
             file.write(model_card(bundle, config.format, report))
         report["bytes"] = folder_bytes(folder)
         report["total_bytes"] = sum(report["bytes"].values())
+        report["device_bytes"] = device_bytes(report["bytes"])
         report["checkpoint_bytes"] = _bytes_of(model_path(config.checkpoint))
     if config.json:
         write_json(config.json, report)
@@ -104,6 +105,8 @@ def _print(report: dict[str, Any]) -> None:
     table.add_section()
     table.add_row("total", f"{report['total_bytes']:,}", style="bold")
     console.print(table)
+    for client, size in report["device_bytes"].items():
+        console.print(Text(f"on a device, with {client}: {size:,} bytes"))
     console.print(Text(f"the checkpoint takes {report['checkpoint_bytes']:,} bytes"))
     for name, size in report.get("written_out_bytes", {}).items():
         console.print(Text(f"expanded to a full table: {name}, {size:,} bytes"))

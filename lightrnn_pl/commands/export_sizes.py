@@ -21,7 +21,7 @@ from lightrnn_pl.checkpoint import Bundle
 from lightrnn_pl.data.datamodule import CorpusDataModule
 from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.card import model_card
-from lightrnn_pl.export.folders import folder_bytes
+from lightrnn_pl.export.folders import device_bytes, folder_bytes
 from lightrnn_pl.export.onnx_writer import write_onnx
 from lightrnn_pl.training.configuration_keys import check_keys
 from lightrnn_pl.training.configuration_values import check_values
@@ -94,6 +94,10 @@ def _print(sizes: dict[str, dict[str, int]], reasons: dict[str, list[str]]) -> N
         table.add_row(name, *(f"{files[name]:,}" if name in files else "" for files in sizes.values()))
     table.add_section()
     table.add_row("total", *(f"{sum(files.values()):,}" if files else "-" for files in sizes.values()), style="bold")
+    on_device = {format: device_bytes(files) for format, files in sizes.items()}
+    for client in sorted({client for clients in on_device.values() for client in clients}):
+        cells = (f"{clients[client]:,}" if client in clients else "" for clients in on_device.values())
+        table.add_row(f"on a device, with {client}", *cells)
     console = Console()
     console.print(table)
     for reason, formats in reasons.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,22 @@ def check_free(path: Path, overwrite: bool) -> None:
 def folder_bytes(folder: Path) -> dict[str, int]:
     """The size of each file in bytes."""
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+
+
+def device_bytes(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The bytes that an app needs with each client: those of all files but ``README.md`` and the other clients.
+
+    Args:
+        sizes: File name -> bytes.
+
+    Returns:
+        Client -> bytes; empty if the export has no clients.
+    """
+    clients = {name for name in sizes if name.startswith("client.")}
+    return {
+        client: sum(size for name, size in sizes.items() if name == client or name not in {"README.md", *clients})
+        for client in sorted(clients)
+    }
 
 
 def _is_export(path: Path) -> bool:

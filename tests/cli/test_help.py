@@ -38,6 +38,8 @@ def test_lists_the_keys_of_selected_options_with_inherited_comments():
     assert "  compression: 0.1 # number of parameters relative to full vectors" in text
     assert "optimizer:  (optimizer=adam)\n  # Adam.\n  lr: 0.001\n" in text
     assert "_common" not in text and "_callback" not in text
+    corpus = help_text("train", ["data=billionw"]).partition("\ndata:  (data=billionw)\n")[2].partition("\n\n")[0]
+    assert corpus.count("  vocabulary:\n") == 1 and "    min_count: 3 # less frequent words are" in corpus
     default = help_text("train", [])
     assert "  components: 2 # codes per word (k)" in default and "  name: pydoc\n" in default
     assert max(map(len, text.splitlines())) < 200

@@ -45,6 +45,8 @@ def test_reports_sizes_agreement_and_perplexity(trained, export, tmp_path, forma
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
     assert report["bytes"] == sizes and report["total_bytes"] == sum(sizes.values())
     assert f"{report['total_bytes']:,}" in output and report["agreement"] in output
+    needed = sum(sizes.values()) - sizes["README.md"] - sizes.get("client.mjs", 0)
+    assert (f"on a device, with client.py: {needed:,} bytes" in output) == format.startswith("onnx")
     assert f"{perplexity['after']:.2f} after" in output
     assert {"README.md", "vocabulary.txt.gz"} <= sizes.keys()
     # All files have the same permissions.
