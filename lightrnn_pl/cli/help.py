@@ -103,7 +103,8 @@ def _merged(inherited: list[str], lines: list[str]) -> list[str]:
 
 def _key_paths(lines: list[str]) -> list[tuple[str, ...]]:
     """The key of each line with those of the blocks around it; empty for comments and other lines."""
-    paths, blocks = [], []
+    paths: list[tuple[str, ...]] = []
+    blocks: list[tuple[int, str]] = []
     for line in lines:
         match = _KEY.match(line)
         if match is None:

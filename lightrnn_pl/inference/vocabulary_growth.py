@@ -186,7 +186,7 @@ def grow_model(
     weights, biases = grown.output.axis_parameters()
     for axis, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         reassign_new_words(allocation, first_free_cells(codes, free))
-        sums, counts = _sum_states(grown, batches, axis, num_old, vocabulary.unknown_id)
+        sums, counts = sum_states(grown, batches, axis, num_old, num_new, vocabulary.unknown_id)
         costs = -(sums @ weight.double().t() + counts[:, None] * bias.double())
         chosen, _ = solve_by_prefix(costs.cpu().numpy(), codes, free, solver, filling)
         codes = np.concatenate([codes, chosen[:, None]], axis=1)
@@ -271,13 +271,20 @@ def _with_allocation(
 
 
 @torch.no_grad()
-def _sum_states(
-    model: LanguageModel, batches: Iterable[Batch], axis: int, num_old: int, unknown: int
+def sum_states(
+    model: LanguageModel, batches: Iterable[Batch], axis: int, num_old: int, num_new: int, unknown: int
 ) -> tuple[Tensor, Tensor]:
-    """For each new word, sum (N, H) and number (N,) of the states that predict its code of ``axis``, in float64."""
-    assert isinstance(model.output, LinearCodeOutput)
+    """For each new word, sum (N, H) and number (N,) of the states that predict its code of ``axis``, in float64.
+
+    Args:
+        model: If ``axis`` is 0, the model may or may not have the new words.
+        batches: A text encoded with the extended vocabulary.
+        axis: The axis of the codes.
+        num_old: The number of words before; the ids of new words follow.
+        num_new: The number of new words.
+        unknown: The id of the unknown word, as which new words are read.
+    """
     device = next(model.parameters()).device
-    num_new = model.allocation.num_words - num_old
     sums = torch.zeros(num_new, model.output.hidden_dim, dtype=torch.float64, device=device)
     counts = torch.zeros(num_new, dtype=torch.float64, device=device)
     state: State | None = None

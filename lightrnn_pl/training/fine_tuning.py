@@ -1,7 +1,7 @@
 """Fine-tuning: training that continues from a trained model on another corpus (``init_from``).
 
 The run uses the model settings, the words with their ids, and the allocation of the trained model.  Words of the new
-text that it does not have become the unknown word, unless they are added to a LightRNN first
+text that it does not have become the unknown word, unless they are added first
 (:mod:`~lightrnn_pl.training.new_words`).
 """
 

@@ -1,6 +1,8 @@
-"""Adds the words of a new text to a trained LightRNN before it is fine-tuned (``init_from_new_words``).
+"""Adds the words of a new text to a trained model before it is fine-tuned (``init_from_new_words``).
 
-The cells of the new words are chosen by loss statistics of the training text, as in ``lightrnn-table grow=...``
+Models with a vector for each word: see :mod:`~lightrnn_pl.inference.new_word_vectors`.
+
+LightRNN: the cells of new words are chosen by loss statistics of the training text, as in ``lightrnn-table grow=...``
 (:mod:`~lightrnn_pl.inference.vocabulary_growth`).  If there are fewer usable empty cells than new words, the table gets
 more columns, whose vectors are trained from the mean of the others.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +26,7 @@ from lightrnn_pl.checks import check_count
 from lightrnn_pl.data.batches import Batch, Loader
 from lightrnn_pl.data.corpus import count_words
 from lightrnn_pl.data.datamodule import CorpusDataModule
+from lightrnn_pl.inference.new_word_vectors import add_word_vectors, check_own_vectors
 from lightrnn_pl.inference.vocabulary_growth import (
     check_shared_vectors,
     extended_vocabulary,
@@ -31,8 +34,11 @@ from lightrnn_pl.inference.vocabulary_growth import (
     rank_new_words,
     widen_model,
 )
+from lightrnn_pl.nn.language_model import LanguageModel
+from lightrnn_pl.nn.outputs import LinearCodeOutput
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.progress import with_batch_log
+from lightrnn_pl.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +78,8 @@ def with_new_words(config: DictConfig, initial: Bundle, folder: RunFolder) -> Bu
     """
     if config.get("init_from_new_words") is None:
         return initial
-    check_shared_vectors(initial.model, initial.vocabulary)
+    has_shared_vectors = isinstance(initial.model.output, LinearCodeOutput)
+    (check_shared_vectors if has_shared_vectors else check_own_vectors)(initial.model, initial.vocabulary)
     if config.resume and folder.config.is_file() and folder.initial_model.is_file():
         return load(folder.initial_model)
     datamodule: CorpusDataModule = instantiate(config.data)
@@ -80,23 +87,31 @@ def with_new_words(config: DictConfig, initial: Bundle, folder: RunFolder) -> Bu
     ranked = rank_new_words(counts, initial.vocabulary, config.init_from_new_words, "init_from_new_words")
     vocabulary = extended_vocabulary(initial.vocabulary, dict(ranked))
     on_gpu = torch.cuda.is_available() and config.trainer.get("accelerator", "auto") != "cpu"
-    model = initial.model.to("cuda" if on_gpu else "cpu")
-    allocation = model.allocation
-    free = usable_cells(allocation)
-    if len(ranked) > free.sum():
-        has_words = (allocation.words() >= 0).any(-1).cpu().numpy()
-        num_columns = math.ceil(_CELLS_PER_WORD * (len(ranked) - free.sum()) / has_words.sum())
+    model, settings = initial.model.to("cuda" if on_gpu else "cpu"), initial.config
+    batches = _LoggedBatches(datamodule.loader_for(vocabulary, "train"))
+    if has_shared_vectors:
+        grown = _with_cells(model, settings, initial.vocabulary, vocabulary, batches)
+    else:
+        grown, settings = add_word_vectors(model, settings, vocabulary, counts, batches)
+    initial.model.cpu()
+    log.info("added %d new words that occur at least %d times", len(ranked), config.init_from_new_words)
+    if grown.allocation.num_components > 1:
+        log.info("sides of the table: %s before, %s now", list(model.allocation.sides), list(grown.allocation.sides))
+    return replace(initial, model=grown.cpu(), vocabulary=vocabulary, config=settings)
+
+
+def _with_cells(
+    model: LanguageModel, config: DictConfig, old: Vocabulary, vocabulary: Vocabulary, batches: Iterable[Batch]
+) -> LanguageModel:
+    """A LightRNN with the new words in empty cells, and in more columns if there are too few of them."""
+    free, num_new = usable_cells(model.allocation), len(vocabulary) - len(old)
+    if num_new > free.sum():
+        has_words = (model.allocation.words() >= 0).any(-1).cpu().numpy()
+        num_columns = math.ceil(_CELLS_PER_WORD * (num_new - free.sum()) / has_words.sum())
         new_cells = np.broadcast_to(has_words[..., None], (*has_words.shape, num_columns))
         free = np.concatenate([free, new_cells], -1)
-        model = widen_model(model, initial.config, initial.vocabulary, num_columns)
-    batches = _LoggedBatches(datamodule.loader_for(vocabulary, "train"))
-    model = grow_model(model, initial.config, vocabulary, batches, free=free).cpu()
-    initial.model.cpu()
-    log.info(
-        "added %d new words that occur at least %d times; sides of the table: %s before, %s now",
-        *(len(ranked), config.init_from_new_words, list(allocation.sides), list(model.allocation.sides)),
-    )
-    return replace(initial, model=model, vocabulary=vocabulary)
+        model = widen_model(model, config, old, num_columns)
+    return grow_model(model, config, vocabulary, batches, free=free)
 
 
 class _LoggedBatches:

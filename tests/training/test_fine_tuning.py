@@ -100,6 +100,29 @@ def test_new_words_are_added_and_trained(sides, larger_sides, reallocation, tiny
     assert shares[1] > 1.1 * shares[0]
 
 
+@pytest.mark.parametrize(
+    ("model", "sides"),
+    [("model=full", [57]), ("model=row_word_adaptive", [7, 9])],  # 10 new cells in 7 rows
+)
+def test_new_words_get_vectors_of_their_own(model, sides, tiny_text, text_with_new_words, tmp_path):
+    train(compose_run(tmp_path / "old", tiny_text, model, "reallocation=none", "trainer.max_steps=30"))
+    before = load(tmp_path / "old")
+    new = (f"init_from={tmp_path / 'old'}", "init_from_new_words=2", "trainer.max_epochs=4", "optimizer.lr=0.3")
+    report = train(compose_run(tmp_path / "new", text_with_new_words, *new, "reallocation=none"))["fine_tuning"]
+    start, after = load(tmp_path / "new" / "initial_model.ckpt"), load(tmp_path / "new")
+    number = len(before.vocabulary)
+    assert after.vocabulary.words[:number] == before.vocabulary.words and len(after.vocabulary) == number + 8
+    assert report["new_words"]["sides"] == list(after.model.allocation.sides) == sides
+    assert report["new_text"]["test"]["after"] < report["new_text"]["test"]["before"]
+    shares = [
+        sum(probability for word, probability in bundle.next_words("w01", 60) if word.startswith("n"))
+        for bundle in (start, after)
+    ]
+    assert shares[1] > 1.1 * shares[0]
+    again = train(compose_run(tmp_path / "new", text_with_new_words, *new, "reallocation=none"))
+    assert again["fine_tuning"] == report
+
+
 def test_vectors_stay_with_their_words_if_the_order_by_count_changes(tmp_path):
     """The adaptive softmax stores vectors by rank."""
     files = {"old": {}, "new": {}}
@@ -133,14 +156,14 @@ def test_models_and_texts_without_new_words_are_refused(tiny_text, new_text, tmp
     run = compose_run(tmp_path, tiny_text, "init_from_new_words=2")
     with pytest.raises(ValueError, match="adds words to the model in init_from, which is not set; set it"):
         train(run)
-    for name, settings in (("table", ()), ("full", ("model=full", "reallocation=none"))):
+    for name, settings in (("table", ()), ("hashed", ("model=hashed", "reallocation=none"))):
         train(compose_run(tmp_path / name, tiny_text, *settings, "trainer.max_steps=1"))
 
     def fine_tune(name, files, *settings):
         return train(compose_run(tmp_path / "new", files, f"init_from={tmp_path / name}", *settings))
 
-    with pytest.raises(ValueError, match="FullEmbedding with FullOutput has no vectors for new words"):
-        fine_tune("full", new_text, "init_from_new_words=2")
+    with pytest.raises(ValueError, match="HashedEmbedding with HashedOutput cannot get vectors for new words"):
+        fine_tune("hashed", new_text, "init_from_new_words=2")
     with pytest.raises(ValueError, match="none of which occurs at least init_from_new_words=99 times; lower init_from"):
         fine_tune("table", new_text, "init_from_new_words=99")
     with pytest.raises(ValueError, match="init_from_new_words must be an integer greater than or equal to 1, got 0"):
