@@ -2,6 +2,7 @@
 #
 #   begin NAME [override ...]    sets the output folder (FOLDER, or multirun/NAME...) and the overrides for every run
 #   sweep experiment=... ...     trains; when called again, keeps completed runs and resumes the others
+#   attempt COMMAND ...          runs a command; if it fails, the script goes on, and fails at its end
 #   report                       writes tables, plots and a page, titled NAME..., to the output folder; fails if a run
 #                                failed
 #
@@ -55,7 +56,14 @@ sweep() {
     [ "$ended" = 0 ] || status=$ended
 }
 
+attempt() {
+    local ended=0
+    "$@" || ended=$?
+    [ "$ended" -lt 128 ] || exit "$ended" # interrupted
+    [ "$ended" = 0 ] || status=$ended
+}
+
 report() {
-    lightrnn-report "$folder" "output=$folder/report" "title='Report: $name'" || status=$?
+    attempt lightrnn-report "$folder" "output=$folder/report" "title='Report: $name'"
     exit "$status"
 }

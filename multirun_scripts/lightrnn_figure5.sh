@@ -5,6 +5,6 @@
 begin lightrnn_figure5 "$@"
 sweep experiment=lightrnn/figure5
 for run in "$folder"/lightrnn-figure5-*; do
-    [ ! -f "$run/best.ckpt" ] || lightrnn-table "checkpoint=$run" || status=$?
+    [ ! -f "$run/best.ckpt" ] || attempt lightrnn-table "checkpoint=$run"
 done
 report

@@ -5,8 +5,8 @@
 begin lightrnn_table4 "$@"
 sweep experiment=lightrnn/table4_hsm,lightrnn/table4_b_rnn,lightrnn/table4_lightrnn
 for run in "$folder"/lightrnn-table4-*; do
-    if [ -f "$run/best.ckpt" ] && [ ! -f "$run/kn.json" ]; then
-        lightrnn-evaluate "checkpoint=$run" interpolate=kn "json=$run/kn.json" || status=$?
+    if [ "$run/best.ckpt" -nt "$run/kn.json" ]; then
+        attempt lightrnn-evaluate "checkpoint=$run" interpolate=kn "json=$run/kn.json"
     fi
 done
 report

@@ -6,8 +6,8 @@
 begin lightrnn_table5 "$@"
 sweep experiment=lightrnn/table5_hsm,lightrnn/table5_c_hsm,lightrnn/table5_lightrnn $languages
 for run in "$folder"/lightrnn-table5-lightrnn-*; do
-    if [ -f "$run/best.ckpt" ] && [ ! -f "$run/kn.json" ]; then
-        lightrnn-evaluate "checkpoint=$run" interpolate=kn interpolate_order=4 "json=$run/kn.json" || status=$?
+    if [ "$run/best.ckpt" -nt "$run/kn.json" ]; then
+        attempt lightrnn-evaluate "checkpoint=$run" interpolate=kn interpolate_order=4 "json=$run/kn.json"
     fi
 done
 report

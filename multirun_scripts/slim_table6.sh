@@ -14,7 +14,7 @@ shift 4
 begin slim_table6 "$@"
 sweep experiment=slim/table6_ne,slim/table6_se
 for run in "$folder"/slim-table6-*; do
-    [ ! -f "$run/best.ckpt" ] || lightrnn-rescore "checkpoints=[$run]" "dev=$dev" "dev_references=[$dev_reference]" \
-        "test=$test" "test_references=[$test_reference]" "json=$run/rescored.json" || status=$?
+    [ ! -f "$run/best.ckpt" ] || attempt lightrnn-rescore "checkpoints=[$run]" "dev=$dev" "dev_references=[$dev_reference]" \
+        "test=$test" "test_references=[$test_reference]" "json=$run/rescored.json"
 done
 report

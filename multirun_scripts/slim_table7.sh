@@ -15,6 +15,6 @@ for argument in "$@"; do
     previous=$argument
 done
 mkdir -p "$folder"
-python "$(dirname "$0")/../benchmarks/output_layers.py" "${sizes[@]}" --batch 20 --outputs full,hashed,slim \
-    --json "$folder/$file.json" "$@" || status=$?
+attempt python "$(dirname "$0")/../benchmarks/output_layers.py" "${sizes[@]}" --batch 20 --outputs full,hashed,slim \
+    --json "$folder/$file.json" "$@"
 report

@@ -18,12 +18,15 @@ SCRIPTS = sorted(ROOT.glob("multirun_scripts/[a-z]*.sh"))
 SWEEPS = sorted(ROOT.glob("multirun_scripts/wandb/*.yaml"))
 
 
-def run(script: Path, folder: Path, *arguments: str, trains: int = 0) -> tuple[int, list[str]]:
-    """Exit status of a script and the commands it calls, which are only recorded; training exits with ``trains``."""
+def run(script: Path, folder: Path, *arguments: str, trains: int = 0, evaluates: int = 0) -> tuple[int, list[str]]:
+    """Exit status of a script and the commands it calls, which are only recorded.
+
+    Training exits with ``trains``, and evaluation with ``evaluates``.
+    """
     commands = folder / "bin"
-    commands.mkdir()
+    commands.mkdir(exist_ok=True)
     for command in ("python", *(f"lightrnn-{name}" for name in ("train", "report", "evaluate", "table", "rescore"))):
-        status = trains if command == "lightrnn-train" else 0
+        status = {"lightrnn-train": trains, "lightrnn-evaluate": evaluates}.get(command, 0)
         (commands / command).write_text(f'#!/bin/sh\necho "{command} $*" >> "{folder}/calls"\nexit {status}\n')
         (commands / command).chmod(0o755)
     environment = {**os.environ, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
@@ -109,15 +112,32 @@ def test_a_script_passes_its_arguments_to_every_run(tmp_path):
 
 @pytest.mark.parametrize(("table", "order"), [("lightrnn_table4", ""), ("lightrnn_table5", "interpolate_order=4 ")])
 def test_trained_models_are_interpolated_with_kneser_ney_once(table, order, tmp_path):
+    """The mixture of a model that was trained again is measured again."""
     runs = tmp_path / "multirun" / table
-    for name, file in (("a", "best.ckpt"), ("b", "best.ckpt"), ("b", "kn.json"), ("c", "last.ckpt")):
+    files = [("a", "best.ckpt"), ("b", "best.ckpt"), ("b", "kn.json"), ("c", "last.ckpt"), ("d", "kn.json")]
+    for time, (name, file) in enumerate([*files, ("d", "best.ckpt")]):
         folder = runs / f"{table.replace('_', '-')}-lightrnn-{name}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file).touch()
+        os.utime(folder / file, (time, time))
     _, calls = run(ROOT / "multirun_scripts" / f"{table}.sh", tmp_path)
-    evaluated = f"multirun/{table}/{table.replace('_', '-')}-lightrnn-a"
+    evaluated = [f"multirun/{table}/{table.replace('_', '-')}-lightrnn-{name}" for name in "ad"]
     assert [call for call in calls if call.startswith("lightrnn-evaluate ")] == [
-        f"lightrnn-evaluate checkpoint={evaluated} interpolate=kn {order}json={evaluated}/kn.json"
+        f"lightrnn-evaluate checkpoint={folder} interpolate=kn {order}json={folder}/kn.json" for folder in evaluated
+    ]
+
+
+def test_a_script_stops_if_an_evaluation_is_interrupted(tmp_path):
+    for name in "ab":
+        folder = tmp_path / "multirun" / "lightrnn_table4" / f"lightrnn-table4-{name}"
+        folder.mkdir(parents=True)
+        (folder / "best.ckpt").touch()
+    script = ROOT / "multirun_scripts" / "lightrnn_table4.sh"
+    status, calls = run(script, tmp_path, evaluates=130)
+    assert status == 130 and [call.split()[0] for call in calls] == ["lightrnn-train", "lightrnn-evaluate"]
+    status, calls = run(script, tmp_path, evaluates=1)
+    assert status == 1 and [call.split()[0] for call in calls[2:]] == [
+        *("lightrnn-train", "lightrnn-evaluate", "lightrnn-evaluate", "lightrnn-report")
     ]
 
 

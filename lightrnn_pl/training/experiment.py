@@ -33,7 +33,7 @@ from lightrnn_pl.number_text import batch_limit_text
 from lightrnn_pl.run_folder import RunFolder
 from lightrnn_pl.training.callbacks.best_bundle import BestBundle
 from lightrnn_pl.training.callbacks.final_validation import FinalValidation
-from lightrnn_pl.training.callbacks.interruption import Interruption, exit_on_sigterm
+from lightrnn_pl.training.callbacks.interruption import Interruption, exit_on_sigterm, exit_status_of_signals
 from lightrnn_pl.training.callbacks.resume_point import AtomicCheckpointIO, InvalidCheckpointError, ResumePoint
 from lightrnn_pl.training.callbacks.run_metrics import RunMetrics
 from lightrnn_pl.training.callbacks.run_plots import RunPlots
@@ -126,7 +126,7 @@ def train(config: DictConfig, in_sweep: bool = False) -> dict[str, Any]:
     was_interrupted = config.resume and folder.read_metrics().get("status") in ("running", "interrupted")
     with _record_setup_failure(config, folder):
         run = _build_run(config, folder, start, distillation)
-    with _record_abnormal_end(run, folder, in_sweep):
+    with _record_abnormal_end(run, folder, in_sweep), exit_status_of_signals():
         checkpoint = _checkpoint_to_resume(config, folder)
         if is_first_rank():
             if checkpoint is not None:

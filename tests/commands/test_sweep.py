@@ -104,7 +104,7 @@ def test_an_interrupted_sweep_reports_the_jobs_that_were_not_started(corpus, cac
     with pytest.raises(SystemExit) as end:
         main()
     printed = capsys.readouterr()
-    assert end.value.code and statuses(folder) == {0: "completed", 1: "interrupted"}
+    assert end.value.code == 130 and statuses(folder) == {0: "completed", 1: "interrupted"}
     assert printed.out.endswith(
         "\n4 more jobs were not started\n"
         f"interrupted; run the same command with hydra.sweep.dir={folder} again to resume; completed jobs are kept\n"

@@ -136,7 +136,7 @@ def test_a_signal_during_training_loses_no_batch(
     step = LanguageModelingModule.training_step
     with monkeypatch.context() as patch:
         patch.setattr(LanguageModelingModule, "training_step", training_step)
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit, match=str(128 + number)):
             train(config)
     assert f"interrupted; rerun the command with hydra.run.dir={run_dir} to resume" in capsys.readouterr().err
     assert batches == (26 if optimizer == "accumulate" else 25)

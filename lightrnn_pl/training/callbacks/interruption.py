@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightrnn_pl.training.callbacks.resume_point import ResumePoint
 from lightrnn_pl.training.progress import is_accumulating
@@ -34,6 +35,22 @@ def exit_on_sigterm() -> Iterator[None]:
 
 def _exit(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def exit_status_of_signals() -> Iterator[None]:
+    """Exit with 128 plus the number of the signal that ended training, as the shell does.
+
+    Lightning exits with 1 after Ctrl-C, like after an error, and with 0 after SIGTERM, like after a complete run.
+    """
+    try:
+        yield
+    except SIGTERMException as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise SystemExit(128 + signal.SIGINT) from error
+        raise
 
 
 class Interruption(pl.Callback):
