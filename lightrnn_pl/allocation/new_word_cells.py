@@ -23,6 +23,8 @@ from lightrnn_pl.allocation.word_allocation import WordAllocation
 
 log = logging.getLogger(__name__)
 
+_CELLS_PER_WORD = 1.25
+
 
 def empty_cells(allocation: WordAllocation) -> Bool[np.ndarray, "*sides"]:
     """True for cells without a word, shape ``sides``."""
@@ -41,6 +43,16 @@ def usable_cells(allocation: WordAllocation) -> Bool[np.ndarray, "*sides"]:
         used = np.bincount(codes[:, axis].numpy(), minlength=side) > 0
         usable &= used.reshape([-1 if other == axis else 1 for other in range(usable.ndim)])
     return usable
+
+
+def cells_of_new_columns(allocation: WordAllocation, num_words: int) -> Bool[np.ndarray, "*sides"]:
+    """Cells for ``num_words`` words in new columns (codes of the last axis): true in rows that have words.
+
+    There are 1.25 cells per word, so that few words get another row because their best one is full.
+    """
+    has_words = (allocation.words() >= 0).any(-1).cpu().numpy()
+    number = math.ceil(_CELLS_PER_WORD * num_words / has_words.sum())
+    return np.repeat(has_words[..., None], number, axis=-1)
 
 
 def solve_by_prefix(

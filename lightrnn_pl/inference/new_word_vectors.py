@@ -17,7 +17,6 @@ words.  Its row is one of those that minimize the loss of predicting the rows of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -25,7 +24,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from lightrnn_pl.allocation.new_word_cells import first_free_cells, solve_by_prefix
+from lightrnn_pl.allocation.new_word_cells import cells_of_new_columns, first_free_cells, solve_by_prefix
 from lightrnn_pl.allocation.word_allocation import WordAllocation
 from lightrnn_pl.building import as_config, as_plain, assemble_model
 from lightrnn_pl.data.batches import Batch
@@ -40,9 +39,6 @@ from lightrnn_pl.nn.outputs.row_word import RowWordOutput
 from lightrnn_pl.nn.outputs.softmax import MatrixOutput, SoftmaxOutput
 from lightrnn_pl.stored_model import constructor_of, restore_model
 from lightrnn_pl.vocabulary import Vocabulary
-
-_CELLS_PER_WORD = 1.25
-"""New cells per new word, so that few words get another row because their best one is full."""
 
 
 def check_own_vectors(model: LanguageModel, vocabulary: Vocabulary) -> None:
@@ -135,18 +131,17 @@ def _with_new_words(model: LanguageModel, vocabulary: Vocabulary, batches: Itera
     num_words, num_old = len(vocabulary), model.allocation.num_words
     if not isinstance(model.output, RowWordOutput):
         return WordAllocation.in_order(num_words, (num_words,))
-    codes, (num_rows, num_columns) = model.allocation.codes.cpu().long(), model.allocation.sides
-    has_words = torch.bincount(codes[:, 0], minlength=num_rows).numpy() > 0
-    new_columns = math.ceil(_CELLS_PER_WORD * (num_words - num_old) / has_words.sum())
-    free = np.repeat(has_words[:, None], new_columns, axis=1)
+    free = cells_of_new_columns(model.allocation, num_words - num_old)
     assert vocabulary.unknown_id is not None
     sums, occurrences = sum_states(model, batches, 0, num_old, num_words - num_old, vocabulary.unknown_id)
     weight, bias = (part.double() for part in model.output.row_parameters())
     costs = -(sums @ weight.T + occurrences[:, None] * bias)
     rows, _ = solve_by_prefix(costs.cpu().numpy(), np.empty((len(costs), 0), dtype=np.int64), free)
     new_codes = torch.from_numpy(first_free_cells(rows[:, None], free))
+    num_rows, num_columns = model.allocation.sides
     new_codes[:, 1] += num_columns
-    return WordAllocation(torch.cat([codes, new_codes]), (num_rows, num_columns + new_columns))
+    codes = torch.cat([model.allocation.codes.cpu().long(), new_codes])
+    return WordAllocation(codes, (num_rows, num_columns + free.shape[1]))
 
 
 def _with_fixed_sizes(model: LanguageModel, config: DictConfig, allocation: WordAllocation) -> DictConfig:

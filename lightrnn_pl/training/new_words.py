@@ -10,7 +10,6 @@ more columns, whose vectors are trained from the mean of the others.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from lightrnn_pl.allocation.new_word_cells import usable_cells
+from lightrnn_pl.allocation.new_word_cells import cells_of_new_columns, usable_cells
 from lightrnn_pl.building import instantiate
 from lightrnn_pl.checkpoint import Bundle, load
 from lightrnn_pl.checks import check_count
@@ -41,9 +40,6 @@ from lightrnn_pl.training.progress import with_batch_log
 from lightrnn_pl.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
-
-_CELLS_PER_WORD = 1.25
-"""Cells per new word in a table with more columns, so that few words get another row because their best one is full."""
 
 
 def check_new_words(config: DictConfig) -> None:
@@ -106,11 +102,9 @@ def _with_cells(
     """A LightRNN with the new words in empty cells, and in more columns if there are too few of them."""
     free, num_new = usable_cells(model.allocation), len(vocabulary) - len(old)
     if num_new > free.sum():
-        has_words = (model.allocation.words() >= 0).any(-1).cpu().numpy()
-        num_columns = math.ceil(_CELLS_PER_WORD * (num_new - free.sum()) / has_words.sum())
-        new_cells = np.broadcast_to(has_words[..., None], (*has_words.shape, num_columns))
+        new_cells = cells_of_new_columns(model.allocation, num_new - int(free.sum()))
         free = np.concatenate([free, new_cells], -1)
-        model = widen_model(model, config, old, num_columns)
+        model = widen_model(model, config, old, new_cells.shape[-1])
     return grow_model(model, config, vocabulary, batches, free=free)
 
 
