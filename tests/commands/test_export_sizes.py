@@ -3,6 +3,7 @@
 import pytest
 
 from lightrnn_pl.checkpoint import load
+from lightrnn_pl.cli.entry_points import train as main
 from lightrnn_pl.commands.export_sizes import print_export_sizes
 from lightrnn_pl.export.bundle_writer import write_bundle
 from lightrnn_pl.export.folders import folder_bytes
@@ -50,3 +51,13 @@ def test_init_from_is_refused(tmp_path, tiny_text):
     config = compose_run(tmp_path / "run", tiny_text, "debug=size", "init_from=demo")
     with pytest.raises(ValueError, match="run lightrnn-export checkpoint=demo instead"):
         print_export_sizes(config)
+
+
+def test_the_command_leaves_no_folder(tmp_path, tiny_text, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    corpus = [f"data.{split}={path}" for split, path in tiny_text.items()]
+    arguments = ("debug=size", "data=text", *corpus, "model.hidden_dim=8", f"paths.cache_dir={tmp_path / 'cache'}")
+    monkeypatch.setattr("sys.argv", ["lightrnn-train", *arguments])
+    main()
+    assert "bytes of each export" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
