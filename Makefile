@@ -22,14 +22,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(CREATE)
 	$(INSTALL) -c constraints.txt -e .
 	$(COMPILE)
-	touch $@
+	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt requirements.txt
 	$(CREATE)
 	$(INSTALL) -r requirements.txt
 	$(COMPILE)
 	@if command -v npm > /dev/null; then $(JAVASCRIPT) || echo "without onnxruntime-web, the tests of client.mjs are skipped"; fi
-	touch $(VENV)/.installed $@
+	@touch $(VENV)/.installed $@
 
 install: $(VENV)/.installed  ## Set up .venv
 

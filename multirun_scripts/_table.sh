@@ -51,7 +51,7 @@ sweep() {
     # rows are added to the same folder. Before version 4.4, bash treats an empty array as unset.
     lightrnn-train -m "hydra.sweep.dir=$folder" 'hydra.sweep.subdir=${name}-seed${seed}' \
         "${1%%,*}" "$@" ${given[@]+"${given[@]}"} || ended=$?
-    [ "$ended" -lt 128 ] || exit "$ended"                # interrupted
+    stop_if_interrupted "$ended"
     [ "$ended" = 0 ] || [ -d "$folder" ] || exit "$ended" # the configuration was refused
     [ "$ended" = 0 ] || status=$ended
 }
@@ -59,8 +59,12 @@ sweep() {
 attempt() {
     local ended=0
     "$@" || ended=$?
-    [ "$ended" -lt 128 ] || exit "$ended" # interrupted
+    stop_if_interrupted "$ended"
     [ "$ended" = 0 ] || status=$ended
+}
+
+stop_if_interrupted() {
+    [ "$1" -lt 128 ] || { echo "interrupted; run the script with the same arguments again to resume" >&2; exit "$1"; }
 }
 
 report() {
