@@ -167,9 +167,9 @@ def _evaluate(config: DictConfig, member: NgramMember, vocabulary: Vocabulary, c
     report = {"file": str(config.text), **result.as_dict()}
     if config.keyboard:
         meter = KeyboardMeter(vocabulary)
-        starts = range(0, min(len(tokens), config.keyboard_words or len(tokens)), _BLOCK)
-        for start in with_progress(starts, Console(stderr=True), "blocks of words"):
-            block = tokens[start : start + _BLOCK]
+        read = tokens[: config.keyboard_words]
+        for start in with_progress(range(0, len(read), _BLOCK), Console(stderr=True), "blocks of words"):
+            block = read[start : start + _BLOCK]
             logs = [member.next_log_probabilities(tokens[: start + offset]) for offset in range(len(block))]
             meter.add(np.stack(logs), block.astype(np.int64))
         report["keyboard"] = meter.as_dict()

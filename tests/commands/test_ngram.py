@@ -58,6 +58,8 @@ def test_estimates_evaluates_and_prunes(ngram, tiny_text, tmp_path):
     again, _ = ngram("arpa=kn.arpa.gz", text, "keyboard=true", "keyboard_words=null")
     assert again["text"]["perplexity"] == pytest.approx(report["text"]["perplexity"], rel=1e-5)
     assert again["text"]["keyboard"]["total"] == pytest.approx(report["text"]["keyboard"]["total"], abs=1e-9)
+    limited, _ = ngram("arpa=kn.arpa.gz", text, "keyboard=true", "keyboard_words=70")  # not a multiple of the blocks
+    assert limited["text"]["keyboard"]["total"]["words"] == (test[:70] != vocabulary.end_id).sum()
     pruned, _ = ngram("arpa=kn.arpa.gz", text, "prune=1e-4", "output=small.arpa")
     assert sum(pruned["ngrams"]) < sum(report["ngrams"]) and pruned["text"]["perplexity"] > 1
     assert read_arpa(tmp_path / "small.arpa").num_ngrams == pruned["ngrams"]
