@@ -34,9 +34,8 @@ from lightrnn_pl.nn.embeddings.adaptive import AdaptiveEmbedding
 from lightrnn_pl.nn.embeddings.full import FullEmbedding
 from lightrnn_pl.nn.embeddings.projected import ProjectedEmbedding
 from lightrnn_pl.nn.language_model import LanguageModel
-from lightrnn_pl.nn.outputs.adaptive_vectors import AdaptiveVectorOutput
-from lightrnn_pl.nn.outputs.row_word import RowWordOutput
 from lightrnn_pl.nn.outputs.softmax import MatrixOutput, SoftmaxOutput
+from lightrnn_pl.nn.outputs.word_codes import WordVectorOutput
 from lightrnn_pl.stored_model import constructor_of, restore_model
 from lightrnn_pl.vocabulary import Vocabulary
 
@@ -47,9 +46,9 @@ def check_own_vectors(model: LanguageModel, vocabulary: Vocabulary) -> None:
     Raises:
         ValueError: If not.  The message contains the reason and models that allow it.
     """
-    output = _softmax(model)
-    has_vectors = isinstance(model.embedding, FullEmbedding | ProjectedEmbedding | AdaptiveEmbedding)
-    if not (has_vectors and isinstance(output, MatrixOutput | AdaptiveVectorOutput)):
+    reads_vectors = isinstance(model.embedding, FullEmbedding | ProjectedEmbedding | AdaptiveEmbedding)
+    predicts_vectors = isinstance(_softmax(model), MatrixOutput) or "output" in _adaptive_vectors(model)
+    if not (reads_vectors and predicts_vectors):
         raise ValueError(
             f"{type(model.embedding).__name__} with {type(model.output).__name__} cannot get vectors for new words; "
             "only model=lightrnn, full, projected and row_word_adaptive can grow"
@@ -102,7 +101,7 @@ def add_word_vectors(
 
 def _softmax(model: LanguageModel) -> SoftmaxOutput | None:
     """The output that defines the vectors and biases of words."""
-    output = model.output.vectors if isinstance(model.output, RowWordOutput) else model.output
+    output = getattr(model.output, "vectors", None) if isinstance(model.output, WordVectorOutput) else model.output
     return output if isinstance(output, SoftmaxOutput) else None
 
 
@@ -112,10 +111,10 @@ def _starts_from_unknown(model: LanguageModel) -> bool:
 
 
 def _adaptive_vectors(model: LanguageModel) -> dict[str, AdaptiveVectors]:
+    """The adaptive vectors of the embedding and of the output, if they have some."""
     parts = {"embedding": model.embedding, "output": _softmax(model)}
-    return {
-        name: part.vectors for name, part in parts.items() if isinstance(part, AdaptiveEmbedding | AdaptiveVectorOutput)
-    }
+    vectors = {name: getattr(part, "vectors", None) for name, part in parts.items()}
+    return {name: part for name, part in vectors.items() if isinstance(part, AdaptiveVectors)}
 
 
 def _first_rare_word(model: LanguageModel) -> int:
@@ -129,7 +128,7 @@ def _first_rare_word(model: LanguageModel) -> int:
 def _with_new_words(model: LanguageModel, vocabulary: Vocabulary, batches: Iterable[Batch]) -> WordAllocation:
     """The allocation of all words; the rows of new words are those in which predicting them costs least."""
     num_words, num_old = len(vocabulary), model.allocation.num_words
-    if not isinstance(model.output, RowWordOutput):
+    if not isinstance(model.output, WordVectorOutput):
         return WordAllocation.in_order(num_words, (num_words,))
     free = cells_of_new_columns(model.allocation, num_words - num_old)
     assert vocabulary.unknown_id is not None
