@@ -195,8 +195,14 @@ def test_arrow_keys_move_the_focus_among_words(page):
     assert page.locator(".chip[tabindex='0']").count() == 1
 
 
+def wait_for_scores(page, words):
+    """Waits until the scores of a text are displayed; before, they can move the buttons below them during a click."""
+    expect(page.locator(".chip")).to_have_count(words + 1)  # and the end marker
+
+
 def test_continues_the_text(page, bundle):
     page.locator("#text").fill("the cat")
+    wait_for_scores(page, 2)
     page.get_by_label("max words").fill("5")
     page.get_by_label("temperature").fill("0")
     page.get_by_label("top-p").fill("")
@@ -206,9 +212,11 @@ def test_continues_the_text(page, bundle):
     expect(page.locator("blockquote")).to_have_text(f"the cat {continuation.text}{ending}")
     page.get_by_role("button", name="Next seed").click()
     assert page.get_by_label("seed").input_value() == "1"
+    expect(page.locator("#continuation")).not_to_have_attribute("aria-busy", "true")
     if continuation.words:
         page.get_by_role("button", name="Append to text").click()
         expect(page.locator("#text")).to_have_value(f"the cat {continuation.text} ")
+        wait_for_scores(page, 2 + len(continuation.words))
     page.get_by_label("temperature").fill("0.0001")
     page.get_by_role("button", name="Continue").click()
     expect(page.locator("#continuation .problem")).to_contain_text("temperature must be")
