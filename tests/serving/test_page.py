@@ -218,7 +218,7 @@ def test_continues_the_text(page, bundle):
         expect(page.locator("#text")).to_have_value(f"the cat {continuation.text} ")
         wait_for_scores(page, 2 + len(continuation.words))
     page.get_by_label("temperature").fill("0.0001")
-    page.get_by_role("button", name="Continue").click()
+    page.get_by_label("temperature").press("Enter")
     expect(page.locator("#continuation .problem")).to_contain_text("temperature must be")
     assert "400" in page.problems.pop()  # the browser logs the failed request, too
 
