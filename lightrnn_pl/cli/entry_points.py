@@ -44,8 +44,8 @@ def _hydra_command(
     def run(config: DictConfig) -> Any:
         check_choices()
         check_added_keys(name)
-        if name == "train" and sys.stderr.isatty() and is_first_process():
-            print("loading PyTorch Lightning", file=sys.stderr, flush=True)  # which takes seconds
+        if sys.stderr.isatty() and is_first_process():
+            print("loading PyTorch", file=sys.stderr, flush=True)  # which takes seconds
         return getattr(import_module(f"lightrnn_pl.commands.{name}"), name)(config)
 
     run.__module__ = f"lightrnn_pl.commands.{name}"  # Hydra names the job, and its log file, after the module

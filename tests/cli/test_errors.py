@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightrnn_pl.cli.entry_points import train
+from lightrnn_pl.cli.entry_points import report, train
 from lightrnn_pl.cli.errors import one_line, one_line_errors
 
 
@@ -77,3 +77,11 @@ def test_a_full_disk_is_named_in_one_line_before_the_command_starts(tmp_path, mo
     printed = capfd.readouterr().err
     assert end.value.code == 2 and printed.count("\n") == 1
     assert printed.startswith("error: no space left while writing the run folder; free some space")
+
+
+def test_a_terminal_shows_at_once_that_the_command_has_started(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lightrnn-report", str(tmp_path / "missing")])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with pytest.raises(SystemExit):
+        report()
+    assert capsys.readouterr().err.startswith("loading PyTorch\nerror: ")
