@@ -64,7 +64,9 @@ attempt() {
 }
 
 stop_if_interrupted() {
-    [ "$1" -lt 128 ] || { echo "interrupted; run the script with the same arguments again to resume" >&2; exit "$1"; }
+    [ "$1" -ge 128 ] || return 0
+    echo "interrupted; to resume, run the script again with the same arguments and variables" >&2
+    exit "$1"
 }
 
 report() {

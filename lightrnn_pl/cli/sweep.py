@@ -248,7 +248,7 @@ def _print_remaining(sweep: _Sweep, jobs: list[dict[str, Any]]) -> None:
     if remaining:
         print(f"{remaining} more job{' was' if remaining == 1 else 's were'} not started")
     if remaining or any(job["status"] == INTERRUPTED for job in jobs):
-        print(
-            f"interrupted; run the same command with hydra.sweep.dir={sweep.folder} again to resume; completed jobs "
-            "are kept"
-        )
+        # A sweep in the default folder would get a new one, named by the time.
+        is_named = any(argument.startswith("hydra.sweep.dir=") for argument in sys.argv)
+        folder = "" if is_named else f" with hydra.sweep.dir={sweep.folder}"
+        print(f"interrupted; to resume, run the same command{folder} again; completed jobs are kept")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from lightrnn_pl.cli import sweep as sweep_module
 from lightrnn_pl.cli.entry_points import train as main
 from lightrnn_pl.training.folder_lock import exclusive_lock
 from lightrnn_pl.training.module import LanguageModelingModule
@@ -106,11 +107,18 @@ def test_an_interrupted_sweep_reports_the_jobs_that_were_not_started(corpus, cac
     printed = capsys.readouterr()
     assert end.value.code == 130 and statuses(folder) == {0: "completed", 1: "interrupted"}
     assert printed.out.endswith(
-        "\n4 more jobs were not started\n"
-        f"interrupted; run the same command with hydra.sweep.dir={folder} again to resume; completed jobs are kept\n"
+        "\n4 more jobs were not started\ninterrupted; to resume, run the same command again; completed jobs are kept\n"
     )
     assert (folder / "1" / "last.ckpt").is_file()
     assert "will start over" not in printed.err and "hydra.run.dir" not in printed.out + printed.err
+
+
+def test_the_folder_to_resume_is_named_if_the_command_did_not_name_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lightrnn-train", "-m", "seed=0,1"])
+    sweep_module._print_remaining(sweep_module._Sweep(tmp_path, 2), [])
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"interrupted; to resume, run the same command with hydra.sweep.dir={tmp_path} again; completed jobs are kept"
+    )
 
 
 def test_a_job_that_is_refused_at_once_is_still_failed_after_the_next_sweep(cache, tmp_path, monkeypatch, capsys):

@@ -112,7 +112,9 @@ def test_epochs_of_a_part_of_the_text_are_marked(tmp_path):
     (table,) = result_tables(rows_of(tmp_path))
     assert sorted(row[table.header.index("epochs")] for row in table.rows) == ["1", "1 †"]
     assert "†: each epoch was limited to a part of the training text (trainer.limit_train_batches=40)." in table.notes
-    (table,) = result_tables([*rows_of(tmp_path), Row("Kneser-Ney 5-gram, ptb", {"perplexity": Spread(150.0, None, 1)})])
+    (table,) = result_tables(
+        [*rows_of(tmp_path), Row("Kneser-Ney 5-gram, ptb", {"perplexity": Spread(150.0, None, 1)})]
+    )
     assert table.notes[-1].endswith("=40). Kneser-Ney n-grams are estimated on the whole training text.")
 
 
