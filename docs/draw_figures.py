@@ -1,6 +1,6 @@
 """Draws the figures of the README and of the pages on concepts, for light and for dark pages.
 
-python docs/draw_figures.py                    # from docs/figures/frontier.json and docs/results
+python docs/draw_figures.py                    # from the JSON files of docs/figures, and docs/results
 python docs/draw_figures.py --run RUN          # and the word table of a run of experiment=demo/lightrnn
 """
 
@@ -73,6 +73,22 @@ def draw_frontier() -> None:
         axes.set_xticks([5e5, 1e6, 2e6, 5e6, 1e7, 2e7], ["0.5 M", "1 M", "2 M", "5 M", "10 M", "20 M"])
         axes.minorticks_off()
         axes.legend(loc="upper right")
+
+
+def draw_keyboard_frontier() -> None:
+    """Test perplexity and top-3 accuracy of models and n-grams on WikiText-2 by their bytes."""
+    families = json.loads((FIGURES / "keyboard.json").read_text(encoding="utf-8"))["families"]
+    titles = {"perplexity": "test perplexity", "top3": "top-3 accuracy, %"}
+    with themed_figure("keyboard", 7.2, 3.6) as figure:
+        panels = figure.subplots(1, 2)
+        for axes, (key, title) in zip(panels, titles.items(), strict=True):
+            for (label, family), color, marker in zip(families.items(), SERIES, "osD^v", strict=False):
+                axes.plot(family["bytes"], family[key], "-", marker=marker, color=color, label=label)
+            axes.set_xscale("log")
+            axes.set(xlabel="bytes, with the words", ylabel=title)
+            axes.set_xticks([1e6, 3e6, 1e7, 3e7], ["1 M", "3 M", "10 M", "30 M"])
+            axes.minorticks_off()
+        panels[1].legend(loc="center right")
 
 
 def _metrics(name: str) -> dict[str, Any]:
@@ -157,6 +173,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="run folder of lightrnn-train experiment=demo/lightrnn")
     run = parser.parse_args().run
     draw_frontier()
+    draw_keyboard_frontier()
     draw_reallocation_losses()
     draw_reallocation_rounds()
     if run is not None:

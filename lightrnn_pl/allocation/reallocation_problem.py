@@ -161,7 +161,7 @@ class ReallocationResult:
         gap: (cost - lower_bound) / (cost - floor); 0 if the assignment is proven optimal.  Adding a constant to the
             costs of a word does not change it.
         moved: Number of words whose codes differ from those of the problem; V if the problem has no codes.
-        seconds: Wall-clock time of the solver.
+        seconds: Wall-clock time of the solver, without that of compiling its kernels.
         solver: The class of the solver that computed it; empty if it is not known.
     """
 

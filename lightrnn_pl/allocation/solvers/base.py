@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +13,7 @@ from jaxtyping import Int
 
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.allocation.solvers.forbidden_codes import MAX_PAIRS, without_forbidden_codes
+from lightrnn_pl.allocation.stopwatch import Stopwatch
 
 GIB = 2**30
 
@@ -35,12 +35,12 @@ class Solver(abc.ABC):
                 For more than ``forbidden_codes.MAX_PAIRS`` pairs of words and cells, only ``exact`` and ``mcmf`` are
                 guaranteed to find an assignment that avoids them.
         """
-        start = time.perf_counter()
-        codes, lower_bound = self._assign(problem)
-        codes = without_forbidden_codes(problem, codes)
-        if problem.codes is not None and problem.cost(problem.codes) <= problem.cost(codes):
-            codes = problem.codes  # after a reallocation, training has to adapt; keep the codes if there is no gain
-        result = problem.result(codes, lower_bound, time.perf_counter() - start)
+        with Stopwatch() as stopwatch:
+            codes, lower_bound = self._assign(problem)
+            codes = without_forbidden_codes(problem, codes)
+            if problem.codes is not None and problem.cost(problem.codes) <= problem.cost(codes):
+                codes = problem.codes  # after a reallocation, training has to adapt; keep the codes if there is no gain
+            result = problem.result(codes, lower_bound, stopwatch.seconds)
         if np.isinf(result.cost):
             raise ValueError(
                 f"{type(self).__name__} found no assignment that avoids all forbidden codes (+inf), which is "

@@ -7,7 +7,6 @@ vectors changes.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +16,7 @@ from typing_extensions import override
 from lightrnn_pl.allocation.new_word_cells import solve_by_prefix
 from lightrnn_pl.allocation.reallocation_problem import ReallocationProblem, ReallocationResult
 from lightrnn_pl.allocation.solvers import ExactSolver, Solver
+from lightrnn_pl.allocation.stopwatch import Stopwatch
 from lightrnn_pl.training.reallocation.objectives.base import LossProvider, Objective, Proposal
 
 
@@ -55,14 +55,15 @@ def last_codes(
         movable: Words whose last code may change; None for all.
         solver: Solves the assignment problem of each row; None solves it exactly.
     """
-    started = time.perf_counter()
     last = problem.costs[-1] if costs is None else costs
     free = np.ones(problem.sides, bool) if problem.available is None else problem.available.copy()
     prefixes, chosen = codes[:, :-1], codes.copy()
     if movable is not None:
         free[tuple(codes[~movable].T)] = False
     some = slice(None) if movable is None else movable  # a slice, because a copy of all costs may not fit into memory
-    chosen[some, -1], results = solve_by_prefix(last[some], prefixes[some], free, solver or ExactSolver())
+    with Stopwatch() as stopwatch:
+        chosen[some, -1], results = solve_by_prefix(last[some], prefixes[some], free, solver or ExactSolver())
+        seconds = stopwatch.seconds
     # Rounding or ties must not change the codes of a row, let alone increase its loss.
     words = np.arange(len(codes))
     gained = last[words, codes[:, -1]].astype(np.float64) - last[words, chosen[:, -1]]
@@ -74,7 +75,7 @@ def last_codes(
     if costs is None and names != [ExactSolver.__name__]:
         fixed = problem.cost(codes) - float(last[words, codes[:, -1]][some].sum(dtype=np.float64))
         lower_bound = fixed + sum(row.lower_bound for row in results)
-    result = problem.result(chosen, lower_bound, time.perf_counter() - started)
+    result = problem.result(chosen, lower_bound, seconds)
     return replace(result, solver=", ".join(names))
 
 
