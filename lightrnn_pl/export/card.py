@@ -40,8 +40,8 @@ one of them at most; they can serve as templates for clients in other languages.
 }
 USAGE["onnx_int8"] = (
     USAGE["onnx"]
-    + "\n\nWeights are stored in 8 bits, and LSTMs and matrix products use integer arithmetic. Such LSTMs require "
-    "onnxruntime."
+    + "\n\nWeights are stored in 8 bits. LSTMs and matrix products use integer arithmetic, and such LSTMs require "
+    "onnxruntime; the weights of GRUs and RNNs are converted to 32 bits when a graph is loaded."
 )
 USAGE["int8"] = (
     USAGE["safetensors"]

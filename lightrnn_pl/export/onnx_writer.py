@@ -4,8 +4,9 @@ With one code per word, there is one graph.  For LightRNN, there are ``row.onnx`
 can search for the best words row by row without computing the probabilities of all words.  Weights are stored once in
 ``weights.bin``, even if several graphs use them.
 
-In 8 bits, LSTMs, matrix products and embedding tables have integer weights with scales.  Their inputs are quantized at
-run time (dynamic quantization), and products use integer arithmetic.  Everything else stays in 32 bits.
+In 8 bits, recurrent layers, matrix products and embedding tables have integer weights with scales.  The inputs of LSTMs
+and matrix products are quantized at run time (dynamic quantization), and products use integer arithmetic.  onnxruntime
+has no such GRUs and RNNs, so their weights are converted to 32 bits when a graph is loaded.  Biases stay in 32 bits.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,7 +30,7 @@ FORMAT = "lightrnn_pl onnx"
 OPSET = 17
 WEIGHTS = "weights.bin"
 _MIN_SHARED_BYTES = 1024
-"""Smaller constants stay in their graph."""
+"""Smaller constants stay in their graph, as they are."""
 
 
 def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits: bool = False) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def write_onnx(bundle: Bundle, folder: Path, max_bytes: int = 2**30, eight_bits:
         trace_graph(step, example_inputs(bundle.model, 2), folder / graph["file"], inputs, outputs, axes)
         if eight_bits:
             _quantize(folder / graph["file"])
+        _shorten_integers(folder / graph["file"])
         graphs.append(graph)
     _share_weights([folder / graph["file"] for graph in graphs], folder / WEIGHTS)
     for suffix in (".py", ".mjs"):
@@ -127,6 +130,7 @@ def _quantize(path: Path) -> None:
 
     graph = onnx.load(str(path))
     _copy_shared(graph.graph)
+    _quantize_weights(graph.graph, ("GRU", "RNN"))
     onnx.save(graph, str(path))
 
     def is_error(record: logging.LogRecord) -> bool:
@@ -150,6 +154,51 @@ def _copy_shared(graph: Any) -> None:
             copy.CopyFrom(constants[node.input[0]])
             copy.name = node.output[0]
             graph.node.remove(node)
+
+
+def _quantize_weights(graph: Any, operators: tuple[str, ...]) -> None:
+    """Store the weights of recurrent layers as integers, with a scale per row, and a node that converts them back."""
+    onnx = import_onnx()
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for layer in [node for node in graph.node if node.op_type in operators]:
+        for name in layer.input[1:3]:  # the weights of the inputs and of the state, of shape (1, rows, columns)
+            weights = onnx.numpy_helper.to_array(constants[name])
+            scales = np.abs(weights).max(axis=(0, 2)) / 127
+            scales[scales == 0] = 1
+            integers = np.rint(weights / scales[:, None]).astype(np.int8)
+            graph.initializer.remove(constants[name])
+            for part, values in (("integers", integers), ("scales", scales)):
+                graph.initializer.append(onnx.numpy_helper.from_array(values, f"{name}.{part}"))
+            parts = [f"{name}.integers", f"{name}.scales"]
+            graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", parts, [name], axis=1))
+
+
+def _shorten_integers(path: Path) -> None:
+    """Store tables of integers, such as the words of each row, in 8 or 16 bits if they fit, and convert them back."""
+    onnx = import_onnx()
+    model = onnx.load(str(path))
+    graph = model.graph
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        if node.attribute[0].name == "value" and node.attribute[0].t.ByteSize() >= _MIN_SHARED_BYTES:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            graph.node.remove(node)
+    wide = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+    for tensor in [tensor for tensor in graph.initializer if tensor.data_type in wide]:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.nbytes < _MIN_SHARED_BYTES or np.ptp(values) > np.iinfo(np.uint16).max:
+            continue
+        lowest, name = values.min(), tensor.name  # -1 if a row has empty cells
+        short = (values - lowest).astype(np.min_scalar_type(np.ptp(values)))
+        nodes = [onnx.helper.make_node("Cast", [f"{name}.short"], [f"{name}.wide"], to=tensor.data_type)]
+        nodes.append(onnx.helper.make_node("Add", [f"{name}.wide", f"{name}.lowest"], [name]))
+        for index, node in enumerate(nodes):
+            graph.node.insert(index, node)
+        graph.initializer.remove(tensor)
+        for part, content in (("short", short), ("lowest", lowest)):
+            graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(content), f"{name}.{part}"))
+    onnx.save(model, str(path))
 
 
 def _share_weights(graphs: list[Path], path: Path) -> None:

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import math
 import subprocess
 import sys
 
@@ -79,6 +80,12 @@ def test_eight_bits_change_little_and_lose_no_word(name, tmp_path):
     operators = {node.op_type for graph in graphs for node in graph.node}
     assert ("DynamicQuantizeLSTM" in operators) == isinstance(bundle.model.core, LSTMCore)
     assert "MatMulInteger" in operators or "QLinearMatMul" in operators
+    constants = [tensor for graph in graphs for tensor in graph.initializer]
+    floats = [tensor for tensor in constants if tensor.data_type == onnx.TensorProto.FLOAT]
+    matrices = [tensor.name for tensor in floats if sum(size > 1 for size in tensor.dims) > 1]
+    assert all("Add" in name or name.endswith("_scale") for name in matrices), "only biases have 32 bits"
+    tables = [tensor for tensor in constants if tensor.data_type in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)]
+    assert all(math.prod(tensor.dims) * 4 < 1024 for tensor in tables)
     assert client.metadata["weights"] == "8 bits"
 
 
