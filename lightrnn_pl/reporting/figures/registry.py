@@ -44,8 +44,9 @@ CAPTIONS = {
     ),
     "frontier": Caption(
         "Perplexity by parameters",
-        "Test perplexity of each model by its number of parameters. The line is the Pareto frontier. Hollow squares, "
-        "if any, are the paper's values for models that were trained in the scale of the paper.",
+        "Test perplexity of each model by its number of parameters. The line is the Pareto frontier. Models can differ "
+        "in their number of epochs, which is in the tables. Hollow squares, if any, are the paper's values for models "
+        "that were trained in the scale of the paper.",
     ),
     "reallocation": Caption(
         "Reallocations",
