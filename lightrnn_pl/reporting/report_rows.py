@@ -27,6 +27,7 @@ class Row:
         corpus: The training corpus; None if unknown.
         note: How the model deviates from the paper's, or why its number of parameters does; None if it does not.
         batch_limit: The override that limited epochs to a part of the text; None if there was none.
+        validation_limit: The override that limited validation to a part of its text; None if there was none.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Row:
     corpus: str | None = None
     note: str | None = None
     batch_limit: str | None = None
+    validation_limit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
             corpus(group.runs[0]),
             paper_note(group.config),
             batch_limit_text(group.config.get("trainer") or {}, "limit_train_batches", "overfit_batches"),
+            batch_limit_text(group.config.get("trainer") or {}, "limit_val_batches", "overfit_batches"),
         )
         for group in groups
     ]

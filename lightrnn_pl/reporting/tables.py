@@ -25,7 +25,10 @@ _SMALL_PRINTED = "The paper's values are shown for orientation only; these rows 
 _SMALL_ALONE = "They do not reproduce the paper's results."
 _BYTES = "MB: the parameters, in float32. MB of tables: the integers that assign words to cells or to shared vectors."
 _PARTIAL = "†: each epoch was limited to a part of the training text ({})."
-_WHOLE = "Kneser-Ney n-grams are estimated on the whole training text."
+_PARTIAL_VALIDATION = (
+    "The figures have validation perplexities of a part of the validation text ({}), and the tables those of all of it."
+)
+_NGRAMS = "Kneser-Ney n-grams are estimated on the whole training text."
 _SHORTER = "*: stopped after fewer epochs than another model of the table on the same corpus."
 _OPTIONAL = (
     "MB of tables",
@@ -263,8 +266,11 @@ def _result_table(name: str | None, rows: Sequence[Row]) -> Table:
     if shorter:
         notes.append(_SHORTER)
     if limits := dict.fromkeys(row.batch_limit for row in rows if row.batch_limit is not None):
-        has_ngrams = any("Kneser-Ney" in row.label for row in rows)
-        notes.append(_PARTIAL.format(", ".join(limits)) + f" {_WHOLE}" * has_ngrams)
+        notes.append(_PARTIAL.format(", ".join(limits)))
+    if limits := dict.fromkeys(row.validation_limit for row in rows if row.validation_limit is not None):
+        notes.append(_PARTIAL_VALIDATION.format(", ".join(limits)))
+    if any("Kneser-Ney" in row.label for row in rows):
+        notes.append(_NGRAMS)
     if paper_table is not None and printed:
         notes.append(f"The paper's values: {paper_table.source}.")
     if len(paper_rows) < len(all_paper_rows):

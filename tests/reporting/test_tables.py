@@ -115,7 +115,10 @@ def test_epochs_of_a_part_of_the_text_are_marked(tmp_path):
     (table,) = result_tables(
         [*rows_of(tmp_path), Row("Kneser-Ney 5-gram, ptb", {"perplexity": Spread(150.0, None, 1)})]
     )
-    assert table.notes[-1].endswith("=40). Kneser-Ney n-grams are estimated on the whole training text.")
+    assert table.notes[-1] == "Kneser-Ney n-grams are estimated on the whole training text."
+    make_run(tmp_path / "2", name="c", trainer__limit_val_batches=3)
+    (table,) = result_tables(rows_of(tmp_path))
+    assert any("of a part of the validation text (trainer.limit_val_batches=3)" in n for n in table.notes)
 
 
 def test_hours_to_the_perplexity_of_the_baseline(tmp_path):
