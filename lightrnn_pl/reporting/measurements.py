@@ -154,7 +154,7 @@ def _mixture(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
     if paper is not None and len(others) == 1 and _is_kneser_ney(others[0]):
         row = _paper_row(paper, [f"KN + {paper.row}"])
     names = " + ".join([label, *(member["name"] for member in others)])
-    yield _Single(names, _perplexities(mixed["combined"]), run, row, small and row is not None, text, corpus)
+    yield _Single(names, _perplexities(mixed["combined"]), run, row, small, text, corpus)
 
 
 def _reranking(content: Any, groups: Sequence[Group]) -> Iterator[_Single]:
